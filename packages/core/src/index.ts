@@ -1,0 +1,37 @@
+/**
+ * The words that every Finetable package shares: jagged ids, lookup plans, matrices, element types, errors, random
+ * numbers and byte sizes. No dependencies.
+ *
+ * @example
+ * ```ts
+ * const plan = makePlan(jagged([[5, 7], [5]]), 10, { pooling: 'mean' });
+ * plan.uniqueRows; // Int32Array [5, 7]
+ * ```
+ * @module
+ */
+export {
+  errorCodes,
+  FinetableError,
+  fromPlainError,
+  isFinetableError,
+  toPlainError,
+  type ErrorCode,
+  type ErrorDetails,
+  type PlainError,
+} from './errors.ts';
+export { formatBytes, parseBytes } from './bytes.ts';
+export { f16ToF32, f32ToF16, rowDtypeBytes, tensorDtypeBytes, type RowDtype, type TensorDtype } from './dtype.ts';
+export { matrix, rowsOf, type Matrix } from './matrix.ts';
+export { permutation, philox, RandomStream } from './random.ts';
+export { checkJagged, jagged, type Jagged } from './jagged.ts';
+export {
+  makePlan,
+  makeSharedPlan,
+  planBags,
+  planBuffers,
+  planPlaces,
+  poolings,
+  type LookupPlan,
+  type PlanOptions,
+  type Pooling,
+} from './plan.ts';

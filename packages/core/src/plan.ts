@@ -1,0 +1,196 @@
+/**
+ * The lookup plan: everything about a batch's ids that any later step needs, made once, in a loader worker. Base lookup,
+ * delta, gradient sums and row optimisers all read it; nothing sorts or hashes the batch again.
+ *
+ * Unique rows are found with a least-significant-digit radix sort of (id, place), which is stable, so the places of a row
+ * come in ascending order and every sum over them has one fixed order.
+ */
+import { FinetableError } from './errors.ts';
+import { checkJagged, type Jagged } from './jagged.ts';
+
+/** How a bag's rows become one vector. All are weighted sums; the factors are folded into `LookupPlan.weights`. */
+export type Pooling =
+  /** Σ w x */
+  | 'sum'
+  /** Σ w x / Σ w; an empty bag gives zeros */
+  | 'mean'
+  /** Σ w x / sqrt(Σ w²) */
+  | 'sqrtn';
+
+export const poolings: readonly Pooling[] = ['sum', 'mean', 'sqrtn'];
+
+/**
+ * The plan of `b` bags, `n` places and `u` unique rows of a table with `tableRows` rows.
+ *
+ * For bags [[5, 7], [5]]: `uniqueRows` [5, 7], `placeUnique` [0, 1, 0], `groupOffsets` [0, 2, 3], `groupPlaces` [0, 2, 1],
+ * `groupBags` [0, 1, 0].
+ */
+export interface LookupPlan {
+  /** The V that every id was checked against. */
+  readonly tableRows: number;
+  /** `[b + 1] i32`: bag i holds places `offsets[i] .. offsets[i + 1]`. */
+  readonly offsets: Int32Array;
+  /** `[n] f32`, pooling folded in; null when every weight is 1. */
+  readonly weights: Float32Array | null;
+  /** `[u] i32`, ascending, each in [0, tableRows). */
+  readonly uniqueRows: Int32Array;
+  /** `[n] i32`: the place's row is `uniqueRows[placeUnique[place]]`. */
+  readonly placeUnique: Int32Array;
+  /** `[u + 1] i32`: unique row j stands at `groupPlaces[groupOffsets[j] .. groupOffsets[j + 1]]`, ascending. */
+  readonly groupOffsets: Int32Array;
+  /** `[n] i32`: places grouped by unique row. */
+  readonly groupPlaces: Int32Array;
+  /** `[n] i32`: the bag of each grouped place. */
+  readonly groupBags: Int32Array;
+}
+
+export interface PlanOptions {
+  /** Default `sum`. One for all bags. */
+  readonly pooling?: Pooling;
+  /** The table's name, for errors. */
+  readonly table?: string;
+}
+
+export const planBags = (plan: LookupPlan): number => plan.offsets.length - 1;
+export const planPlaces = (plan: LookupPlan): number => plan.placeUnique.length;
+
+/**
+ * Makes the plan of `ids` over a table of `tableRows` rows.
+ * @throws ID_OUT_OF_RANGE naming bag, place, id and table; INVALID_ARGUMENT for bad offsets, non-finite weights, or a mean
+ *   over weights that add up to 0
+ */
+export function makePlan(ids: Jagged, tableRows: number, options: PlanOptions = {}): LookupPlan {
+  const table = options.table ?? 'table';
+  checkJagged(ids, table);
+  checkIds(ids, tableRows, table);
+  return planChecked(ids.values, ids.offsets, poolingWeights(ids, options.pooling ?? 'sum', table), tableRows);
+}
+
+/**
+ * One plan over several jagged features of one table, feature after feature: the bags of `features[0]` come first.
+ * Pooling is each feature's own.
+ */
+export function makeSharedPlan(
+  features: readonly { readonly ids: Jagged; readonly pooling: Pooling }[],
+  tableRows: number,
+  table: string,
+): LookupPlan {
+  let bags = 0;
+  let places = 0;
+  for (const { ids } of features) {
+    checkJagged(ids, table);
+    checkIds(ids, tableRows, table);
+    bags += ids.offsets.length - 1;
+    places += ids.values.length;
+  }
+  const values = new Int32Array(places);
+  const offsets = new Int32Array(bags + 1);
+  const weighted = features.map(({ ids, pooling }) => poolingWeights(ids, pooling, table));
+  const weights = weighted.some((w) => w !== null) ? new Float32Array(places).fill(1) : null;
+  let bag = 0;
+  let place = 0;
+  features.forEach(({ ids }, f) => {
+    values.set(ids.values, place);
+    const own = weighted[f];
+    if (weights && own) weights.set(own, place);
+    for (let i = 1; i < ids.offsets.length; i++) offsets[++bag] = place + ids.offsets[i]!;
+    place += ids.values.length;
+  });
+  return planChecked(values, offsets, weights, tableRows);
+}
+
+function checkIds({ values, offsets }: Jagged, tableRows: number, table: string): void {
+  for (let place = 0; place < values.length; place++) {
+    const id = values[place]!;
+    if (id < 0 || id >= tableRows) {
+      let bag = 0;
+      while (offsets[bag + 1]! <= place) bag++;
+      throw new FinetableError(
+        'ID_OUT_OF_RANGE',
+        `${table}: id ${id} in bag ${bag} at place ${place - offsets[bag]!}; allowed: 0 to ${tableRows - 1}`,
+        { table, id, bag, place: place - offsets[bag]!, rows: tableRows },
+      );
+    }
+  }
+}
+
+/** The place weights with pooling folded in, or null where all are 1. */
+function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, table: string): Float32Array | null {
+  if (weights) {
+    const bad = weights.findIndex((w) => !Number.isFinite(w));
+    if (bad >= 0) throw new FinetableError('NON_FINITE', `${table}: weight ${weights[bad]} at place ${bad}`, { table, place: bad });
+  }
+  if (pooling === 'sum') return weights ?? null;
+  const out = new Float32Array(values.length);
+  for (let bag = 0; bag + 1 < offsets.length; bag++) {
+    const begin = offsets[bag]!;
+    const end = offsets[bag + 1]!;
+    let total = 0;
+    for (let place = begin; place < end; place++) {
+      const w = weights ? weights[place]! : 1;
+      total += pooling === 'mean' ? w : w * w;
+    }
+    if (total === 0 && end > begin) {
+      throw new FinetableError('INVALID_ARGUMENT', `${table}: ${pooling} pooling of bag ${bag}, whose weights add up to 0`, { table, bag });
+    }
+    const factor = 1 / (pooling === 'mean' ? total : Math.sqrt(total));
+    for (let place = begin; place < end; place++) out[place] = (weights ? weights[place]! : 1) * factor;
+  }
+  return out;
+}
+
+const digitBits = 11;
+const digits = 1 << digitBits;
+
+function planChecked(values: Int32Array, offsets: Int32Array, weights: Float32Array | null, tableRows: number): LookupPlan {
+  const n = values.length;
+  let places = new Int32Array(n);
+  let spare = new Int32Array(n);
+  for (let i = 0; i < n; i++) places[i] = i;
+  const counts = new Int32Array(digits);
+  for (let shift = 0; shift < 31 && 2 ** shift < tableRows; shift += digitBits) {
+    counts.fill(0);
+    for (let i = 0; i < n; i++) counts[(values[i]! >>> shift) & (digits - 1)]!++;
+    for (let d = 0, sum = 0; d < digits; d++) {
+      const count = counts[d]!;
+      counts[d] = sum;
+      sum += count;
+    }
+    for (let i = 0; i < n; i++) {
+      const place = places[i]!;
+      spare[counts[(values[place]! >>> shift) & (digits - 1)]!++] = place;
+    }
+    [places, spare] = [spare, places];
+  }
+
+  const placeBag = spare; // its use as scratch is over
+  for (let bag = 0; bag + 1 < offsets.length; bag++) placeBag.fill(bag, offsets[bag], offsets[bag + 1]);
+
+  const placeUnique = new Int32Array(n);
+  const groupBags = new Int32Array(n);
+  let unique = 0;
+  for (let i = 0; i < n; i++) if (i === 0 || values[places[i]!] !== values[places[i - 1]!]) unique++;
+  const uniqueRows = new Int32Array(unique);
+  const groupOffsets = new Int32Array(unique + 1);
+  let u = -1;
+  for (let i = 0; i < n; i++) {
+    const place = places[i]!;
+    const row = values[place]!;
+    if (u < 0 || row !== uniqueRows[u]) {
+      uniqueRows[++u] = row;
+      groupOffsets[u] = i;
+    }
+    placeUnique[place] = u;
+    groupBags[i] = placeBag[place]!;
+  }
+  groupOffsets[unique] = n;
+  return { tableRows, offsets, weights, uniqueRows, placeUnique, groupOffsets, groupPlaces: places, groupBags };
+}
+
+/** The buffers of a plan, to be transferred to another thread rather than copied. */
+export function planBuffers(plan: LookupPlan): ArrayBuffer[] {
+  const arrays = [plan.offsets, plan.uniqueRows, plan.placeUnique, plan.groupOffsets, plan.groupPlaces, plan.groupBags];
+  const buffers = arrays.map((array) => array.buffer as ArrayBuffer);
+  if (plan.weights) buffers.push(plan.weights.buffer as ArrayBuffer);
+  return buffers;
+}

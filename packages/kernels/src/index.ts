@@ -1,0 +1,5 @@
+/**
+ * Lookup, delta, gradient and optimiser kernels behind one interface.
+ * @module
+ */
+export type * from './kernels.ts';

@@ -1,0 +1,212 @@
+/**
+ * The one interface between Finetable and its arithmetic, with two implementations: `portable/` (TypeScript: short, the
+ * definition of right) and `native/` (C++: fast). Everything above works with either and gets the same results within
+ * rounding; each implementation alone gives the same bytes for any number of threads.
+ *
+ * Dimension letters: V rows of a table, D its dims, r rank, n places, u unique rows, b bags.
+ *
+ * Callers own every typed array; a kernel keeps none after it returns. Outputs are overwritten unless said otherwise.
+ * Every call checks lengths, ranges and dtypes first and throws INVALID_ARGUMENT naming the argument; nothing is written then.
+ */
+import type { LookupPlan, Matrix, RowDtype } from '@finetable/core';
+
+/** What rows of a store hold: base dtypes, or `i32` for step counts beside factor rows. */
+export type StoreDtype = RowDtype | 'i32';
+
+/**
+ * Rows in memory that JavaScript never sees as a typed array (Node 20 caps those at 4 GiB). Zero-filled when made;
+ * memory is committed as rows are first written, so a store with room for every row of a huge table costs what is used.
+ */
+export interface RowStore {
+  readonly rows: number;
+  readonly dim: number;
+  readonly dtype: StoreDtype;
+  /** `ram`: ours to write. `mapped`: a read-only view of a file, shared with every reader of it. */
+  readonly home: 'ram' | 'mapped';
+  /** `rows * dim` elements in bytes; for `ram` an upper bound of what is committed. */
+  readonly sizeBytes: number;
+  readonly closed: boolean;
+  /** Frees the rows. Safe to call twice; any later use throws CLOSED. */
+  close(): void;
+}
+
+/** Where `rows * dim` elements lie, contiguous and row-major, little-endian, in a file. */
+export interface FileRows {
+  readonly path: string;
+  readonly byteOffset: number;
+  readonly rows: number;
+  readonly dim: number;
+  readonly dtype: RowDtype;
+}
+
+/** A contiguous range of a table's rows in one store: row `firstRow + i` of the table is row `i` of the store. */
+export interface Shard {
+  readonly store: RowStore;
+  readonly firstRow: number;
+}
+
+/** The trainable part of a lookup: touched rows of A in slots, and B. */
+export interface Delta {
+  /** A: `[capacity, r] f32`, one row per slot. With `b` null, `[capacity, D]`. */
+  readonly factors: RowStore;
+  /** `[u] i32`: the slot of each unique row of the plan, -1 where the row was never touched (A = 0). */
+  readonly slots: Int32Array;
+  /** B: `[r, D]`; null means the identity (a `dense` group, r = D). */
+  readonly b: Matrix | null;
+  /** s: alpha / r or alpha / sqrt(r). */
+  readonly scale: number;
+}
+
+export interface LookupArgs {
+  /** Ascending by `firstRow`, without gaps, covering `[0, plan.tableRows)`. */
+  readonly base: readonly Shard[];
+  readonly plan: LookupPlan;
+  readonly delta?: Delta | null;
+  /** `[b, D]`, overwritten: E = Σ w W[id] + s Ā B. An empty bag gives zeros. */
+  readonly out: Matrix;
+  /** `[b, r]`, overwritten: Ā = Σ w A[id], kept for the gradient of B. Requires `delta` with a `b`. */
+  readonly pooledFactors?: Matrix | null;
+}
+
+export interface MatmulArgs {
+  readonly a: Matrix;
+  readonly b: Matrix;
+  /** `[M, N]`, overwritten. */
+  readonly out: Matrix;
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  /** Multiplies the product; default 1. */
+  readonly scale?: number;
+}
+
+export interface SegmentSumArgs {
+  readonly plan: LookupPlan;
+  /** `[b, c]`: one row per bag. */
+  readonly values: Matrix;
+  /** `[u, c]`, overwritten: for each unique row, Σ over its places, in ascending order, of w · values[bag]. */
+  readonly out: Matrix;
+}
+
+/**
+ * Update rules, g being the gradient summed per row. Epsilon is outside the root; bias correction uses the shared step.
+ * Formulas: `sgd` w -= lr (g + wd w). `adagrad` h += g², w -= lr g / (√h + ε). `rowwise-adagrad` h += mean(g²) with one h
+ * a row. `adamw` (Loshchilov and Hutter 2019) w *= 1 - lr wd, then w -= lr m̂ / (√v̂ + ε).
+ */
+export type UpdateRule =
+  | { readonly type: 'sgd'; readonly learningRate: number; readonly weightDecay: number }
+  | { readonly type: 'adagrad'; readonly learningRate: number; readonly epsilon: number }
+  | { readonly type: 'rowwise-adagrad'; readonly learningRate: number; readonly epsilon: number }
+  | {
+      readonly type: 'adamw';
+      readonly learningRate: number;
+      readonly beta1: number;
+      readonly beta2: number;
+      readonly epsilon: number;
+      readonly weightDecay: number;
+    };
+
+/** Rows in slots with their optimiser state. State stores are `[capacity, c]` f32 with c = r, or 1 for `rowwise-adagrad`. */
+export interface UpdatableRows {
+  readonly parameters: RowStore;
+  /** none for sgd; [h] for adagrad and rowwise-adagrad; [m, v] for adamw. */
+  readonly state: readonly RowStore[];
+}
+
+export interface UpdateRowsArgs extends UpdatableRows {
+  readonly rule: UpdateRule;
+  /** 1 for the first step. */
+  readonly step: number;
+  /** `[u] i32`, distinct, none -1. */
+  readonly slots: Int32Array;
+  /** `[u, r]`. */
+  readonly gradients: Matrix;
+  /** `[capacity, 1]` i32; set to `step` for these slots. Absent in lazy mode. */
+  readonly lastSteps?: RowStore | null;
+}
+
+/**
+ * Brings rows to where the dense optimiser would have them after step `step`: applies steps `lastSteps[slot] + 1 .. step`
+ * with a zero gradient, then sets `lastSteps[slot] = step`. Exact for a constant learning rate.
+ */
+export interface ReplayRowsArgs extends UpdatableRows {
+  readonly rule: UpdateRule;
+  readonly step: number;
+  /** `[m] i32`, distinct; -1 entries are passed over. */
+  readonly slots: Int32Array;
+  readonly lastSteps: RowStore;
+}
+
+export interface UpdateDenseArgs {
+  readonly rule: UpdateRule;
+  readonly step: number;
+  readonly parameters: Float32Array;
+  /** As in {@link UpdatableRows}, for one row of all parameters (`rowwise-adagrad`: one element). */
+  readonly state: readonly Float32Array[];
+  readonly gradients: Float32Array;
+}
+
+export interface CrossEntropyArgs {
+  /** `[b, C]`. */
+  readonly logits: Matrix;
+  /** `[b] i32` in [0, C). */
+  readonly labels: Int32Array;
+  /** `[b]`, overwritten: -log softmax(logits)[label]. */
+  readonly losses: Float32Array;
+  /** `[b, C]`, overwritten where given: scale · (softmax - onehot). May be `logits` itself. */
+  readonly gradient?: Matrix | null;
+  /** Usually 1 / b. */
+  readonly scale?: number;
+}
+
+export interface Kernels {
+  readonly name: 'portable' | 'native';
+  /** One line for people: instruction set and threads. */
+  readonly description: string;
+  /** Threads a call may use, the calling one included. */
+  readonly threads: number;
+  /** The same kernels with another number of threads. Results do not depend on it. */
+  withThreads(threads: number): Kernels;
+
+  /** A zero-filled store in RAM. @throws OUT_OF_MEMORY */
+  createRows(rows: number, dim: number, dtype: StoreDtype): RowStore;
+  /** Rows of a file: mapped (read-only, nothing is read yet) or copied into RAM. @throws NOT_FOUND, INVALID_FILE (too short), IO */
+  openRows(file: FileRows, home: 'ram' | 'mapped'): RowStore;
+  /** `out[i] = store[rows[i]]`, decoded to f32. @throws ID_OUT_OF_RANGE */
+  gatherRows(store: RowStore, rows: Int32Array, out: Matrix): void;
+  /** `store[rows[i]] = values[i]`, rounded to the store's dtype; a row given twice keeps its last value. RAM only. */
+  scatterRows(store: RowStore, rows: Int32Array, values: Matrix): void;
+  /** Copies of raw stored bytes `[byteOffset, byteOffset + out.length)`, for fingerprints and checkpoints. */
+  readBytes(store: RowStore, byteOffset: number, out: Uint8Array): void;
+  /** The reverse of `readBytes`. RAM only. */
+  writeBytes(store: RowStore, byteOffset: number, bytes: Uint8Array): void;
+
+  /** Bag lookup fused with the delta. */
+  lookup(args: LookupArgs): void;
+  /**
+   * Adds the delta alone to base rows pooled before: `lookup` without a delta followed by this gives the same bytes as
+   * `lookup` with it.
+   */
+  addDelta(args: { plan: LookupPlan; delta: Delta; out: Matrix; pooledFactors?: Matrix | null }): void;
+  segmentSum(args: SegmentSumArgs): void;
+  updateRows(args: UpdateRowsArgs): void;
+  replayRows(args: ReplayRowsArgs): void;
+  updateDense(args: UpdateDenseArgs): void;
+
+  /** `out = scale · op(a) op(b)`; at most one of the two transposed. */
+  matmul(args: MatmulArgs): void;
+  /** Adds `row` (`[cols]`) to every row of `x`, in place. */
+  addToRows(x: Matrix, row: Float32Array): void;
+  /** `out[c] = Σ_i x[i, c]`. */
+  sumRows(x: Matrix, out: Float32Array): void;
+  softmaxCrossEntropy(args: CrossEntropyArgs): void;
+  /** Divides each row by its Euclidean norm, in place; a zero row stays zero. `norms` (`[rows]`) is overwritten. */
+  normalizeRows(x: Matrix, norms: Float32Array): void;
+  /** Turns `gradient` (of normalised rows `y`) into that of the rows before, in place: (g - (g·y) y) / norm; 0 for a zero row. */
+  normalizeRowsBackward(y: Matrix, norms: Float32Array, gradient: Matrix): void;
+  /** Σ x², in f64, in a fixed order. */
+  sumSquares(x: Float32Array): number;
+  /** Multiplies in place. */
+  scaleInPlace(x: Float32Array, factor: number): void;
+  /** Index of the first NaN or infinity, or -1. */
+  firstNonFinite(x: Float32Array): number;
+}
