@@ -1,0 +1,92 @@
+/** What to read and what to make of it: plain data, so that workers get exactly what the caller wrote. */
+import type { Pooling } from '@finetable/core';
+
+/** A text file of examples. CSV has a header line with the column names (RFC 4180). */
+export interface SourceSpec {
+  readonly file: string;
+  /** Default: by the file's ending, `.jsonl` / `.ndjson` or `.csv`. */
+  readonly format?: 'jsonl' | 'csv';
+}
+
+/** Words to rows: row i is line i of a vocabulary file (UTF-8, one token a line). */
+export interface TokenSpec {
+  readonly vocabulary: string;
+  /** What a token is, as a JavaScript regular expression (flags `gu`). Default `[\p{L}\p{N}']+`. */
+  readonly pattern?: string;
+  /** Default true. */
+  readonly lowercase?: boolean;
+  /** A token that is not in the vocabulary: left out (default), or an error. */
+  readonly unknown?: 'drop' | 'error';
+}
+
+/** Character n-grams hashed into the rows of the table. */
+export interface NgramSpec {
+  /** Shortest and longest n-gram in UTF-16 code units; defaults 3 and 5. */
+  readonly min?: number;
+  readonly max?: number;
+  /** Default false. */
+  readonly lowercase?: boolean;
+  /** Changes the hash; default 0. */
+  readonly seed?: number;
+}
+
+/** One bag of rows per example. With neither `tokens` nor `ngrams` the column holds an integer or a list of integers. */
+export interface FeatureSpec {
+  readonly table: string;
+  readonly column: string;
+  /** Default `mean`. */
+  readonly pooling?: Pooling;
+  readonly tokens?: TokenSpec;
+  readonly ngrams?: NgramSpec;
+  /** For integer ids: a column with one weight per id. */
+  readonly weights?: string;
+}
+
+export interface LabelSpec {
+  readonly column: string;
+  /** Class names in index order. Default: the distinct values of the source, sorted by code point. */
+  readonly classes?: readonly string[];
+}
+
+export interface DataSpec {
+  readonly source: SourceSpec;
+  readonly features: Readonly<Record<string, FeatureSpec>>;
+  readonly labels: Readonly<Record<string, LabelSpec>>;
+  /** Rows of each table, that ids are checked against. */
+  readonly tables: Readonly<Record<string, { readonly rows: number }>>;
+}
+
+export interface LoaderOptions {
+  readonly batchSize: number;
+  /** Worker threads; 0 works on the calling thread. Default 1. Batches do not depend on it. */
+  readonly workers?: number;
+  /** A new order each epoch; default false: file order. */
+  readonly shuffle?: boolean;
+  /** Default 0. */
+  readonly seed?: number;
+  /** Batches made ahead of the consumer, which bounds memory; default 16 or 2 tasks per worker, whichever is more. */
+  readonly prefetchBatches?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** The next batch a loader would yield. JSON. */
+export interface LoaderPosition {
+  readonly epoch: number;
+  readonly batch: number;
+}
+
+/*
+ * The loader itself (loader.ts):
+ *
+ * export interface Loader {
+ *   readonly examples: number;
+ *   readonly batchesPerEpoch: number;
+ *   // Class names per label, given or found.
+ *   readonly classes: Readonly<Record<string, readonly string[]>>;
+ *   readonly statistics: LoaderStatistics;   // rows, bytes, seconds waited for
+ *   // Batches of one epoch from `from` on. One iteration at a time.
+ *   batches(epoch: number, from?: number): AsyncIterableIterator<Batch>;
+ *   close(): Promise<void>;
+ * }
+ * export function openLoader(data: DataSpec, options: LoaderOptions): Promise<Loader>;
+ */
