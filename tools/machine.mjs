@@ -1,6 +1,15 @@
-// Printed into the test cache key: a cached pass must not stand in for a run on other hardware.
+// Printed into the test cache's key: a cached pass must not stand in for a run on other hardware or beside other peers.
 import { existsSync } from 'node:fs';
 import { cpus } from 'node:os';
 
-const addon = existsSync(new URL('../packages/kernels/build/finetable.node', import.meta.url));
-console.log([process.version, process.platform, process.arch, cpus()[0]?.model, addon ? 'native' : 'portable'].join(' '));
+const has = (path) => existsSync(new URL(`../${path}`, import.meta.url));
+console.log(
+  [
+    process.version,
+    process.platform,
+    process.arch,
+    cpus()[0]?.model,
+    has('packages/kernels/build/finetable.node') ? 'native' : 'portable',
+    has('.cache/venv') ? 'with Python peers' : 'without Python peers',
+  ].join(', '),
+);

@@ -23,3 +23,22 @@ export function rowsOf(m: Matrix, first: number, count: number): Matrix {
   }
   return { data: m.data.subarray(first * m.cols, (first + count) * m.cols), rows: count, cols: m.cols };
 }
+
+/**
+ * Matrices used again for every batch: a name's memory grows to the largest shape asked for and is never freed. What
+ * `matrix` returned before under the same name is overwritten.
+ */
+export class Scratch {
+  readonly #arrays = new Map<string, Float32Array>();
+
+  /** A `[rows, cols]` matrix with unspecified contents, valid until `name` is asked for again. */
+  matrix(name: string, rows: number, cols: number): Matrix {
+    const length = rows * cols;
+    let array = this.#arrays.get(name);
+    if (array === undefined || array.length < length) {
+      array = new Float32Array(length);
+      this.#arrays.set(name, array);
+    }
+    return { data: array.subarray(0, length), rows, cols };
+  }
+}

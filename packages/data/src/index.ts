@@ -1,1 +1,32 @@
-export {};
+/**
+ * Files to planned batches, in worker threads: an index pass finds the examples of a JSON Lines or CSV file; then batches
+ * come in file order or shuffled, each with its lookup plans made, the same for any number of workers.
+ *
+ * @example
+ * ```ts
+ * const loader = await openLoader(
+ *   {
+ *     source: { file: 'train.jsonl' },
+ *     features: { text: { table: 'words', column: 'text', ngrams: { min: 3, max: 5 } } },
+ *     labels: { intent: { column: 'intent' } },
+ *     tables: { words: { rows: 1_000_000 } },
+ *   },
+ *   { batchSize: 256, workers: 2, shuffle: true, seed: 7 },
+ * );
+ * for await (const batch of loader.batches(0)) step(batch.plans.words, batch.labels.intent);
+ * await loader.close();
+ * ```
+ * @module
+ */
+export type { Batch, FeatureBags } from './batch.ts';
+export type {
+  DataSpec,
+  FeatureSpec,
+  LabelSpec,
+  LoaderOptions,
+  LoaderPosition,
+  NgramSpec,
+  SourceSpec,
+  TokenSpec,
+} from './spec.ts';
+export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';

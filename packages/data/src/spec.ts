@@ -74,19 +74,3 @@ export interface LoaderPosition {
   readonly epoch: number;
   readonly batch: number;
 }
-
-/*
- * The loader itself (loader.ts):
- *
- * export interface Loader {
- *   readonly examples: number;
- *   readonly batchesPerEpoch: number;
- *   // Class names per label, given or found.
- *   readonly classes: Readonly<Record<string, readonly string[]>>;
- *   readonly statistics: LoaderStatistics;   // rows, bytes, seconds waited for
- *   // Batches of one epoch from `from` on. One iteration at a time.
- *   batches(epoch: number, from?: number): AsyncIterableIterator<Batch>;
- *   close(): Promise<void>;
- * }
- * export function openLoader(data: DataSpec, options: LoaderOptions): Promise<Loader>;
- */

@@ -1,1 +1,26 @@
-export {};
+/**
+ * A low-rank adapter over a frozen table: forward, backward and optimiser for touched rows only.
+ *
+ * @example
+ * ```ts
+ * const adapter = createAdapter(words, { rank: 8, alpha: 16 });
+ * adapter.startTraining(adamw({ learningRate: 0.001 }));
+ * adapter.lookup(plan, out, true);
+ * adapter.update(plan, adapter.gradients(plan, gradientOfOut));
+ * await saveAdapters('adapters/intents', [adapter]);
+ * ```
+ * @module
+ */
+export {
+  Adapter,
+  createAdapter,
+  type AdapterGradients,
+  type AdapterOptions,
+  type AdapterRates,
+  type DenseOptions,
+  type LoraOptions,
+} from './adapter.ts';
+export { adapterTensors, loadAdapters, saveAdapters } from './files.ts';
+export { loadAdapterState, saveAdapterState } from './state.ts';
+export { adagrad, adamw, rowwiseAdagrad, ruleOf, sgd, stateColumns, type OptimizerOverrides, type OptimizerSpec } from './optimizer.ts';
+export { SlotMap } from './slots.ts';

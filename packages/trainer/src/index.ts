@@ -1,1 +1,22 @@
-export {};
+/**
+ * Training: objectives, the loop, checkpoints and job files.
+ *
+ * @example
+ * ```ts
+ * const trainer = new Trainer({
+ *   adapters: { words: createAdapter(words, { rank: 8, alpha: 16 }) },
+ *   objective: classification({ input: 'text', label: 'intent' }),
+ *   optimizer: adamw({ learningRate: 0.01 }),
+ * });
+ * const { best } = await trainer.fit(loader, { epochs: 5, validation });
+ * ```
+ * @module
+ */
+export { Trainer, type FitOptions, type FitResult, type TrainerOptions, type TrainingEvent } from './trainer.ts';
+export type { ModelOptions } from './model.ts';
+export type { DenseParameter, MetricSums, Objective, ObjectiveContext } from './objective.ts';
+export { classification, type ClassificationOptions } from './classification.ts';
+export type { MetricName } from './metrics.ts';
+export { checkJob, readJob, type LoadedJob } from './job/read.ts';
+export type { Job, JobInput } from './job/schema.ts';
+export { evaluateRun, readResult, readRunJob, runFolder, runJob, type RunOptions, type RunResult } from './run/run.ts';

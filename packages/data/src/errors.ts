@@ -1,0 +1,48 @@
+/** The errors of data files: each names the file, and the line and column where there are any. */
+import { FinetableError, type ErrorDetails } from '@finetable/core';
+
+export interface Place {
+  readonly file: string;
+  /** From 1. */
+  readonly line: number;
+  readonly column?: string;
+}
+
+export function describePlace({ file, line, column }: Place): string {
+  return `${file}, line ${line}${column === undefined ? '' : `, column ${JSON.stringify(column)}`}`;
+}
+
+export function invalidData(place: Place, message: string, details: ErrorDetails = {}): FinetableError {
+  return new FinetableError('INVALID_DATA', `${describePlace(place)}: ${message}`, { ...place, ...details });
+}
+
+/** A value as people can read it in a message; long ones are cut. */
+export function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+/** Names for a message, the first 20 of them. */
+export function showNames(names: readonly string[]): string {
+  if (names.length === 0) return 'none';
+  const shown = names.slice(0, 20).map((name) => show(name));
+  return names.length > 20 ? `${shown.join(', ')} and ${names.length - 20} more` : shown.join(', ');
+}
+
+/** What the operating system said about a file, as an error of ours. */
+export function fileError(error: unknown, file: string): FinetableError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return new FinetableError('NOT_FOUND', `${file}: no such file`, { file }, { cause: error });
+  }
+  return new FinetableError('IO', `${file}: cannot be read: ${message}`, { file }, { cause: error });
+}
+
+/** For long work on the caller's own thread, between its steps. */
+export function throwIfStopped(signal: AbortSignal | undefined, file: string): void {
+  if (signal?.aborted) throw interrupted(file);
+}
+
+export function interrupted(file: string): FinetableError {
+  return new FinetableError('INTERRUPTED', `${file}: reading was stopped by its signal`, { file });
+}

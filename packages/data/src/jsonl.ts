@@ -1,0 +1,35 @@
+/** JSON Lines: one JSON object a line, whose members are the columns. */
+import { invalidData, show, showNames } from './errors.ts';
+import type { RecordParser } from './text-reader.ts';
+
+export function jsonlParser(file: string, wanted: readonly string[]): RecordParser {
+  return (text, line, out) => {
+    const record = parseObject(text, file, line);
+    for (let c = 0; c < wanted.length; c++) {
+      const column = wanted[c]!;
+      // An inherited member, such as `constructor`, is not a column.
+      if (!Object.hasOwn(record, column)) {
+        const columns = Object.keys(record);
+        throw invalidData(
+          { file, line, column },
+          `no such column; the columns there are: ${showNames(columns)}`,
+          { columns },
+        );
+      }
+      out[c]!.push(record[column]);
+    }
+  };
+}
+
+function parseObject(text: string, file: string, line: number): Readonly<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw invalidData({ file, line }, `not JSON: ${(error as Error).message}`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidData({ file, line }, `found ${show(value)}; allowed: a JSON object, such as {"text": "..."}`);
+  }
+  return value as Readonly<Record<string, unknown>>;
+}

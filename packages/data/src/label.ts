@@ -1,0 +1,80 @@
+/** Labels: class names to class indices. */
+import { invalidData, show, showNames, type Place } from './errors.ts';
+import type { Records } from './source.ts';
+
+/** A label's class name: text as it is; JSON numbers and booleans as JSON writes them. */
+function className(value: unknown, place: Place): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+  throw invalidData(place, `found ${show(value)}; allowed: a text, a number, true or false`, { value: show(value) });
+}
+
+/** Adds the class names of a column to `found`. */
+export function collectClasses(records: Records, column: string, found: Set<string>): void {
+  const { file, lines } = records;
+  records.columns.get(column)!.forEach((value, i) => found.add(className(value, { file, line: lines[i]!, column })));
+}
+
+/** By code point, which differs from JavaScript's order of code units beyond U+FFFF; the same on every machine. */
+export function sortClasses(names: Iterable<string>): string[] {
+  return [...names].sort(compareCodePoints);
+}
+
+function compareCodePoints(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    if (a.charCodeAt(i) !== b.charCodeAt(i)) {
+      const atA = a.charCodeAt(i);
+      const atB = b.charCodeAt(i);
+      // A surrogate stands for a code point above every single unit.
+      return rank(atA) - rank(atB);
+    }
+  }
+  return a.length - b.length;
+}
+
+const rank = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit);
+
+/** `[size] i32` class indices. @throws INVALID_DATA for a class that is not known */
+export function labelIndices(records: Records, column: string, indices: ReadonlyMap<string, number>): Int32Array {
+  const { file, lines } = records;
+  const values = records.columns.get(column)!;
+  const out = new Int32Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const place = { file, line: lines[i]!, column };
+    const name = className(values[i], place);
+    const index = indices.get(name);
+    if (index === undefined) {
+      const nearest = nearestNames(name, [...indices.keys()]);
+      throw invalidData(
+        place,
+        `unknown class ${show(name)}; the nearest of the ${indices.size} known: ${showNames(nearest)}`,
+        { value: name, nearest },
+      );
+    }
+    out[i] = index;
+  }
+  return out;
+}
+
+/** The three names with the fewest edits between. */
+export function nearestNames(name: string, known: readonly string[]): string[] {
+  return known
+    .map((other) => ({ other, edits: editDistance(name.slice(0, 64), other.slice(0, 64)) }))
+    .sort((a, b) => a.edits - b.edits)
+    .slice(0, 3)
+    .map(({ other }) => other);
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 0; i < a.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < b.length; j++) {
+      next.push(Math.min(next[j]! + 1, row[j + 1]! + 1, row[j]! + (a[i] === b[j] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,202 @@
+/** The index pass over a text file: the byte offset and first line of every record. */
+import { closeSync, fstatSync, openSync, readSync, type Stats } from 'node:fs';
+import { isUtf8 } from 'node:buffer';
+import { setImmediate } from 'node:timers/promises';
+import { FinetableError } from '@finetable/core';
+import { parseCsvHeader } from './csv.ts';
+import { fileError, invalidData, throwIfStopped } from './errors.ts';
+import type { SourceFormat, SourceIndex } from './source.ts';
+
+const blockBytes = 1 << 20;
+const newline = 10;
+const quote = 34;
+
+export async function indexTextFile(file: string, format: SourceFormat, signal?: AbortSignal): Promise<SourceIndex> {
+  const fd = openFile(file);
+  try {
+    const { size: sizeBytes, mtimeMs: modifiedMs } = statFile(fd, file);
+    const scanner = new RecordScanner(format);
+    const block = Buffer.allocUnsafe(Math.min(blockBytes, Math.max(sizeBytes, 1)));
+    let offset = 0;
+    for (;;) {
+      const length = readAt(fd, file, block, 0, block.length, offset);
+      if (length === 0) break;
+      scanner.scan(block.subarray(0, length), offset);
+      offset += length;
+      await setImmediate();
+      throwIfStopped(signal, file);
+    }
+    const after = statFile(fd, file);
+    if (offset !== sizeBytes || after.size !== sizeBytes || after.mtimeMs !== modifiedMs) throw fileChanged(file);
+    const { starts, lines } = scanner.end(file, sizeBytes);
+
+    let columns: string[] | null = null;
+    const headers = format === 'csv' && lines.length > 0 ? 1 : 0;
+    if (headers > 0) {
+      const header = Buffer.allocUnsafe(recordBytes(starts, lines, 0, file));
+      readAt(fd, file, header, 0, header.length, starts[0]!);
+      if (!isUtf8(header)) throw notUtf8(file, lines[0]!);
+      columns = parseCsvHeader(header.toString().replace(/[\r\n]+$/, ''), file, lines[0]!);
+    }
+    const examples = lines.length - headers;
+    if (examples === 0) {
+      const what = sizeBytes === 0 ? 'the file is empty' : columns ? 'a header and no records' : 'blank lines only';
+      throw new FinetableError('INVALID_DATA', `${file}: no examples: ${what}`, { file });
+    }
+    return {
+      format,
+      sizeBytes,
+      modifiedMs,
+      columns,
+      examples,
+      offsets: share(starts.subarray(headers)),
+      lines: share(lines.subarray(headers)),
+    };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Finds records in blocks that may end anywhere. In CSV a line end inside quotes ends no record; counting quotes is
+ * enough to know, since an escaped quote is two. A file that breaks the quoting rules is caught by the parser, at the
+ * record in which it begins to.
+ */
+class RecordScanner {
+  readonly #csv: boolean;
+  #starts = new Float64Array(1024);
+  #lines = new Float64Array(1024);
+  #count = 0;
+  /** Of the record that is being scanned. */
+  #start = 0;
+  #startLine = 1;
+  #line = 1;
+  #blank = true;
+  #quoted = false;
+
+  constructor(format: SourceFormat) {
+    this.#csv = format === 'csv';
+  }
+
+  scan(block: Buffer, offset: number): void {
+    const csv = this.#csv;
+    let line = this.#line;
+    let blank = this.#blank;
+    let quoted = this.#quoted;
+    let i = 0;
+    if (offset === 0 && block[0] === 0xef && block[1] === 0xbb && block[2] === 0xbf) {
+      this.#start = 3;
+      i = 3;
+    }
+    for (; i < block.length; i++) {
+      const byte = block[i]!;
+      if (byte === newline) {
+        line++;
+        if (quoted) continue;
+        if (!blank) this.#push();
+        this.#start = offset + i + 1;
+        this.#startLine = line;
+        blank = true;
+      } else if (csv) {
+        if (byte === quote) quoted = !quoted;
+        if (byte !== 13) blank = false;
+      } else if (byte !== 32 && byte !== 9 && byte !== 13) {
+        blank = false;
+        const end = block.indexOf(newline, i + 1);
+        i = (end < 0 ? block.length : end) - 1;
+      }
+    }
+    this.#line = line;
+    this.#blank = blank;
+    this.#quoted = quoted;
+  }
+
+  /** `starts` has one element more than `lines`: the file's end. */
+  end(file: string, sizeBytes: number): { starts: Float64Array; lines: Float64Array } {
+    if (this.#quoted) {
+      throw invalidData({ file, line: this.#startLine }, 'a quote is opened in this record and never closed');
+    }
+    if (!this.#blank) this.#push();
+    const lines = this.#lines.subarray(0, this.#count);
+    this.#start = sizeBytes;
+    this.#push();
+    return { starts: this.#starts.subarray(0, this.#count), lines };
+  }
+
+  #push(): void {
+    if (this.#count === this.#starts.length) {
+      this.#starts = grown(this.#starts);
+      this.#lines = grown(this.#lines);
+    }
+    this.#starts[this.#count] = this.#start;
+    this.#lines[this.#count++] = this.#startLine;
+  }
+}
+
+function grown(array: Float64Array): Float64Array<ArrayBuffer> {
+  const larger = new Float64Array(array.length * 2);
+  larger.set(array);
+  return larger;
+}
+
+function share(array: Float64Array): Float64Array {
+  const shared = new Float64Array(new SharedArrayBuffer(array.byteLength));
+  shared.set(array);
+  return shared;
+}
+
+export function openFile(file: string): number {
+  try {
+    return openSync(file, 'r');
+  } catch (error) {
+    throw fileError(error, file);
+  }
+}
+
+export function statFile(fd: number, file: string): Stats {
+  const stats = fstatSync(fd);
+  if (stats.isFile()) return stats;
+  throw new FinetableError('INVALID_FILE', `${file}: not a regular file; examples are read in any order, so it must be one`, {
+    file,
+  });
+}
+
+/** Fills `length` bytes of `buffer` from `offset` on; fewer only at the file's end. */
+export function readAt(fd: number, file: string, buffer: Buffer, begin: number, length: number, offset: number): number {
+  let done = 0;
+  try {
+    while (done < length) {
+      const count = readSync(fd, buffer, begin + done, length - done, offset + done);
+      if (count === 0) break;
+      done += count;
+    }
+  } catch (error) {
+    throw fileError(error, file);
+  }
+  return done;
+}
+
+/** V8 strings end at 512 MiB; a record of this size is a mistake long before. */
+const longestRecordBytes = 2 ** 28;
+
+/** The size of a record. @throws INVALID_DATA beyond 256 MiB */
+export function recordBytes(offsets: Float64Array, lines: Float64Array, row: number, file: string): number {
+  const size = offsets[row + 1]! - offsets[row]!;
+  if (size <= longestRecordBytes) return size;
+  throw invalidData(
+    { file, line: lines[row]! },
+    `a record of ${size} bytes; allowed: ${longestRecordBytes} (in CSV, look for a quote that is not closed)`,
+  );
+}
+
+export function notUtf8(file: string, line: number): FinetableError {
+  return invalidData({ file, line }, 'not UTF-8; convert the file, for example with iconv');
+}
+
+export function fileChanged(file: string): FinetableError {
+  return new FinetableError(
+    'INVALID_FILE',
+    `${file}: changed since it was indexed (size or modification time); open the loader again`,
+    { file },
+  );
+}

@@ -1,0 +1,303 @@
+/**
+ * A trainable delta over a frozen table: W + s A B, with A [V, r] and B [r, D].
+ *
+ * A starts at 0 and B at N(0, 1), so the delta starts at 0, and a row that no training example touched is exactly its base
+ * row for ever. So A and its optimiser state hold touched rows only, packed in slots; nothing here is as long as V.
+ * A `dense` adapter keeps a full D-wide delta per touched row instead (rank D, B the identity): over every row of a table
+ * that is full fine-tuning, by the same machinery.
+ *
+ * Gradients, with g = ∂L/∂E: G = s g Bᵀ; ∂L/∂A[id] = Σ over the places of id of w G[bag]; ∂L/∂B = s Āᵀ g. (LoRA: Hu et al. 2021.)
+ */
+import { FinetableError, matrix, planBags, RandomStream, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
+import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
+import type { ShardedTable } from '@finetable/placement';
+import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
+import { SlotMap } from './slots.ts';
+
+/** Settings that override the trainer's optimiser for this adapter. */
+export interface AdapterRates {
+  /** Step size of A, and of B unless that has its own. */
+  readonly learningRate?: number | undefined;
+  readonly weightDecay?: number | undefined;
+}
+
+export interface LoraOptions extends AdapterRates {
+  readonly kind?: 'lora';
+  /** r, from 1 to min(V, D). */
+  readonly rank: number;
+  /** The delta is scaled by alpha / rank. Default: rank (scale 1). */
+  readonly alpha?: number;
+  /** Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023). */
+  readonly rsLora?: boolean;
+  /** Draws B. Default 0. */
+  readonly seed?: number;
+  /** Step size of B (LoRA+: Hayou et al. 2024); 0 keeps B as it was drawn. */
+  readonly learningRateB?: number | undefined;
+}
+
+export interface DenseOptions extends AdapterRates {
+  /** A D-wide delta per touched row, scale 1. */
+  readonly kind: 'dense';
+}
+
+export type AdapterOptions = LoraOptions | DenseOptions;
+
+/** Gradients of one batch; views into memory that the next batch uses again. */
+export interface AdapterGradients {
+  /** `[u, r]` (dense: `[u, D]`), one row per unique row of the plan. */
+  readonly rows: Matrix;
+  /** `[r, D]`, or null where B is not trained. */
+  readonly b: Matrix | null;
+}
+
+interface Training {
+  readonly rowRule: UpdateRule;
+  readonly bRule: UpdateRule;
+  readonly rowState: readonly RowStore[];
+  readonly bState: readonly Float32Array[];
+  /** Step up to which each slot's row is current; null in lazy mode. */
+  readonly lastSteps: RowStore | null;
+  step: number;
+}
+
+export class Adapter {
+  readonly table: ShardedTable;
+  readonly kind: 'lora' | 'dense';
+  /** r; D for a dense adapter. */
+  readonly rank: number;
+  readonly alpha: number;
+  readonly rsLora: boolean;
+  readonly scale: number;
+  /** `[r, D]`; null for a dense adapter, whose B is the identity. */
+  readonly b: Matrix | null;
+  #slots = new SlotMap();
+  #factors: RowStore;
+  readonly #options: AdapterOptions;
+  #training: Training | null = null;
+  readonly #scratch = new Scratch();
+  #slotScratch = new Int32Array(0);
+  /** What `#current` found last; `update` of the plan just looked up need not search again. */
+  #found: { readonly plan: LookupPlan; readonly slots: Int32Array; readonly step: number } | null = null;
+
+  constructor(table: ShardedTable, options: AdapterOptions) {
+    this.table = table;
+    this.#options = options;
+    this.kind = options.kind ?? 'lora';
+    if (options.kind === 'dense') {
+      this.rank = table.dim;
+      this.alpha = table.dim;
+      this.rsLora = false;
+      this.scale = 1;
+      this.b = null;
+    } else {
+      const { rank, alpha = rank, rsLora = false, seed = 0 } = options;
+      checkRank(rank, table);
+      if (!Number.isFinite(alpha) || alpha <= 0) {
+        throw new FinetableError('INVALID_ARGUMENT', `${table.name}: alpha ${alpha}; allowed: a number above 0`);
+      }
+      this.rank = rank;
+      this.alpha = alpha;
+      this.rsLora = rsLora;
+      this.scale = rsLora ? alpha / Math.sqrt(rank) : alpha / rank;
+      this.b = matrix(rank, table.dim);
+      new RandomStream(seed, `${table.name}/B`).fillNormal(this.b.data);
+    }
+    this.#factors = this.#kernels.createRows(table.rows, this.rank, 'f32');
+  }
+
+  /** Which slot holds which touched row. */
+  get slots(): SlotMap {
+    return this.#slots;
+  }
+
+  /** `[V, r]` with memory for touched slots only. Owned by the adapter. */
+  get factors(): RowStore {
+    return this.#factors;
+  }
+
+  get #kernels(): Kernels {
+    return this.table.kernels;
+  }
+
+  /** Rows that training has touched. */
+  get touchedRows(): number {
+    return this.#slots.size;
+  }
+
+  /** Steps taken since training began. */
+  get step(): number {
+    return this.#training?.step ?? 0;
+  }
+
+  /** Bytes in use: A and B, the slot map, and the optimiser's state. None of it grows with V. */
+  get memory(): { readonly adapterBytes: number; readonly slotBytes: number; readonly optimizerBytes: number } {
+    const bBytes = this.b?.data.byteLength ?? 0;
+    const training = this.#training;
+    const perRow = training ? [...training.rowState, ...(training.lastSteps ? [training.lastSteps] : [])] : [];
+    const rowBytes = perRow.reduce((sum, store) => sum + store.dim * 4, 0);
+    const bStateBytes = training?.bState.reduce((sum, state) => sum + state.byteLength, 0) ?? 0;
+    return {
+      adapterBytes: this.touchedRows * this.rank * 4 + bBytes,
+      slotBytes: this.#slots.sizeBytes,
+      optimizerBytes: this.touchedRows * rowBytes + bStateBytes,
+    };
+  }
+
+  /** Gives the adapter an optimiser with fresh state. @throws INVALID_ARGUMENT for bad settings or a second call */
+  startTraining(optimizer: OptimizerSpec): void {
+    if (this.#training) throw new FinetableError('INVALID_ARGUMENT', `${this.table.name}: the adapter is being trained already`);
+    const { learningRate, weightDecay } = this.#options;
+    const rowRule = ruleOf(optimizer, { learningRate, weightDecay });
+    const learningRateB = this.#options.kind === 'dense' ? 0 : (this.#options.learningRateB ?? learningRate);
+    const bRule = ruleOf(optimizer, { learningRate: learningRateB, weightDecay });
+    this.#training = this.#freshTraining(rowRule, bRule, optimizer.mode !== 'lazy');
+  }
+
+  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, exact: boolean): Training {
+    const kernels = this.#kernels;
+    const bCount = this.b?.data.length ?? 0;
+    return {
+      rowRule,
+      bRule,
+      rowState: stateColumns(rowRule, this.rank).map((cols) => kernels.createRows(this.table.rows, cols, 'f32')),
+      bState: bRule.learningRate === 0 ? [] : stateColumns(bRule, bCount).map((cols) => new Float32Array(cols)),
+      lastSteps: exact ? kernels.createRows(this.table.rows, 1, 'i32') : null,
+      step: 0,
+    };
+  }
+
+  /** E = Σ w (W + s A B)[id] into `out` (`[b, D]`, overwritten). With `keep`, what `gradients` needs is kept. */
+  lookup(plan: LookupPlan, out: Matrix, keep = false): void {
+    const slots = this.#current(plan);
+    const pooled = keep && this.b ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
+    this.table.lookup(plan, out, this.delta(slots), pooled);
+  }
+
+  /** The delta for unique rows in these slots. */
+  delta(slots: Int32Array): Delta {
+    return { factors: this.#factors, slots, b: this.b, scale: this.scale };
+  }
+
+  /**
+   * Gradients of A's rows and B from `gradient` = ∂L/∂E (`[b, D]`), after `lookup(plan, …, true)` of the same plan.
+   * Duplicates are summed.
+   */
+  gradients(plan: LookupPlan, gradient: Matrix): AdapterGradients {
+    const kernels = this.#kernels;
+    const u = plan.uniqueRows.length;
+    const rows = this.#scratch.matrix('rows', u, this.rank);
+    if (!this.b) {
+      kernels.segmentSum({ plan, values: gradient, out: rows });
+      return { rows, b: null };
+    }
+    const bags = planBags(plan);
+    const projected = this.#scratch.matrix('projected', bags, this.rank);
+    kernels.matmul({ a: gradient, b: this.b, out: projected, transposeB: true, scale: this.scale });
+    kernels.segmentSum({ plan, values: projected, out: rows });
+    if (this.#training?.bRule.learningRate === 0) return { rows, b: null };
+    const b = this.#scratch.matrix('b', this.rank, this.table.dim);
+    const pooled = this.#scratch.matrix('pooled', bags, this.rank);
+    kernels.matmul({ a: pooled, b: gradient, out: b, transposeA: true, scale: this.scale });
+    return { rows, b };
+  }
+
+  /** One optimiser step with these gradients; rows seen for the first time get their slots here. */
+  update(plan: LookupPlan, gradients: AdapterGradients): void {
+    const training = this.#training;
+    if (!training) throw new FinetableError('INVALID_ARGUMENT', `${this.table.name}: startTraining comes before update`);
+    const kernels = this.#kernels;
+    const slots = this.#current(plan);
+    this.#slots.insertMissing(plan.uniqueRows, slots);
+    const step = ++training.step;
+    kernels.updateRows({
+      rule: training.rowRule,
+      step,
+      parameters: this.#factors,
+      state: training.rowState,
+      slots,
+      gradients: gradients.rows,
+      lastSteps: training.lastSteps,
+    });
+    if (this.b && gradients.b) {
+      kernels.updateDense({
+        rule: training.bRule,
+        step,
+        parameters: this.b.data,
+        state: training.bState,
+        gradients: gradients.b.data,
+      });
+    }
+  }
+
+  /** Brings every touched row to the current step, as exporting needs. */
+  settle(): void {
+    this.#catchUp(Int32Array.from({ length: this.touchedRows }, (_, slot) => slot));
+  }
+
+  /** @internal The optimiser and its state, for checkpoints. */
+  get training(): Training | null {
+    return this.#training;
+  }
+
+  /** @internal Forgets every row and all optimiser state, then gives `rows` their slots in this order, as reading a file does. */
+  reset(rows: Int32Array, step: number): void {
+    this.close();
+    this.#slots = new SlotMap();
+    this.#slots.insertMissing(rows, new Int32Array(rows.length).fill(-1));
+    this.#factors = this.#kernels.createRows(this.table.rows, this.rank, 'f32');
+    this.#found = null;
+    if (!this.#training) return;
+    const { rowRule, bRule, lastSteps } = this.#training;
+    this.#training = { ...this.#freshTraining(rowRule, bRule, lastSteps !== null), step };
+  }
+
+  /** Frees factors and state; the table stays open. */
+  close(): void {
+    this.#factors.close();
+    this.#training?.rowState.forEach((store) => store.close());
+    this.#training?.lastSteps?.close();
+  }
+
+  /** Steps that were skipped for these slots' rows, applied. */
+  #catchUp(slots: Int32Array): void {
+    const training = this.#training;
+    if (!training?.lastSteps || training.step === 0) return;
+    this.#kernels.replayRows({
+      rule: training.rowRule,
+      step: training.step,
+      parameters: this.#factors,
+      state: training.rowState,
+      slots,
+      lastSteps: training.lastSteps,
+    });
+  }
+
+  /** The slots of a plan's unique rows, those rows brought to the current step; once per plan and step. */
+  #current(plan: LookupPlan): Int32Array {
+    const found = this.#found;
+    if (found?.plan === plan && found.step === this.step) return found.slots;
+    const u = plan.uniqueRows.length;
+    if (this.#slotScratch.length < u) this.#slotScratch = new Int32Array(u);
+    const slots = this.#slotScratch.subarray(0, u);
+    this.#slots.find(plan.uniqueRows, slots);
+    this.#catchUp(slots);
+    this.#found = { plan, slots, step: this.step };
+    return slots;
+  }
+}
+
+/** A new adapter whose delta is 0. @throws INVALID_ARGUMENT for a rank outside 1 .. min(V, D) or a bad alpha */
+export function createAdapter(table: ShardedTable, options: AdapterOptions): Adapter {
+  return new Adapter(table, options);
+}
+
+function checkRank(rank: number, { name, rows, dim }: ShardedTable): void {
+  const most = Math.min(rows, dim);
+  if (!Number.isInteger(rank) || rank < 1 || rank > most) {
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `${name}: rank ${rank}; allowed: an integer from 1 to ${most}, the smaller of the table's ${rows} rows and ${dim} dims`,
+      { table: name, rank },
+    );
+  }
+}

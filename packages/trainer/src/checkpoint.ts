@@ -1,0 +1,150 @@
+/**
+ * Checkpoints: folders that are complete or absent. Each holds every adapter with its optimiser rows, the objective's
+ * weights with theirs, the progress (loader position included) and a manifest of checksums that is verified when read.
+ *
+ *     checkpoints/step-00000120/{adapter-<table>.safetensors, objective.safetensors, progress.json, manifest.json}
+ *     checkpoints/best/         the same, of the best evaluation
+ */
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { FinetableError, isFinetableError } from '@finetable/core';
+import { recoverFolder, removeLeftovers, verifyManifest, writeFileAtomic, writeFolderAtomic, writeManifest } from '@finetable/formats';
+import { loadAdapterState, saveAdapterState } from '@finetable/lora';
+import type { Model } from './model.ts';
+import type { MetricSums } from './objective.ts';
+import type { ParameterGroup } from './parameters.ts';
+import type { FitOptions } from './trainer.ts';
+
+/** How far a training is: everything beside the model that going on needs. JSON. */
+export interface TrainingProgress {
+  readonly step: number;
+  /** The next batch: its epoch and its index there. */
+  readonly epoch: number;
+  readonly batch: number;
+  readonly examples: number;
+  readonly epochSums: MetricSums;
+  readonly epochExamples: number;
+  readonly train: Readonly<Record<string, number>>;
+  readonly best: { readonly step: number; readonly epoch: number; readonly metrics: Readonly<Record<string, number>> } | null;
+  readonly evaluationsSinceBest: number;
+  /** Stopped early. */
+  readonly done: boolean;
+  readonly seconds: number;
+  readonly waitSeconds: number;
+}
+
+type Identity = Readonly<Record<string, string | number>>;
+
+const bestName = 'best';
+const stepPattern = /^step-(\d{8,})$/;
+
+export class Checkpoints {
+  readonly #model: Model;
+  readonly #group: ParameterGroup;
+  readonly #options: FitOptions['checkpoints'] | null;
+  /** Holds the best state where no checkpoints are kept. */
+  #temporary: string | null = null;
+
+  constructor(model: Model, group: ParameterGroup, options: FitOptions['checkpoints'] | null) {
+    this.#model = model;
+    this.#group = group;
+    this.#options = options;
+  }
+
+  /** Writes a checkpoint, then removes the oldest beyond `keep`. @returns its folder */
+  async save(progress: TrainingProgress): Promise<string> {
+    const { folder, keep = 2, identity = {} } = this.#options!;
+    await mkdir(folder, { recursive: true });
+    const path = join(folder, `step-${String(progress.step).padStart(8, '0')}`);
+    await this.#write(path, { progress, identity });
+    for (const { name } of (await stepFolders(folder)).slice(keep)) await rm(join(folder, name), { recursive: true });
+    return path;
+  }
+
+  /**
+   * Reads the newest checkpoint into the model. @returns its progress, or null where there is none
+   * @throws INVALID_FILE where it is damaged; MISMATCH where it belongs to other data or another model
+   */
+  async restore(): Promise<TrainingProgress | null> {
+    if (!this.#options) throw new FinetableError('INVALID_ARGUMENT', 'fit: resume needs checkpoints');
+    const { folder, identity = {} } = this.#options;
+    await recover(folder);
+    const newest = (await stepFolders(folder))[0];
+    if (!newest) return null;
+    return await this.#read(join(folder, newest.name), identity);
+  }
+
+  async saveBest(): Promise<void> {
+    await this.#write(await this.#bestFolder(), {});
+  }
+
+  /** Puts the state of the best evaluation back. */
+  async restoreBest(): Promise<void> {
+    await this.#read(await this.#bestFolder(), {});
+    if (this.#temporary) await rm(this.#temporary, { recursive: true });
+    this.#temporary = null;
+  }
+
+  async #bestFolder(): Promise<string> {
+    if (this.#options) {
+      await mkdir(this.#options.folder, { recursive: true });
+      return join(this.#options.folder, bestName);
+    }
+    this.#temporary ??= await mkdtemp(join(tmpdir(), 'finetable-'));
+    return join(this.#temporary, bestName);
+  }
+
+  async #write(path: string, progress: { progress?: TrainingProgress; identity?: Identity }): Promise<void> {
+    await writeFolderAtomic(
+      path,
+      async (folder) => {
+        for (const [name, adapter] of this.#model.adapters) await saveAdapterState(join(folder, adapterFile(name)), adapter);
+        await this.#group.saveState(join(folder, 'objective.safetensors'));
+        await writeFileAtomic(join(folder, 'progress.json'), `${JSON.stringify(progress, null, 2)}\n`);
+        await writeManifest(folder);
+      },
+      { replace: true },
+    );
+  }
+
+  async #read(path: string, identity: Identity): Promise<TrainingProgress> {
+    await verifyManifest(path);
+    const file = join(path, 'progress.json');
+    const saved = JSON.parse(await readFile(file, 'utf8')) as { progress: TrainingProgress; identity?: Identity };
+    for (const [key, value] of Object.entries(identity)) {
+      const found = saved.identity?.[key];
+      if (found !== value) {
+        throw new FinetableError('MISMATCH', `${path}: it was made with ${key} ${String(found)}, now it is ${value}; start again, or put back what it was`, { file, field: key });
+      }
+    }
+    for (const [name, adapter] of this.#model.adapters) await loadAdapterState(join(path, adapterFile(name)), adapter);
+    await this.#group.loadState(join(path, 'objective.safetensors'));
+    return saved.progress;
+  }
+}
+
+const adapterFile = (table: string): string => `adapter-${table}.safetensors`;
+
+/** Newest first. */
+async function stepFolders(folder: string): Promise<{ name: string; step: number }[]> {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names
+    .map((name) => ({ name, step: Number(stepPattern.exec(name)?.[1] ?? -1) }))
+    .filter(({ step }) => step >= 0)
+    .sort((a, b) => b.step - a.step);
+}
+
+/** Repairs what a kill may have left: temporary folders, and a folder moved aside while its successor took its place. */
+async function recover(folder: string): Promise<void> {
+  try {
+    await recoverFolder(join(folder, bestName));
+    for (const { name } of await stepFolders(folder)) await recoverFolder(join(folder, name));
+    await removeLeftovers(folder);
+  } catch (error) {
+    if (isFinetableError(error) || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}

@@ -1,0 +1,127 @@
+/** From a checked job to open tables, loaders, adapters and a trainer. */
+import { resolve } from 'node:path';
+import { openLoader, type FeatureSpec, type Loader, type SourceSpec } from '@finetable/data';
+import { loadKernels, type Kernels } from '@finetable/kernels';
+import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
+import { openTable, type ShardedTable } from '@finetable/placement';
+import { classification } from '../classification.ts';
+import type { Objective } from '../objective.ts';
+import { Trainer } from '../trainer.ts';
+import type { LoadedJob } from './read.ts';
+import type { Job } from './schema.ts';
+
+/** Everything that a job has open. Closing it closes all. */
+export class OpenJob {
+  readonly loaded: LoadedJob;
+  readonly kernels: Kernels;
+  readonly tables: Readonly<Record<string, ShardedTable>>;
+  readonly #loaders: Loader[] = [];
+  readonly #adapters: Adapter[] = [];
+
+  private constructor(loaded: LoadedJob, kernels: Kernels, tables: Readonly<Record<string, ShardedTable>>) {
+    this.loaded = loaded;
+    this.kernels = kernels;
+    this.tables = tables;
+  }
+
+  /** Opens the job's tables. @throws what `openTable` throws; nothing stays open then */
+  static async open(loaded: LoadedJob): Promise<OpenJob> {
+    const { job, folder } = loaded;
+    const kernels = loadKernels(job.train.threads === undefined ? {} : { threads: job.train.threads });
+    const tables: Record<string, ShardedTable> = {};
+    try {
+      for (const [name, { file, tensor, placement }] of Object.entries(job.tables)) {
+        tables[name] = await openTable(resolve(folder, file), {
+          name,
+          kernels,
+          placement: placement as Exclude<typeof placement, string>,
+          ...(tensor === undefined ? {} : { tensor }),
+        });
+      }
+      return new OpenJob(loaded, kernels, tables);
+    } catch (error) {
+      for (const table of Object.values(tables)) table.close();
+      throw error;
+    }
+  }
+
+  /** A loader of the job's features and label over another source. Shuffled only for training. */
+  async loader(source: SourceSpec, use: 'train' | 'evaluate', classes: readonly string[] | undefined): Promise<Loader> {
+    const { job, folder } = this.loaded;
+    const { batchSize, workers, prefetchBatches, shuffle } = job.data;
+    const loader = await openLoader(
+      {
+        source: { ...source, file: resolve(folder, source.file) },
+        features: Object.fromEntries(Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)])),
+        labels: { [job.objective.label]: { column: job.objective.label, ...(classes ? { classes } : {}) } },
+        tables: Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }])),
+      },
+      {
+        batchSize,
+        workers,
+        seed: job.train.seed,
+        shuffle: shuffle && use === 'train',
+        ...(prefetchBatches === undefined ? {} : { prefetchBatches }),
+      },
+    );
+    this.#loaders.push(loader);
+    return loader;
+  }
+
+  /** New adapters as the job describes them, by table. */
+  createAdapters(): Record<string, Adapter> {
+    const { adapters, train } = this.loaded.job;
+    return Object.fromEntries(
+      Object.entries(adapters).map(([table, options]) => {
+        const adapter = createAdapter(this.tables[table]!, options.kind === 'dense' ? options : withoutUndefined({ ...options, seed: train.seed }));
+        this.#adapters.push(adapter);
+        return [table, adapter];
+      }),
+    );
+  }
+
+  /** The adapters of a finished run, by table; none where the folder is absent because nothing was adapted. */
+  async loadAdapters(folder: string): Promise<Record<string, Adapter>> {
+    const names = Object.keys(this.loaded.job.adapters);
+    if (names.length === 0) return {};
+    const loaded = await loadAdapters(folder, Object.values(this.tables));
+    this.#adapters.push(...loaded);
+    return Object.fromEntries(loaded.map((adapter) => [adapter.table.name, adapter]));
+  }
+
+  trainer(adapters: Readonly<Record<string, Adapter>>): Trainer {
+    const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
+    const { job } = this.loaded;
+    return new Trainer({ tables: Object.fromEntries(frozen), adapters, objective: createObjective(job), optimizer: job.optimizer });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#loaders.map((loader) => loader.close()));
+    for (const adapter of this.#adapters) adapter.close();
+    for (const table of Object.values(this.tables)) table.close();
+  }
+}
+
+function createObjective({ objective }: Job): Objective {
+  switch (objective.type) {
+    case 'classification':
+      return classification(objective);
+  }
+}
+
+function withPaths(feature: Job['features'][string], folder: string): FeatureSpec {
+  const { table, column, pooling, tokens, ngrams, weights } = feature;
+  return {
+    table,
+    column,
+    pooling,
+    ...(tokens && { tokens: withoutUndefined({ ...tokens, vocabulary: resolve(folder, tokens.vocabulary) }) }),
+    ...(ngrams && { ngrams }),
+    ...(weights !== undefined && { weights }),
+  };
+}
+
+/** Without keys whose value is undefined: optional fields of a checked job are absent rather than undefined. */
+function withoutUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> };
+}

@@ -1,0 +1,173 @@
+/**
+ * The schema of a job: what a job file or a program may say, with every default. Paths in a job are relative to the job
+ * file's folder. Nothing is opened before a job has passed.
+ */
+import { poolings } from '@finetable/core';
+import { z } from 'zod';
+import { metricNames } from '../metrics.ts';
+
+/** Names that become file names and object keys. */
+const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'letters, digits, ".", "_" and "-", starting with a letter or digit');
+const count = z.int().min(1);
+const rate = z.number().min(0);
+
+const home = z.enum(['mapped', 'ram']);
+
+const table = z.strictObject({
+  /** safetensors (or its index.json) or .npy. */
+  file: z.string(),
+  tensor: z.string().optional(),
+  placement: z.union([home, z.array(z.strictObject({ home, rows: count.optional() })).min(1)]).default('mapped'),
+});
+
+const source = z.strictObject({ file: z.string(), format: z.enum(['jsonl', 'csv']).optional() });
+
+const data = z.strictObject({
+  train: source,
+  validation: source.optional(),
+  batchSize: count.default(256),
+  workers: z.int().min(0).max(64).default(1),
+  prefetchBatches: count.optional(),
+  shuffle: z.boolean().default(true),
+});
+
+const feature = z
+  .strictObject({
+    table: name,
+    column: z.string(),
+    pooling: z.enum(poolings).default('mean'),
+    tokens: z
+      .strictObject({
+        vocabulary: z.string(),
+        pattern: z.string().optional(),
+        lowercase: z.boolean().default(true),
+        unknown: z.enum(['drop', 'error']).default('drop'),
+      })
+      .optional(),
+    ngrams: z
+      .strictObject({ min: count.default(3), max: count.default(5), lowercase: z.boolean().default(false), seed: z.int().min(0).default(0) })
+      .optional(),
+    weights: z.string().optional(),
+  })
+  .refine((f) => !(f.tokens && f.ngrams), 'tokens and ngrams exclude each other')
+  .refine((f) => !f.weights || (!f.tokens && !f.ngrams), { path: ['weights'], message: 'weights go with integer ids, not with tokens or ngrams' })
+  .refine((f) => !f.ngrams || f.ngrams.min <= f.ngrams.max, { path: ['ngrams', 'max'], message: 'max is below min' });
+
+const objective = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('classification'),
+    input: name,
+    label: z.string(),
+    classes: z.array(z.string()).min(2).optional(),
+    normalize: z.boolean().default(false),
+    learningRate: rate.optional(),
+    weightDecay: rate.optional(),
+  }),
+]);
+
+const adapter = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('lora'),
+    rank: count.default(8),
+    alpha: z.number().positive().optional(),
+    rsLora: z.boolean().default(false),
+    learningRate: rate.optional(),
+    learningRateB: rate.optional(),
+    weightDecay: rate.optional(),
+  }),
+  z.strictObject({ kind: z.literal('dense'), learningRate: rate.optional(), weightDecay: rate.optional() }),
+]);
+
+const mode = z.enum(['exact', 'lazy']).default('exact');
+const learningRate = z.number().positive();
+const epsilon = z.number().positive();
+const beta = z.number().min(0).lt(1);
+const optimizer = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('sgd'), learningRate, mode, weightDecay: rate.default(0) }),
+  z.strictObject({ type: z.literal('adagrad'), learningRate, mode, epsilon: epsilon.default(1e-10) }),
+  z.strictObject({ type: z.literal('rowwise-adagrad'), learningRate, mode, epsilon: epsilon.default(1e-10) }),
+  z.strictObject({
+    type: z.literal('adamw'),
+    learningRate,
+    mode,
+    beta1: beta.default(0.9),
+    beta2: beta.default(0.999),
+    epsilon: epsilon.default(1e-8),
+    weightDecay: rate.default(0),
+  }),
+]);
+
+const train = z.strictObject({
+  epochs: count.default(1),
+  seed: z.int().min(0).default(0),
+  /** Kernel threads; default: one per core. Results do not depend on it. */
+  threads: count.max(256).optional(),
+  /** The validation metric that chooses the result. */
+  metric: z.enum(metricNames).default('loss'),
+  /** Evaluations without a better metric before training stops. */
+  patience: count.optional(),
+  logEverySteps: count.default(50),
+  checkpointEverySteps: count.default(1000),
+  keepCheckpoints: count.default(2),
+});
+
+export const jobSchema = z
+  .strictObject({
+    name,
+    /** The run's folder; default `runs/<name>`. */
+    output: z.string().optional(),
+    tables: z.record(name, table),
+    data,
+    features: z.record(name, feature),
+    objective,
+    adapters: z.record(
+      name,
+      // `kind` may be left out of a LoRA adapter.
+      z.preprocess((value) => (isRecord(value) && !('kind' in value) ? { kind: 'lora', ...value } : value), adapter),
+    ).default({}),
+    optimizer,
+    train: train.default(() => train.parse({})),
+  })
+  .superRefine((job, context) => {
+    const issue = (path: (string | number)[], message: string): void => context.addIssue({ code: 'custom', path, message });
+    for (const [feature, { table }] of Object.entries(job.features)) {
+      if (!(table in job.tables)) issue(['features', feature, 'table'], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
+    }
+    for (const table of Object.keys(job.adapters)) {
+      if (!(table in job.tables)) issue(['adapters', table], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
+    }
+    for (const table of Object.keys(job.tables)) {
+      if (!Object.values(job.features).some((feature) => feature.table === table)) issue(['tables', table], 'no feature reads this table');
+    }
+    if (!(job.objective.input in job.features)) {
+      issue(['objective', 'input'], `no feature "${job.objective.input}"; there are ${quoted(Object.keys(job.features))}`);
+    }
+    for (const feature of Object.keys(job.features)) {
+      if (feature !== job.objective.input) issue(['features', feature], 'the objective does not read this feature');
+    }
+    if (job.train.patience !== undefined && !job.data.validation) {
+      issue(['train', 'patience'], 'early stopping needs data.validation');
+    }
+    if (job.optimizer.type === 'adagrad' || job.optimizer.type === 'rowwise-adagrad') {
+      const groups: [string[], { weightDecay?: number | undefined }][] = [
+        [['objective'], job.objective],
+        ...Object.entries(job.adapters).map(([table, adapter]): [string[], typeof adapter] => [['adapters', table], adapter]),
+      ];
+      for (const [path, group] of groups) {
+        if (group.weightDecay !== undefined) issue([...path, 'weightDecay'], `${job.optimizer.type} has no weight decay; sgd and adamw have`);
+      }
+    }
+  });
+
+/** A job with every default filled in. */
+export type Job = z.output<typeof jobSchema>;
+/** A job as it is written. */
+export type JobInput = z.input<typeof jobSchema>;
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function quoted(names: readonly string[]): string {
+  return names.map((n) => `"${n}"`).join(', ') || 'none';
+}

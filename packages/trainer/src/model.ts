@@ -1,0 +1,158 @@
+/**
+ * One model: tables, their adapters, and an objective over looked-up features. It knows how a batch flows forward and
+ * backward; when to do so is the trainer's part.
+ */
+import { FinetableError, planBags, rowsOf, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
+import type { Batch, DataSpec } from '@finetable/data';
+import type { Kernels } from '@finetable/kernels';
+import type { Adapter, AdapterGradients } from '@finetable/lora';
+import type { ShardedTable } from '@finetable/placement';
+import type { DenseParameter, MetricSums, Objective } from './objective.ts';
+
+export interface ModelOptions {
+  /** Frozen tables without an adapter, by the names that features use. */
+  readonly tables?: Readonly<Record<string, ShardedTable>>;
+  /** Adapters, by the names that features use for their tables. */
+  readonly adapters?: Readonly<Record<string, Adapter>>;
+  readonly objective: Objective;
+}
+
+export class Model {
+  readonly objective: Objective;
+  readonly adapters: ReadonlyMap<string, Adapter>;
+  readonly parameters: readonly DenseParameter[];
+  readonly kernels: Kernels;
+  readonly #tables: ReadonlyMap<string, ShardedTable>;
+  readonly #scratch = new Scratch();
+
+  /**
+   * @param data what the batches are made of: which feature reads which table
+   * @param classes names per label
+   * @throws INVALID_ARGUMENT where features, labels, tables and objective do not fit together
+   */
+  constructor(options: ModelOptions, data: Pick<DataSpec, 'features'>, classes: Readonly<Record<string, readonly string[]>>) {
+    const { tables = {}, adapters = {}, objective } = options;
+    this.objective = objective;
+    this.adapters = new Map(Object.entries(adapters));
+    this.#tables = new Map([...Object.entries(tables), ...[...this.adapters].map(([name, { table }]) => [name, table] as const)]);
+    for (const name of this.adapters.keys()) {
+      if (name in tables) throw invalid(`table "${name}" is given both as frozen and with an adapter`);
+    }
+    const featureDims: Record<string, number> = {};
+    for (const [feature, { table }] of Object.entries(data.features)) {
+      const found = this.#tables.get(table);
+      if (!found) throw invalid(`feature "${feature}" reads table "${table}"; there ${list('is', 'are', [...this.#tables.keys()])}`);
+      if (!objective.inputs.includes(feature)) {
+        throw invalid(`feature "${feature}" is not used; the objective reads ${objective.inputs.join(', ')}`);
+      }
+      featureDims[feature] = found.dim;
+    }
+    for (const input of objective.inputs) {
+      if (!(input in featureDims)) throw invalid(`the objective reads feature "${input}"; there ${list('is', 'are', Object.keys(featureDims))}`);
+    }
+    for (const label of objective.labels) {
+      if (!(label in classes)) throw invalid(`the objective reads label "${label}"; there ${list('is', 'are', Object.keys(classes))}`);
+    }
+    const kernels = new Set([...this.#tables.values()].map((table) => table.kernels));
+    if (kernels.size !== 1) throw invalid('all tables of a model share one kernels instance');
+    this.kernels = [...kernels][0]!;
+    this.parameters = objective.initialize({ kernels: this.kernels, featureDims, classes });
+  }
+
+  /** Metric sums of a batch, without gradients. */
+  evaluate(batch: Batch): MetricSums {
+    return this.objective.evaluate(this.#lookup(batch, false), batch);
+  }
+
+  /**
+   * Forward and backward: the objective's parameters get their gradients; each adapter's are returned and stay valid
+   * until the next batch.
+   * @throws NON_FINITE naming table and row, or the batch's lines
+   */
+  train(batch: Batch): { sums: MetricSums; gradients: ReadonlyMap<string, AdapterGradients> } {
+    const inputs = this.#lookup(batch, true);
+    const byTable = new Map<string, Matrix>();
+    for (const name of this.adapters.keys()) {
+      const plan = planOf(batch, name);
+      byTable.set(name, this.#scratch.matrix(`${name}/gradient`, planBags(plan), this.#tables.get(name)!.dim));
+    }
+    const gradients: Record<string, Matrix> = {};
+    for (const [feature, { table, firstBag, bags }] of Object.entries(batch.features)) {
+      const whole = byTable.get(table) ?? this.#scratch.matrix(`${feature}/unused`, firstBag + bags, this.#tables.get(table)!.dim);
+      gradients[feature] = rowsOf(whole, firstBag, bags);
+    }
+    const sums = this.objective.train(inputs, batch, gradients);
+    if (!Number.isFinite(sums.loss)) throw this.#nonFinite('the loss', batch);
+    for (const { name, gradient } of this.parameters) {
+      if (this.kernels.firstNonFinite(gradient) >= 0) throw this.#nonFinite(`the gradient of ${name}`, batch);
+    }
+    const adapterGradients = new Map<string, AdapterGradients>();
+    for (const [name, adapter] of this.adapters) {
+      const found = adapter.gradients(planOf(batch, name), byTable.get(name)!);
+      for (const part of [found.rows, found.b]) {
+        if (part && this.kernels.firstNonFinite(part.data) >= 0) throw this.#nonFinite(`the gradient of table "${name}"`, batch);
+      }
+      adapterGradients.set(name, found);
+    }
+    return { sums, gradients: adapterGradients };
+  }
+
+  #lookup(batch: Batch, keep: boolean): Record<string, Matrix> {
+    const byTable = new Map<string, Matrix>();
+    for (const [name, plan] of Object.entries(batch.plans)) {
+      const table = this.#tables.get(name)!;
+      const out = this.#scratch.matrix(`${name}/out`, planBags(plan), table.dim);
+      const adapter = this.adapters.get(name);
+      if (adapter) adapter.lookup(plan, out, keep);
+      else table.lookup(plan, out);
+      const bad = this.kernels.firstNonFinite(out.data);
+      if (bad >= 0) throw badRow(name, table, plan, Math.floor(bad / table.dim), batch);
+      byTable.set(name, out);
+    }
+    const inputs: Record<string, Matrix> = {};
+    for (const [feature, { table, firstBag, bags }] of Object.entries(batch.features)) {
+      inputs[feature] = rowsOf(byTable.get(table)!, firstBag, bags);
+    }
+    return inputs;
+  }
+
+  #nonFinite(what: string, batch: Batch): FinetableError {
+    return new FinetableError(
+      'NON_FINITE',
+      `${what} is not finite in epoch ${batch.epoch}, batch ${batch.index} (${linesOf(batch)}); a lower learning rate usually helps. The last checkpoint is kept`,
+      { epoch: batch.epoch, batch: batch.index },
+    );
+  }
+}
+
+function planOf(batch: Batch, table: string): LookupPlan {
+  const plan = batch.plans[table];
+  if (!plan) throw invalid(`the batch has no ids for table "${table}"`);
+  return plan;
+}
+
+/** Names the row behind a value that is not a number: a row of the base, or what training made of it. */
+function badRow(name: string, table: ShardedTable, plan: LookupPlan, bag: number, batch: Batch): FinetableError {
+  for (let place = plan.offsets[bag]!; place < plan.offsets[bag + 1]!; place++) {
+    const row = plan.uniqueRows[plan.placeUnique[place]!]!;
+    if (!table.gather(Int32Array.of(row)).data.every(Number.isFinite)) {
+      return new FinetableError('NON_FINITE', `table "${name}": row ${row} holds a value that is not finite (${linesOf(batch)}); repair the base table`, { table: name, row });
+    }
+  }
+  return new FinetableError('NON_FINITE', `table "${name}": an adapted row is not finite (${linesOf(batch)}); a lower learning rate usually helps`, { table: name });
+}
+
+/** Where a batch's examples come from, short enough for a message. */
+function linesOf({ lines }: Batch): string {
+  const shown = [...lines.subarray(0, 5)].join(', ');
+  return lines.length > 5 ? `lines ${shown} and ${lines.length - 5} more` : `lines ${shown}`;
+}
+
+function list(one: string, many: string, names: readonly string[]): string {
+  if (names.length === 0) return `${one} none`;
+  return `${names.length === 1 ? one : many} ${names.map((name) => `"${name}"`).join(', ')}`;
+}
+
+function invalid(message: string): FinetableError {
+  return new FinetableError('INVALID_ARGUMENT', message);
+}

@@ -1,0 +1,80 @@
+/** An objective's dense parameters with their optimiser: updated, saved and loaded together. */
+import { FinetableError } from '@finetable/core';
+import { readSafetensorsHeader, readTensor, writeSafetensors } from '@finetable/formats';
+import type { Kernels, UpdateRule } from '@finetable/kernels';
+import { ruleOf, stateColumns, type OptimizerOverrides, type OptimizerSpec } from '@finetable/lora';
+import type { DenseParameter } from './objective.ts';
+
+interface Named {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+export class ParameterGroup {
+  readonly parameters: readonly DenseParameter[];
+  readonly #rule: UpdateRule;
+  readonly #state: readonly (readonly Float32Array[])[];
+
+  constructor(parameters: readonly DenseParameter[], optimizer: OptimizerSpec, overrides: OptimizerOverrides) {
+    this.parameters = parameters;
+    this.#rule = ruleOf(optimizer, overrides);
+    this.#state = parameters.map(({ value }) => stateColumns(this.#rule, value.length).map((cols) => new Float32Array(cols)));
+  }
+
+  update(kernels: Kernels, step: number): void {
+    this.parameters.forEach(({ value, gradient }, i) => {
+      kernels.updateDense({ rule: this.#rule, step, parameters: value, state: this.#state[i]!, gradients: gradient });
+    });
+  }
+
+  /** Values alone: the result of a training. */
+  async saveValues(path: string): Promise<void> {
+    await save(path, this.#values());
+  }
+
+  /** Values and optimiser state: what training goes on from. */
+  async saveState(path: string): Promise<void> {
+    await save(path, [...this.#values(), ...this.#states()]);
+  }
+
+  /** @throws MISMATCH where a shape differs; INVALID_FILE */
+  async loadValues(path: string): Promise<void> {
+    await load(path, this.#values());
+  }
+
+  async loadState(path: string): Promise<void> {
+    await load(path, [...this.#values(), ...this.#states()]);
+  }
+
+  #values(): Named[] {
+    return this.parameters.map(({ name, shape, value }) => ({ name, shape, data: value }));
+  }
+
+  #states(): Named[] {
+    return this.parameters.flatMap(({ name }, i) =>
+      this.#state[i]!.map((data, j) => ({ name: `${name}.state.${j}`, shape: [data.length], data })),
+    );
+  }
+}
+
+async function save(path: string, tensors: readonly Named[]): Promise<void> {
+  await writeSafetensors(
+    path,
+    tensors.map(({ name, shape, data }) => ({ name, dtype: 'F32', shape: [...shape], data })),
+  );
+}
+
+async function load(path: string, tensors: readonly Named[]): Promise<void> {
+  const header = await readSafetensorsHeader(path);
+  const values = [];
+  for (const { name, shape } of tensors) {
+    const found = header.tensors.get(name);
+    if (found?.dtype !== 'F32' || found.shape.join() !== shape.join()) {
+      const what = found ? `${found.dtype} [${found.shape.join(', ')}]` : 'none';
+      throw new FinetableError('MISMATCH', `${path}: "${name}" must be F32 [${shape.join(', ')}], found ${what}`, { file: path, tensor: name });
+    }
+    values.push((await readTensor(path, header, name)).data as Float32Array);
+  }
+  tensors.forEach(({ data }, i) => data.set(values[i]!));
+}

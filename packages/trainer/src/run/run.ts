@@ -1,0 +1,304 @@
+/**
+ * One run of a job in a folder of its own:
+ *
+ *     job.yaml               the job as it ran, every default written out
+ *     metrics.jsonl          one line per logged step and evaluation
+ *     checkpoints/           see checkpoint.ts
+ *     adapter/               the result, in the sparse format; absent where nothing is adapted
+ *     objective.safetensors  the objective's weights at the same moment
+ *     result.json            how it ended; written last, so a run with it is complete
+ *     lock                   while a process works here
+ */
+import { mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { FinetableError, isFinetableError } from '@finetable/core';
+import { recoverFolder, removeLeftovers, sha256File, writeFileAtomic } from '@finetable/formats';
+import { saveAdapters, type Adapter } from '@finetable/lora';
+import { parse, stringify } from 'yaml';
+import { OpenJob } from '../job/open.ts';
+import { checkJob, type LoadedJob } from '../job/read.ts';
+import type { Job } from '../job/schema.ts';
+import type { FitResult, TrainingEvent } from '../trainer.ts';
+import { lockFolder } from './lock.ts';
+import { MetricsLog } from './metrics-log.ts';
+
+export interface RunOptions {
+  /** The run's folder; default the job's `output`, or `runs/<name>` beside the job file. */
+  readonly folder?: string;
+  /** What to do where the folder holds a run: refuse (default), go on from its last checkpoint, or start again. */
+  readonly existing?: 'refuse' | 'resume' | 'overwrite';
+  readonly onEvent?: (event: TrainingEvent) => void | Promise<void>;
+  readonly signal?: AbortSignal;
+}
+
+/** `result.json`. Sizes in bytes, times in seconds. */
+export interface RunResult {
+  readonly name: string;
+  readonly steps: number;
+  readonly epochs: number;
+  readonly stoppedEarly: boolean;
+  readonly train: Readonly<Record<string, number>>;
+  /** The evaluation that chose the result; null without validation. */
+  readonly validation: Readonly<Record<string, number>> | null;
+  readonly seconds: number;
+  readonly waitSeconds: number;
+  readonly examplesPerSecond: number;
+  readonly stepMilliseconds: number;
+  readonly peakMemoryBytes: number;
+  readonly tables: Readonly<Record<string, { readonly rows: number; readonly dim: number; readonly dtype: string; readonly bytes: number }>>;
+  readonly adapters: Readonly<
+    Record<string, { readonly kind: string; readonly rank: number; readonly touchedRows: number; readonly adapterBytes: number; readonly optimizerBytes: number }>
+  >;
+  readonly kernels: string;
+  /** Class names of the label, in index order. */
+  readonly classes: Readonly<Record<string, readonly string[]>>;
+  /** SHA-256 of the result's files. */
+  readonly checksums: Readonly<Record<string, string>>;
+}
+
+/** The folder that a job runs in. */
+export function runFolder({ job, folder }: LoadedJob): string {
+  return resolve(folder, job.output ?? join('runs', job.name));
+}
+
+/**
+ * Trains a job and writes its folder.
+ * @throws EXISTS, LOCKED, INVALID_* (a run that ends so before its first checkpoint leaves no files), INTERRUPTED, NON_FINITE, IO
+ */
+export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promise<RunResult> {
+  const open = await OpenJob.open(loaded);
+  try {
+    const { job } = loaded;
+    const train = await open.loader(job.data.train, 'train', job.objective.classes);
+    const validation = job.data.validation && (await open.loader(job.data.validation, 'evaluate', train.classes[job.objective.label]));
+    const adapters = open.createAdapters();
+    const trainer = open.trainer(adapters);
+    return await inFolder(resolve(options.folder ?? runFolder(loaded)), loaded, options, async (folder, log) => {
+      const begun = { epochs: job.train.epochs, metric: job.train.metric, logEverySteps: job.train.logEverySteps };
+      const fit = await trainer.fit(train, {
+        ...begun,
+        ...(validation ? { validation } : {}),
+        ...(job.train.patience === undefined ? {} : { patience: job.train.patience }),
+        ...(options.signal ? { signal: options.signal } : {}),
+        resume: options.existing === 'resume',
+        checkpoints: {
+          folder: join(folder, 'checkpoints'),
+          everySteps: job.train.checkpointEverySteps,
+          keep: job.train.keepCheckpoints,
+          identity: { examples: train.examples, dataBytes: (await stat(resolve(loaded.folder, job.data.train.file))).size },
+        },
+        onEvent: async (event) => {
+          log(event);
+          await options.onEvent?.(event);
+        },
+      });
+      const files = await writeArtifacts(folder, Object.values(adapters), (path) => trainer.saveObjective(path));
+      const result = await describe(open, adapters, fit, train.classes, folder, files);
+      await writeFileAtomic(join(folder, 'result.json'), `${JSON.stringify(result, null, 2)}\n`);
+      return result;
+    });
+  } finally {
+    await open.close();
+  }
+}
+
+/** Metrics of a finished run's adapter and objective on a data file. Paths are relative to the working directory. */
+export async function evaluateRun(folder: string, file: string, signal?: AbortSignal): Promise<Readonly<Record<string, number>>> {
+  const loaded = await readRunJob(folder);
+  const result = await readResult(folder);
+  const open = await OpenJob.open(loaded);
+  try {
+    const label = loaded.job.objective.label;
+    const loader = await open.loader({ file: resolve(file) }, 'evaluate', result.classes[label]);
+    const adapters = await open.loadAdapters(join(folder, 'adapter'));
+    const trainer = open.trainer(adapters);
+    await trainer.loadObjective(join(folder, 'objective.safetensors'), loader);
+    return await trainer.evaluate(loader, signal);
+  } finally {
+    await open.close();
+  }
+}
+
+/** The job of a run's folder, as it ran. @throws NOT_FOUND */
+export async function readRunJob(folder: string): Promise<LoadedJob> {
+  const path = join(folder, 'job.yaml');
+  return { job: checkJob(parse(await readText(path, 'a run')), path), folder: resolve(folder) };
+}
+
+/** @throws NOT_FOUND where the run has not ended */
+export async function readResult(folder: string): Promise<RunResult> {
+  return JSON.parse(await readText(join(folder, 'result.json'), 'a finished run')) as RunResult;
+}
+
+async function readText(path: string, what: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new FinetableError('NOT_FOUND', `${dirname(path)} is not ${what}: it has no ${path.slice(dirname(path).length + 1)}`, { file: path }, { cause: error });
+  }
+}
+
+/** Prepares the folder, holds its lock, keeps its metrics log, and removes what a run that never got anywhere made. */
+async function inFolder<T>(
+  folder: string,
+  loaded: LoadedJob,
+  { existing = 'refuse' }: RunOptions,
+  body: (folder: string, log: (event: TrainingEvent) => void) => Promise<T>,
+): Promise<T> {
+  const firstMade = await mkdir(folder, { recursive: true });
+  const unlock = await lockFolder(join(folder, 'lock'));
+  let log: MetricsLog | null = null;
+  let fresh = false;
+  try {
+    fresh = await prepare(folder, loaded, existing);
+    const result = await body(folder, (event) => {
+      // Opened at the start event, which tells where a resumed run goes on.
+      if (event.type === 'start') log = new MetricsLog(join(folder, 'metrics.jsonl'), event.step);
+      else if (event.type === 'step' || event.type === 'evaluation') log!.write({ ...event });
+      else if (event.type === 'checkpoint') log!.sync();
+    });
+    await unlock();
+    return result;
+  } catch (error) {
+    const failedEarly = fresh && isFinetableError(error) && error.code !== 'INTERRUPTED' && !(await hasCheckpoint(folder));
+    if (failedEarly) await clear(folder);
+    await unlock();
+    if (failedEarly && firstMade !== undefined) await removeEmpty(folder, firstMade);
+    throw error;
+  } finally {
+    (log as MetricsLog | null)?.close();
+  }
+}
+
+/** @returns true where the run starts from nothing */
+async function prepare(folder: string, loaded: LoadedJob, existing: 'refuse' | 'resume' | 'overwrite'): Promise<boolean> {
+  const jobPath = join(folder, 'job.yaml');
+  const written = await readFile(jobPath, 'utf8').catch(() => null);
+  const names = (await readdir(folder)).filter((name) => !name.startsWith('lock'));
+  if (written === null && names.length > 0 && existing === 'refuse') {
+    throw new FinetableError('EXISTS', `${folder} is not empty and not a run (${names.slice(0, 3).join(', ')}); choose another folder`, { file: folder });
+  }
+  if (written !== null && existing === 'refuse') {
+    const finished = names.includes('result.json');
+    const remedy = finished ? 'overwrite it, or give the job another name' : 'resume it, overwrite it, or give the job another name';
+    throw new FinetableError('EXISTS', `${folder} holds ${finished ? 'a finished' : 'an unfinished'} run; ${remedy}`, { file: folder, finished });
+  }
+  const text = stringify(absolutePaths(loaded, folder));
+  if (written !== null && existing === 'resume') {
+    const changed = firstDifference(parse(written), parse(text));
+    if (changed) {
+      throw new FinetableError('MISMATCH', `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it, or give the job another name`, { file: jobPath });
+    }
+    await recoverFolder(join(folder, 'adapter'));
+    await removeLeftovers(folder);
+    return false;
+  }
+  await clear(folder);
+  await writeFileAtomic(jobPath, text);
+  return true;
+}
+
+/** Fields that may differ when a run is resumed: they change no result. */
+const free = new Set(['data.workers', 'data.prefetchBatches', 'train.threads', 'train.keepCheckpoints']);
+
+function firstDifference(before: unknown, now: unknown, path = ''): string | null {
+  if (free.has(path)) return null;
+  if (isObject(before) && isObject(now)) {
+    for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
+      const found = firstDifference(before[key], now[key], path ? `${path}.${key}` : key);
+      if (found) return found;
+    }
+    return null;
+  }
+  const [a, b] = [JSON.stringify(before), JSON.stringify(now)];
+  return a === b ? null : `${path} = ${a ?? 'nothing'}, now it is ${b ?? 'nothing'}`;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+/** The job with its paths made relative to the run's folder, where its copy lies. */
+function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
+  const move = (path: string): string => (isAbsolute(path) ? path : relative(to, resolve(folder, path)));
+  const moved = structuredClone(job) as Mutable<Job>;
+  delete moved.output;
+  for (const table of Object.values(moved.tables)) table.file = move(table.file);
+  moved.data.train.file = move(moved.data.train.file);
+  if (moved.data.validation) moved.data.validation.file = move(moved.data.validation.file);
+  for (const { tokens } of Object.values(moved.features)) if (tokens) tokens.vocabulary = move(tokens.vocabulary);
+  return moved;
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: Mutable<T[K]> };
+
+const ours = ['job.yaml', 'metrics.jsonl', 'checkpoints', 'adapter', 'objective.safetensors', 'result.json'];
+
+/** Removes a run's files; `result.json` first, so that a half-removed run does not look finished. */
+async function clear(folder: string): Promise<void> {
+  for (const name of [...ours].reverse()) await rm(join(folder, name), { recursive: true, force: true });
+  await removeLeftovers(folder);
+}
+
+async function hasCheckpoint(folder: string): Promise<boolean> {
+  const names = await readdir(join(folder, 'checkpoints')).catch(() => []);
+  return names.some((name) => name.startsWith('step-'));
+}
+
+/** Removes `folder` and the parents that were made with it, up to `top`, as long as they are empty. */
+async function removeEmpty(folder: string, top: string): Promise<void> {
+  for (let at = folder; at.startsWith(top); at = dirname(at)) {
+    try {
+      await rmdir(at);
+    } catch {
+      return;
+    }
+  }
+}
+
+async function writeArtifacts(folder: string, adapters: readonly Adapter[], saveObjective: (path: string) => Promise<void>): Promise<string[]> {
+  const files = ['objective.safetensors'];
+  await saveObjective(join(folder, 'objective.safetensors'));
+  if (adapters.length > 0) {
+    await saveAdapters(join(folder, 'adapter'), adapters);
+    files.push(...(await readdir(join(folder, 'adapter'))).map((name) => join('adapter', name)));
+  }
+  return files;
+}
+
+async function describe(
+  open: OpenJob,
+  adapters: Readonly<Record<string, Adapter>>,
+  fit: FitResult,
+  classes: Readonly<Record<string, readonly string[]>>,
+  folder: string,
+  files: readonly string[],
+): Promise<RunResult> {
+  const checksums: Record<string, string> = {};
+  for (const file of files) checksums[file] = await sha256File(join(folder, file));
+  return {
+    name: open.loaded.job.name,
+    steps: fit.steps,
+    epochs: fit.epochs,
+    stoppedEarly: fit.stoppedEarly,
+    train: fit.train,
+    validation: fit.best?.metrics ?? null,
+    seconds: fit.seconds,
+    waitSeconds: fit.waitSeconds,
+    examplesPerSecond: fit.examples / fit.seconds,
+    stepMilliseconds: (1000 * fit.seconds) / fit.steps,
+    peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    tables: Object.fromEntries(
+      Object.entries(open.tables).map(([name, { rows, dim, dtype, sizeBytes }]) => [name, { rows, dim, dtype, bytes: sizeBytes }]),
+    ),
+    adapters: Object.fromEntries(
+      Object.entries(adapters).map(([name, { kind, rank, touchedRows, memory }]) => [
+        name,
+        { kind, rank, touchedRows, adapterBytes: memory.adapterBytes, optimizerBytes: memory.optimizerBytes + memory.slotBytes },
+      ]),
+    ),
+    kernels: open.kernels.description,
+    classes,
+    checksums,
+  };
+}
