@@ -1,48 +1,44 @@
 /** The npm packages below a node_modules folder: their names, repositories and files. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import path from 'node:path';
+import { join } from 'node:path';
 
 /**
- * Every installed package, nested copies too, in the order of their paths. Links are left out: they are this
- * workspace's own packages.
+ * Every installed package, nested copies too, in the order of their paths. Links are left out: they are a workspace's
+ * own packages.
  *
- * `repository` is `owner/name` from package.json, or the package's own name where there is none. Packages of one
- * repository share code, README and build tools, so they are split as one.
- *
- * @returns {{ name: string, version: string, repository: string, folder: string }[]}
+ * @returns {{ name: string, version: string, repository: string, folder: string }[]} `repository` is `owner/name` from
+ * package.json, or the package's own name where it says none.
  */
 export function findPackages(nodeModules) {
-  const packages = [];
-  for (const name of folders(nodeModules)) {
-    const names = name.startsWith('@') ? folders(path.join(nodeModules, name)).map((own) => `${name}/${own}`) : [name];
-    for (const packageName of names) {
-      const folder = path.join(nodeModules, packageName);
-      const manifest = readManifest(path.join(folder, 'package.json'));
-      if (manifest !== null) {
-        const { version = '', repository } = manifest;
-        packages.push({ name: packageName, version, repository: repositoryName(repository) ?? packageName, folder });
-      }
-      const nested = path.join(folder, 'node_modules');
-      if (existsSync(nested)) packages.push(...findPackages(nested));
-    }
-  }
-  return packages;
+  const names = foldersIn(nodeModules).flatMap((name) =>
+    name.startsWith('@') ? foldersIn(join(nodeModules, name)).map((inScope) => `${name}/${inScope}`) : [name],
+  );
+  return names.flatMap((name) => {
+    const folder = join(nodeModules, name);
+    const manifest = readManifest(join(folder, 'package.json'));
+    const nested = join(folder, 'node_modules');
+    const found = existsSync(nested) ? findPackages(nested) : [];
+    if (manifest === null) return found;
+    const { version = '', repository } = manifest;
+    return [{ name, version, repository: repositoryName(repository) ?? name, folder }, ...found];
+  });
 }
 
-/** Paths of a package's files relative to its folder, with `/`, without those of the packages nested in it. */
+/** Paths of a package's files, relative to its folder, without those of packages nested in it. */
 export function filesOf(folder, below = '') {
-  const files = [];
-  for (const entry of readdirSync(path.join(folder, below), { withFileTypes: true })) {
-    if (entry.isFile()) files.push(below + entry.name);
-    else if (entry.isDirectory() && entry.name !== 'node_modules') files.push(...filesOf(folder, `${below}${entry.name}/`));
-  }
-  return files;
+  return sortedEntries(join(folder, below)).flatMap((entry) => {
+    if (entry.isFile()) return [below + entry.name];
+    return entry.isDirectory() && entry.name !== 'node_modules' ? filesOf(folder, `${below}${entry.name}/`) : [];
+  });
 }
 
-function folders(parent) {
-  const entries = readdirSync(parent, { withFileTypes: true });
-  const names = entries.filter((entry) => entry.isDirectory() && !entry.name.startsWith('.')).map((entry) => entry.name);
-  return names.sort();
+function foldersIn(parent) {
+  const folders = sortedEntries(parent).filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'));
+  return folders.map((entry) => entry.name);
+}
+
+function sortedEntries(folder) {
+  return readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function readManifest(file) {
@@ -50,11 +46,11 @@ function readManifest(file) {
   try {
     return JSON.parse(readFileSync(file, 'utf8'));
   } catch {
-    return null;
+    return null; // some packages ship broken ones as test data
   }
 }
 
-/** `owner/name` in lower case, from any of the forms npm allows: a URL, `git@host:owner/name.git`, `owner/name`. */
+/** `owner/name` in lower case from any form that npm allows: a URL, `git@host:owner/name.git`, `owner/name`. */
 function repositoryName(repository) {
   const url = typeof repository === 'string' ? repository : repository?.url;
   const match = /(?:^|[/:])([\w.-]+)\/([\w.-]+?)(?:\.git)?(?:\/tree\/.*|\/)?(?:#.*)?$/.exec(url ?? '');

@@ -1,71 +1,136 @@
-/** Makes what the example trains on: snippets of the files below node_modules, and a frozen table of random rows. */
+/**
+ * Makes what the example trains on: snippets of the files below node_modules, and a frozen table of random rows. Both
+ * are made once: a second call with the same parameters finds them.
+ */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { FinetableError, RandomStream } from '@finetable/core';
+import { readSafetensorsHeader, writeFolderAtomic, writeSafetensors } from '@finetable/formats';
 import { filesOf, findPackages } from './packages.mjs';
-import { cutSnippets, documentsOf } from './snippets.mjs';
+import { cutSnippets, documentsOf, languages } from './snippets.mjs';
+import { splitSnippets, uniform } from './split.mjs';
 
-/** Shares of the repositories; the rest is for training. */
-const heldOut = { test: 0.3, valid: 0.15 };
-const sides = ['train', 'valid', 'test'];
-/** At most so many snippets of one language, and of them from one repository. */
-const limits = { train: { language: 2000, repository: 150 }, valid: { language: 250, repository: 40 }, test: { language: 500, repository: 40 } };
 const snippetsPerDocument = 12;
-const copiedLength = 80; // characters
+const summaryFile = 'summary.json';
 
+/**
+ * Makes the folder `out` with `train.jsonl`, `valid.jsonl` and `test.jsonl`, of lines `{"text", "language", "file"}`, and
+ * `summary.json`.
+ *
+ * @param {{ nodeModules: string, out: string, seed: number }} options
+ * @returns the summary: the parameters, and snippets and repositories by side and language
+ */
 export async function makeExamples({ nodeModules, out, seed }) {
-  const packages = findPackages(nodeModules);
-  const repositories = new Set(packages.map((p) => p.repository));
-  const sideOf = new Map();
-  for (const repository of repositories) {
-    const share = uniform(`${seed}/side/${repository}`);
-    sideOf.set(repository, share < heldOut.test ? 'test' : share < heldOut.test + heldOut.valid ? 'valid' : 'train');
+  if (!existsSync(nodeModules)) {
+    throw new FinetableError('NOT_FOUND', `${nodeModules}: no such folder; run npm ci`, { file: nodeModules });
   }
-  const candidates = { train: [], valid: [], test: [] };
+  const packages = findPackages(nodeModules);
+  const made = { seed, packages: packages.length, fingerprint: fingerprint(packages) };
+  const present = readSummary(join(out, summaryFile));
+  if (present !== null && Object.keys(made).every((key) => present[key] === made[key])) return present;
+
+  const split = splitSnippets(findSnippets(packages, seed), seed);
+  const summary = { ...made, sides: countSides(split) };
+  for (const [side, counts] of Object.entries(summary.sides)) {
+    const missing = languages.filter((language) => !counts[language]);
+    if (missing.length > 0) {
+      const message = `${nodeModules}: no ${missing.join(', ')} for ${side}.jsonl in ${packages.length} packages; run npm ci`;
+      throw new FinetableError('INVALID_DATA', message, { file: nodeModules });
+    }
+  }
+  const build = async (folder) => {
+    for (const [side, snippets] of Object.entries(split)) {
+      const lines = snippets.map(({ text, language, file }) => `${JSON.stringify({ text, language, file })}\n`);
+      await writeFile(join(folder, `${side}.jsonl`), lines.join(''));
+    }
+    await writeFile(join(folder, summaryFile), JSON.stringify(summary, null, 2));
+  };
+  await writeFolderAtomic(out, build, { replace: true });
+  return summary;
+}
+
+function findSnippets(packages, seed) {
+  const snippets = [];
   for (const { name, repository, folder } of packages) {
-    const side = sideOf.get(repository);
-    for (const file of filesOf(folder)) {
-      const full = path.join(folder, file);
-      documentsOf(file, statSync(full).size, () => readFileSync(full, 'utf8')).forEach(({ language, text }, d) => {
-        const key = `${seed}/${name}/${file}/${d}`;
-        for (const snippet of cutSnippets(language, text, snippetsPerDocument, (i) => uniform(`${key}/${i}`))) {
-          candidates[side].push({ text: snippet, language, file: `${name}/${file}`, repository, rank: uniform(`${key}/${snippet}`) });
+    for (const path of filesOf(folder)) {
+      const full = join(folder, path);
+      const documents = documentsOf(path, statSync(full).size, () => readFileSync(full, 'utf8'));
+      documents.forEach((document, i) => {
+        const { language } = document;
+        const file = `${name}/${path}`;
+        const random = new RandomStream(seed, `${file}/${i}`);
+        for (const text of cutSnippets(document, snippetsPerDocument, random)) {
+          snippets.push({ text, language, file, repository, order: uniform(`${seed}/${file}/${text}`) });
         }
       });
     }
   }
-  const seen = new Set();
-  const counts = {};
-  mkdirSync(out, { recursive: true });
-  for (const side of sides) {
-    const taken = new Map();
-    const take = (key, limit) => { const n = taken.get(key) ?? 0; if (n >= limit) return false; return true; };
-    const kept = [];
-    let copies = 0;
-    for (const c of candidates[side].sort((a, b) => a.rank - b.rank)) {
-      const lk = c.language, rk = `${c.language}/${c.repository}`;
-      if (!take(lk, limits[side].language) || !take(rk, limits[side].repository)) continue;
-      const s = shingles(c.text);
-      if (s.some((x) => seen.has(x))) { copies++; continue; }
-      for (const x of s) seen.add(x);
-      taken.set(lk, (taken.get(lk) ?? 0) + 1); taken.set(rk, (taken.get(rk) ?? 0) + 1);
-      kept.push(c);
-    }
-    for (const c of kept) { const k = c.language; const o = ((counts[k] ??= {})[side] ??= { n: 0, rp: new Set() }); o.n++; o.rp.add(c.repository); }
-    console.log(side, kept.length, 'copies', copies, 'candidates', candidates[side].length);
-    writeFileSync(path.join(out, `${side}.jsonl`), kept.map(({ text, language, file }) => JSON.stringify({ text, language, file }) + '\n').join(''));
+  return snippets;
+}
+
+function countSides(split) {
+  const count = (snippets) =>
+    Object.fromEntries(
+      languages.flatMap((language) => {
+        const own = snippets.filter((snippet) => snippet.language === language);
+        const repositories = new Set(own.map(({ repository }) => repository)).size;
+        return own.length === 0 ? [] : [[language, { snippets: own.length, repositories }]];
+      }),
+    );
+  return Object.fromEntries(Object.entries(split).map(([side, snippets]) => [side, count(snippets)]));
+}
+
+/** Of what is installed and of the code that cuts and splits it. */
+function fingerprint(packages) {
+  const hash = createHash('sha256');
+  for (const { name, version, repository } of packages) hash.update(`${name} ${version} ${repository}\n`);
+  for (const code of ['packages', 'snippets', 'split', 'prepare']) {
+    hash.update(readFileSync(new URL(`${code}.mjs`, import.meta.url)));
   }
-  for (const [k, c] of Object.entries(counts)) console.log(k.padEnd(26), sides.map((s) => `${s} ${c[s]?.n} (${c[s]?.rp.size} repos)`).join('  '));
+  return hash.digest('hex');
 }
 
-function shingles(text) {
-  const lines = text.split('\n').map((l) => l.replace(/\s+/g, ' ').trim()).filter((l) => l !== '');
-  const joined = lines.join('\n');
-  const found = [];
-  for (let at = 0, i = 0; i < lines.length; at += lines[i].length + 1, i++) if (joined.length - at >= copiedLength) found.push(joined.slice(at, at + copiedLength));
-  return found;
+function readSummary(file) {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    return null; // not there, or not ours: made anew
+  }
 }
 
-function uniform(key) {
-  return createHash('sha256').update(key).digest().readUInt32LE(0) / 2 ** 32;
+/**
+ * Makes the safetensors file `out` with one tensor, `embeddings` [rows, dim] f32, of independent normal values. They have
+ * deviation 1, so a mean of n distinct rows has deviation 1/sqrt(n): about 0.1 for a snippet of 250 characters.
+ *
+ * @param {{ out: string, rows: number, dim: number, seed: number }} options
+ */
+export async function makeTable({ out, rows, dim, seed }) {
+  const recipe = { made_by: 'examples/languages', seed: String(seed) };
+  if (await hasTable(out, rows, dim, recipe)) return;
+  await mkdir(dirname(out), { recursive: true });
+  const data = normalRows(rows, dim, seed);
+  await writeSafetensors(out, [{ name: 'embeddings', dtype: 'F32', shape: [rows, dim], data }], recipe);
+}
+
+async function hasTable(file, rows, dim, recipe) {
+  if (!existsSync(file)) return false;
+  try {
+    const { tensors, metadata } = await readSafetensorsHeader(file);
+    const shape = tensors.get('embeddings')?.shape ?? [];
+    return shape.join() === `${rows},${dim}` && Object.keys(recipe).every((key) => metadata[key] === recipe[key]);
+  } catch {
+    return false;
+  }
+}
+
+async function* normalRows(rows, dim, seed) {
+  const stream = new RandomStream(seed, 'languages/embeddings');
+  const chunk = new Float32Array(Math.min(rows * dim, 2 ** 20));
+  for (let start = 0; start < rows * dim; start += chunk.length) {
+    const values = chunk.subarray(0, Math.min(chunk.length, rows * dim - start));
+    stream.fillNormal(values, 1, start);
+    yield new Uint8Array(values.buffer, 0, values.byteLength);
+  }
 }

@@ -21,7 +21,9 @@ export class BatchAssembler {
     const labels = Object.entries(data.labels);
     this.#classes = new Map(labels.map(([name, { classes }]) => [name, new Map(classes!.map((text, i) => [text, i]))]));
     const columns = [...this.#features.values()].flatMap((feature) => feature.columns);
-    this.#source = openSource(data.source, index, [...new Set([...columns, ...labels.map(([, { column }]) => column)])]);
+    this.#source = openSource(data.source, index, [
+      ...new Set([...columns, ...labels.map(([, { column }]) => column)]),
+    ]);
   }
 
   /** @returns the batch and the bytes read for it */

@@ -13,7 +13,11 @@ function refuse(path: string, found: unknown, allowed: string): FinetableError {
 
 function checkInteger(path: string, value: number, low: number, high: number): void {
   if (Number.isInteger(value) && value >= low && value <= high) return;
-  throw refuse(path, value, high === Number.MAX_SAFE_INTEGER ? `integers from ${low}` : `integers from ${low} to ${high}`);
+  throw refuse(
+    path,
+    value,
+    high === Number.MAX_SAFE_INTEGER ? `integers from ${low}` : `integers from ${low} to ${high}`,
+  );
 }
 
 function checkOneOf(path: string, value: string, allowed: readonly string[]): void {
@@ -39,7 +43,11 @@ function checkFeature(path: string, spec: FeatureSpec, tables: DataSpec['tables'
     try {
       new RegExp(tokens.pattern ?? '', 'gu');
     } catch (error) {
-      throw refuse(`${path}.tokens.pattern`, tokens.pattern, `a JavaScript regular expression (${(error as Error).message})`);
+      throw refuse(
+        `${path}.tokens.pattern`,
+        tokens.pattern,
+        `a JavaScript regular expression (${(error as Error).message})`,
+      );
     }
   }
   if (ngrams) {

@@ -39,7 +39,10 @@ export function integerFeature(spec: FeatureSpec, rows: number): FeatureExtracto
       const begin = offsets[i]!;
       const count = offsets[i + 1]! - begin;
       if (numbers.length !== count) {
-        throw invalidData(place, `found ${numbers.length} weights; allowed: ${count}, one per id in ${show(spec.column)}`);
+        throw invalidData(
+          place,
+          `found ${numbers.length} weights; allowed: ${count}, one per id in ${show(spec.column)}`,
+        );
       }
       let total = 0;
       numbers.forEach((weight, j) => {

@@ -10,11 +10,9 @@ export function jsonlParser(file: string, wanted: readonly string[]): RecordPars
       // An inherited member, such as `constructor`, is not a column.
       if (!Object.hasOwn(record, column)) {
         const columns = Object.keys(record);
-        throw invalidData(
-          { file, line, column },
-          `no such column; the columns there are: ${showNames(columns)}`,
-          { columns },
-        );
+        throw invalidData({ file, line, column }, `no such column; the columns there are: ${showNames(columns)}`, {
+          columns,
+        });
       }
       out[c]!.push(record[column]);
     }

@@ -27,6 +27,8 @@ export interface LoaderStatistics {
 }
 
 export interface Loader {
+  /** What it was opened with. */
+  readonly data: DataSpec;
   readonly examples: number;
   readonly batchesPerEpoch: number;
   /** Class names per label, given or found. */
@@ -65,7 +67,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   if (signal?.aborted) throw interrupted(file);
   const { index, classes } = await makeIndex(runtime, data, plan, signal);
   const pool = createPool({ data: withClasses(data, classes), index }, plan.workers, runtime);
-  return new FileLoader(file, plan, index, classes, pool, signal);
+  return new FileLoader(data, plan, index, classes, pool, signal);
 }
 
 async function makeIndex(
@@ -93,6 +95,7 @@ interface Made {
 }
 
 class FileLoader implements Loader {
+  readonly data: DataSpec;
   readonly examples: number;
   readonly batchesPerEpoch: number;
   readonly classes: Readonly<Record<string, readonly string[]>>;
@@ -106,7 +109,7 @@ class FileLoader implements Loader {
   #iterating = false;
 
   constructor(
-    file: string,
+    data: DataSpec,
     plan: LoaderPlan,
     index: SourceIndex,
     classes: Readonly<Record<string, readonly string[]>>,
@@ -116,7 +119,8 @@ class FileLoader implements Loader {
     this.examples = index.examples;
     this.batchesPerEpoch = Math.ceil(index.examples / plan.batchSize);
     this.classes = classes;
-    this.#file = file;
+    this.data = data;
+    this.#file = data.source.file;
     this.#plan = plan;
     this.#index = index;
     this.#pool = pool;
@@ -134,7 +138,10 @@ class FileLoader implements Loader {
       throw new FinetableError('INVALID_ARGUMENT', `epoch: found ${epoch}; allowed: integers from 0`);
     }
     if (!Number.isInteger(from) || from < 0 || from > this.batchesPerEpoch) {
-      throw new FinetableError('INVALID_ARGUMENT', `from: found ${from}; allowed: integers from 0 to ${this.batchesPerEpoch}`);
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `from: found ${from}; allowed: integers from 0 to ${this.batchesPerEpoch}`,
+      );
     }
     return this.#iterate(epoch, from);
   }
@@ -146,7 +153,10 @@ class FileLoader implements Loader {
 
   async *#iterate(epoch: number, from: number): AsyncGenerator<Batch, void, undefined> {
     if (this.#iterating) {
-      throw new FinetableError('INVALID_ARGUMENT', `${this.#file}: an iteration is in progress; leave it before another`);
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${this.#file}: an iteration is in progress; leave it before another`,
+      );
     }
     this.#iterating = true;
     const { shuffle, seed, workers, prefetchBatches, taskBatches } = this.#plan;

@@ -78,6 +78,8 @@ class ThreadPool implements TaskPool {
       minThreads: workers,
       maxThreads: workers,
       workerData: setup,
+      // Flags of the caller (source loaders, export conditions) are meant for its own code, not for the built worker.
+      execArgv: [],
       recordTiming: false,
       ...(resourceLimits && { resourceLimits }),
     });

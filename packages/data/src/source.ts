@@ -48,7 +48,8 @@ const endings: Readonly<Record<string, SourceFormat>> = { '.jsonl': 'jsonl', '.n
 export function formatOf({ file, format }: SourceSpec): SourceFormat {
   const found = format ?? endings[/\.[^./\\]+$/.exec(file)?.[0].toLowerCase() ?? ''];
   if (found === 'jsonl' || found === 'csv') return found;
-  const problem = format === undefined ? 'the ending does not tell the format' : `unknown format ${JSON.stringify(format)}`;
+  const problem =
+    format === undefined ? 'the ending does not tell the format' : `unknown format ${JSON.stringify(format)}`;
   throw new FinetableError(
     'INVALID_ARGUMENT',
     `${file}: ${problem}; allowed: ${Object.keys(endings).join(', ')}, or format "jsonl" or "csv"`,

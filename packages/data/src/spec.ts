@@ -5,29 +5,29 @@ import type { Pooling } from '@finetable/core';
 export interface SourceSpec {
   readonly file: string;
   /** Default: by the file's ending, `.jsonl` / `.ndjson` or `.csv`. */
-  readonly format?: 'jsonl' | 'csv';
+  readonly format?: 'jsonl' | 'csv' | undefined;
 }
 
 /** Words to rows: row i is line i of a vocabulary file (UTF-8, one token a line). */
 export interface TokenSpec {
   readonly vocabulary: string;
   /** What a token is, as a JavaScript regular expression (flags `gu`). Default `[\p{L}\p{N}']+`. */
-  readonly pattern?: string;
+  readonly pattern?: string | undefined;
   /** Default true. */
-  readonly lowercase?: boolean;
+  readonly lowercase?: boolean | undefined;
   /** A token that is not in the vocabulary: left out (default), or an error. */
-  readonly unknown?: 'drop' | 'error';
+  readonly unknown?: 'drop' | 'error' | undefined;
 }
 
 /** Character n-grams hashed into the rows of the table. */
 export interface NgramSpec {
   /** Shortest and longest n-gram in UTF-16 code units; defaults 3 and 5. */
-  readonly min?: number;
-  readonly max?: number;
+  readonly min?: number | undefined;
+  readonly max?: number | undefined;
   /** Default false. */
-  readonly lowercase?: boolean;
+  readonly lowercase?: boolean | undefined;
   /** Changes the hash; default 0. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
 }
 
 /** One bag of rows per example. With neither `tokens` nor `ngrams` the column holds an integer or a list of integers. */
@@ -35,17 +35,17 @@ export interface FeatureSpec {
   readonly table: string;
   readonly column: string;
   /** Default `mean`. */
-  readonly pooling?: Pooling;
-  readonly tokens?: TokenSpec;
-  readonly ngrams?: NgramSpec;
+  readonly pooling?: Pooling | undefined;
+  readonly tokens?: TokenSpec | undefined;
+  readonly ngrams?: NgramSpec | undefined;
   /** For integer ids: a column with one weight per id. */
-  readonly weights?: string;
+  readonly weights?: string | undefined;
 }
 
 export interface LabelSpec {
   readonly column: string;
   /** Class names in index order. Default: the distinct values of the source, sorted by code point. */
-  readonly classes?: readonly string[];
+  readonly classes?: readonly string[] | undefined;
 }
 
 export interface DataSpec {
@@ -59,14 +59,14 @@ export interface DataSpec {
 export interface LoaderOptions {
   readonly batchSize: number;
   /** Worker threads; 0 works on the calling thread. Default 1. Batches do not depend on it. */
-  readonly workers?: number;
+  readonly workers?: number | undefined;
   /** A new order each epoch; default false: file order. */
-  readonly shuffle?: boolean;
+  readonly shuffle?: boolean | undefined;
   /** Default 0. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Batches made ahead of the consumer, which bounds memory; default 16 or 2 tasks per worker, whichever is more. */
-  readonly prefetchBatches?: number;
-  readonly signal?: AbortSignal;
+  readonly prefetchBatches?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The next batch a loader would yield. JSON. */

@@ -7,17 +7,22 @@ import { parseCsvHeader } from './csv.ts';
 import { fileError, invalidData, throwIfStopped } from './errors.ts';
 import type { SourceFormat, SourceIndex } from './source.ts';
 
-const blockBytes = 1 << 20;
 const newline = 10;
 const quote = 34;
 
-export async function indexTextFile(file: string, format: SourceFormat, signal?: AbortSignal): Promise<SourceIndex> {
+/** @param blockBytes read at a time; the index does not depend on it */
+export async function indexTextFile(
+  file: string,
+  format: SourceFormat,
+  signal?: AbortSignal,
+  blockBytes = 1 << 20,
+): Promise<SourceIndex> {
   const fd = openFile(file);
   try {
     const { size: sizeBytes, mtimeMs: modifiedMs } = statFile(fd, file);
-    const scanner = new RecordScanner(format);
+    let offset = skipByteOrderMark(fd, file);
+    const scanner = new RecordScanner(format, offset);
     const block = Buffer.allocUnsafe(Math.min(blockBytes, Math.max(sizeBytes, 1)));
-    let offset = 0;
     for (;;) {
       const length = readAt(fd, file, block, 0, block.length, offset);
       if (length === 0) break;
@@ -68,14 +73,15 @@ class RecordScanner {
   #lines = new Float64Array(1024);
   #count = 0;
   /** Of the record that is being scanned. */
-  #start = 0;
+  #start: number;
   #startLine = 1;
   #line = 1;
   #blank = true;
   #quoted = false;
 
-  constructor(format: SourceFormat) {
+  constructor(format: SourceFormat, start: number) {
     this.#csv = format === 'csv';
+    this.#start = start;
   }
 
   scan(block: Buffer, offset: number): void {
@@ -83,12 +89,7 @@ class RecordScanner {
     let line = this.#line;
     let blank = this.#blank;
     let quoted = this.#quoted;
-    let i = 0;
-    if (offset === 0 && block[0] === 0xef && block[1] === 0xbb && block[2] === 0xbf) {
-      this.#start = 3;
-      i = 3;
-    }
-    for (; i < block.length; i++) {
+    for (let i = 0; i < block.length; i++) {
       const byte = block[i]!;
       if (byte === newline) {
         line++;
@@ -133,6 +134,12 @@ class RecordScanner {
   }
 }
 
+function skipByteOrderMark(fd: number, file: string): number {
+  const mark = Buffer.alloc(3);
+  readAt(fd, file, mark, 0, 3, 0);
+  return mark.toString('latin1') === '\xef\xbb\xbf' ? 3 : 0;
+}
+
 function grown(array: Float64Array): Float64Array<ArrayBuffer> {
   const larger = new Float64Array(array.length * 2);
   larger.set(array);
@@ -156,13 +163,24 @@ export function openFile(file: string): number {
 export function statFile(fd: number, file: string): Stats {
   const stats = fstatSync(fd);
   if (stats.isFile()) return stats;
-  throw new FinetableError('INVALID_FILE', `${file}: not a regular file; examples are read in any order, so it must be one`, {
-    file,
-  });
+  throw new FinetableError(
+    'INVALID_FILE',
+    `${file}: not a regular file; examples are read in any order, so it must be one`,
+    {
+      file,
+    },
+  );
 }
 
 /** Fills `length` bytes of `buffer` from `offset` on; fewer only at the file's end. */
-export function readAt(fd: number, file: string, buffer: Buffer, begin: number, length: number, offset: number): number {
+export function readAt(
+  fd: number,
+  file: string,
+  buffer: Buffer,
+  begin: number,
+  length: number,
+  offset: number,
+): number {
   let done = 0;
   try {
     while (done < length) {

@@ -35,7 +35,7 @@ export class TextReader implements SourceReader {
     const lines = Float64Array.from(rows, (row) => this.#index.lines[row]!);
     const out = this.#columns.map((): unknown[] => []);
     let sizeBytes = 0;
-    for (let i = 0; i < rows.length; ) {
+    for (let i = 0; i < rows.length;) {
       const first = rows[i]!;
       let run = this.#recordBytes(first);
       let count = 1;
@@ -62,7 +62,8 @@ export class TextReader implements SourceReader {
 
   /** Records `first .. first + count`, neighbours in the file, with one read. */
   #readRun(first: number, count: number, sizeBytes: number, out: readonly unknown[][]): void {
-    if (this.#bytes.length < sizeBytes) this.#bytes = Buffer.allocUnsafeSlow(Math.max(sizeBytes, 2 * this.#bytes.length));
+    if (this.#bytes.length < sizeBytes)
+      this.#bytes = Buffer.allocUnsafeSlow(Math.max(sizeBytes, 2 * this.#bytes.length));
     const bytes = this.#bytes;
     const { offsets, lines } = this.#index;
     if (readAt(this.#fd, this.#file, bytes, 0, sizeBytes, offsets[first]!) < sizeBytes) throw fileChanged(this.#file);

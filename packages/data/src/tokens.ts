@@ -58,12 +58,19 @@ export function readVocabulary(file: string, rows: number, table: string): Map<s
     throw fileError(error, file);
   }
   const refuse = (message: string, line?: number): FinetableError =>
-    new FinetableError('INVALID_FILE', line === undefined ? `${file}: ${message}` : `${file}, line ${line}: ${message}`, {
-      file,
-      ...(line === undefined ? {} : { line }),
-    });
+    new FinetableError(
+      'INVALID_FILE',
+      line === undefined ? `${file}: ${message}` : `${file}, line ${line}: ${message}`,
+      {
+        file,
+        ...(line === undefined ? {} : { line }),
+      },
+    );
   if (!isUtf8(bytes)) throw refuse('not UTF-8');
-  const words = bytes.toString().replace(/^\uFEFF/, '').split(/\r?\n/);
+  const words = bytes
+    .toString()
+    .replace(/^\uFEFF/, '')
+    .split(/\r?\n/);
   if (words.at(-1) === '') words.pop();
   if (words.length > rows) {
     throw refuse(`${words.length} words, but table ${show(table)} has ${rows} rows; line i is the word of row i - 1`);

@@ -1,1 +1,10 @@
-export {};
+export { recoverFolder, removeLeftovers, writeFileAtomic, writeFolderAtomic, type FileContent, type WriteChunk } from './atomic.ts';
+export { sha256File, verifyManifest, writeManifest, type ManifestEntry } from './checksum.ts';
+export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
+export { readSafetensorsHeader, type SafetensorsHeader } from './safetensors/header.ts';
+export { openSafetensors, readTensor, readTensorF32, type SafetensorsModel, type TensorInfo } from './safetensors/model.ts';
+export { writeSafetensors, type TensorSource } from './safetensors/write.ts';
+export { loadAdapter } from './adapter/load.ts';
+export { loadPeftAdapter, savePeftAdapter, type SavePeftOptions } from './adapter/peft.ts';
+export { loadSparseAdapter, saveSparseAdapter } from './adapter/sparse.ts';
+export type { AdapterBase, AdapterTensors } from './adapter/tensors.ts';

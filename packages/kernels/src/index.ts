@@ -1,5 +1,33 @@
 /**
  * Lookup, delta, gradient and optimiser kernels behind one interface.
+ *
+ * @example
+ * ```ts
+ * const kernels = loadKernels();
+ * const store = kernels.createRows(3, 2, 'f32');
+ * kernels.scatterRows(store, Int32Array.of(0, 1, 2), matrix(3, 2, Float32Array.of(1, 2, 3, 4, 5, 6)));
+ * const out = matrix(1, 2);
+ * const plan = makePlan(jagged([[0, 2]]), 3);
+ * kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out }); // out.data: [6, 8]
+ * store.close();
+ * ```
  * @module
  */
-export type * from './kernels.ts';
+export { loadKernels, type LoadOptions } from './load.ts';
+export type {
+  CrossEntropyArgs,
+  Delta,
+  FileRows,
+  Kernels,
+  LookupArgs,
+  MatmulArgs,
+  ReplayRowsArgs,
+  RowStore,
+  SegmentSumArgs,
+  Shard,
+  StoreDtype,
+  UpdatableRows,
+  UpdateDenseArgs,
+  UpdateRowsArgs,
+  UpdateRule,
+} from './kernels.ts';

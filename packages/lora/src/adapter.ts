@@ -22,15 +22,15 @@ export interface AdapterRates {
 }
 
 export interface LoraOptions extends AdapterRates {
-  readonly kind?: 'lora';
+  readonly kind?: 'lora' | undefined;
   /** r, from 1 to min(V, D). */
   readonly rank: number;
   /** The delta is scaled by alpha / rank. Default: rank (scale 1). */
-  readonly alpha?: number;
+  readonly alpha?: number | undefined;
   /** Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023). */
-  readonly rsLora?: boolean;
+  readonly rsLora?: boolean | undefined;
   /** Draws B. Default 0. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Step size of B (LoRA+: Hayou et al. 2024); 0 keeps B as it was drawn. */
   readonly learningRateB?: number | undefined;
 }

@@ -1,6 +1,6 @@
 /** Adapters to and from folders: the sparse format, and PEFT's. See `@finetable/formats` for the bytes. */
 import { FinetableError, matrix } from '@finetable/core';
-import { loadAdapter, savePeftAdapter, saveSparseAdapter, type AdapterTensors } from '@finetable/formats';
+import { loadAdapter, savePeftAdapter, saveSparseAdapter, type AdapterTensors, type SavePeftOptions } from '@finetable/formats';
 import type { ShardedTable } from '@finetable/placement';
 import { Adapter } from './adapter.ts';
 
@@ -26,13 +26,15 @@ export function adapterTensors(adapter: Adapter): AdapterTensors {
   };
 }
 
-/**
- * Writes adapters, one per table, into a folder, whole or not at all. `sparse` holds touched rows only; `peft` is what
- * Python's PEFT loads, with a dense A.
- */
-export async function saveAdapters(folder: string, adapters: readonly Adapter[], format: 'sparse' | 'peft' = 'sparse'): Promise<void> {
+export interface SaveAdaptersOptions extends SavePeftOptions {
+  /** `sparse` (default) holds touched rows only; `peft` is what Python's PEFT loads, with a dense A. */
+  readonly format?: 'sparse' | 'peft';
+}
+
+/** Writes adapters, one per table, into a folder, whole or not at all. @throws EXISTS, NON_FINITE, UNSUPPORTED, IO */
+export async function saveAdapters(folder: string, adapters: readonly Adapter[], options: SaveAdaptersOptions = {}): Promise<void> {
   const tensors = adapters.map(adapterTensors);
-  await (format === 'sparse' ? saveSparseAdapter(folder, tensors) : savePeftAdapter(folder, tensors));
+  await (options.format === 'peft' ? savePeftAdapter : saveSparseAdapter)(folder, tensors, options);
 }
 
 /**

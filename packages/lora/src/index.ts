@@ -20,7 +20,7 @@ export {
   type DenseOptions,
   type LoraOptions,
 } from './adapter.ts';
-export { adapterTensors, loadAdapters, saveAdapters } from './files.ts';
+export { adapterTensors, loadAdapters, saveAdapters, type SaveAdaptersOptions } from './files.ts';
 export { loadAdapterState, saveAdapterState } from './state.ts';
 export { adagrad, adamw, rowwiseAdagrad, ruleOf, sgd, stateColumns, type OptimizerOverrides, type OptimizerSpec } from './optimizer.ts';
 export { SlotMap } from './slots.ts';

@@ -9,7 +9,7 @@ interface Common {
    * What happens to touched rows in steps whose batch does not hold them. `exact` (default): what the dense optimiser does
    * (momentum and decay go on), replayed when the row is next read. `lazy`: nothing. They differ for adamw and for weight decay.
    */
-  readonly mode?: 'exact' | 'lazy';
+  readonly mode?: 'exact' | 'lazy' | undefined;
 }
 
 export type OptimizerSpec =
@@ -18,10 +18,10 @@ export type OptimizerSpec =
   | (Common & { readonly type: 'rowwise-adagrad'; readonly epsilon?: number })
   | (Common & {
       readonly type: 'adamw';
-      readonly beta1?: number;
-      readonly beta2?: number;
-      readonly epsilon?: number;
-      readonly weightDecay?: number;
+      readonly beta1?: number | undefined;
+      readonly beta2?: number | undefined;
+      readonly epsilon?: number | undefined;
+      readonly weightDecay?: number | undefined;
     });
 
 type Options<T extends OptimizerSpec['type']> = Omit<Extract<OptimizerSpec, { type: T }>, 'type'>;

@@ -24,7 +24,7 @@ export async function findRows(path: string, tensor?: string): Promise<FileRows>
   if (!entry) {
     throw new FinetableError('INVALID_ARGUMENT', `${path}: no tensor "${name}"; it has ${list([...file.tensors.keys()])}`, { file: path, tensor: name });
   }
-  return fileRows(entry.path, `${path}: tensor "${name}"`, entry);
+  return fileRows(entry.file, `${path}: tensor "${name}"`, entry);
 }
 
 interface Located {

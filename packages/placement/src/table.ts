@@ -13,17 +13,17 @@ export type Home = 'ram' | 'mapped';
 /** The next `rows` rows of a table, and where they live; the last shard of a list may leave `rows` out. */
 export interface ShardSpec {
   readonly home: Home;
-  readonly rows?: number;
+  readonly rows?: number | undefined;
 }
 
 export interface OpenTableOptions {
   /** For errors and adapter files; default: the file's name without its ending. */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** Which tensor of a safetensors file. */
-  readonly tensor?: string;
+  readonly tensor?: string | undefined;
   /** One home for all rows (default `mapped`), or row-wise shards in order. */
-  readonly placement?: Home | readonly ShardSpec[];
-  readonly kernels?: Kernels;
+  readonly placement?: Home | readonly ShardSpec[] | undefined;
+  readonly kernels?: Kernels | undefined;
 }
 
 export class ShardedTable {

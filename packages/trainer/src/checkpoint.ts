@@ -5,11 +5,12 @@
  *     checkpoints/step-00000120/{adapter-<table>.safetensors, objective.safetensors, progress.json, manifest.json}
  *     checkpoints/best/         the same, of the best evaluation
  */
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FinetableError, isFinetableError } from '@finetable/core';
-import { recoverFolder, removeLeftovers, verifyManifest, writeFileAtomic, writeFolderAtomic, writeManifest } from '@finetable/formats';
+import { FinetableError } from '@finetable/core';
+import { removeLeftovers, verifyManifest, writeFileAtomic, writeFolderAtomic, writeManifest } from '@finetable/formats';
 import { loadAdapterState, saveAdapterState } from '@finetable/lora';
 import type { Model } from './model.ts';
 import type { MetricSums } from './objective.ts';
@@ -140,11 +141,5 @@ async function stepFolders(folder: string): Promise<{ name: string; step: number
 
 /** Repairs what a kill may have left: temporary folders, and a folder moved aside while its successor took its place. */
 async function recover(folder: string): Promise<void> {
-  try {
-    await recoverFolder(join(folder, bestName));
-    for (const { name } of await stepFolders(folder)) await recoverFolder(join(folder, name));
-    await removeLeftovers(folder);
-  } catch (error) {
-    if (isFinetableError(error) || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
+  if (existsSync(folder)) await removeLeftovers(folder);
 }

@@ -10,7 +10,7 @@ export interface ClassificationOptions {
   /** The label with the class. */
   readonly label: string;
   /** Divide each vector by its Euclidean norm first. Default false. */
-  readonly normalize?: boolean;
+  readonly normalize?: boolean | undefined;
   /** Overrides of the trainer's optimiser for weights and bias. */
   readonly learningRate?: number | undefined;
   readonly weightDecay?: number | undefined;

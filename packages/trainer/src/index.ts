@@ -20,3 +20,4 @@ export type { MetricName } from './metrics.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';
 export { evaluateRun, readResult, readRunJob, runFolder, runJob, type RunOptions, type RunResult } from './run/run.ts';
+export { lockHolder } from './run/lock.ts';

@@ -11,9 +11,9 @@ import type { DenseParameter, MetricSums, Objective } from './objective.ts';
 
 export interface ModelOptions {
   /** Frozen tables without an adapter, by the names that features use. */
-  readonly tables?: Readonly<Record<string, ShardedTable>>;
+  readonly tables?: Readonly<Record<string, ShardedTable>> | undefined;
   /** Adapters, by the names that features use for their tables. */
-  readonly adapters?: Readonly<Record<string, Adapter>>;
+  readonly adapters?: Readonly<Record<string, Adapter>> | undefined;
   readonly objective: Objective;
 }
 

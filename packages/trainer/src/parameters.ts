@@ -67,7 +67,7 @@ async function save(path: string, tensors: readonly Named[]): Promise<void> {
 
 async function load(path: string, tensors: readonly Named[]): Promise<void> {
   const header = await readSafetensorsHeader(path);
-  const values = [];
+  const values: Float32Array[] = [];
   for (const { name, shape } of tensors) {
     const found = header.tensors.get(name);
     if (found?.dtype !== 'F32' || found.shape.join() !== shape.join()) {

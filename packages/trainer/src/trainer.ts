@@ -17,30 +17,30 @@ export interface TrainerOptions extends ModelOptions {
 
 export interface FitOptions {
   /** Default 1. */
-  readonly epochs?: number;
+  readonly epochs?: number | undefined;
   /** Evaluated at the end of every epoch. */
-  readonly validation?: Loader;
+  readonly validation?: Loader | undefined;
   /** The validation metric that chooses the best state; default `loss`. */
-  readonly metric?: MetricName;
+  readonly metric?: MetricName | undefined;
   /** Evaluations without a better metric after which training stops; default: never. Needs `validation`. */
-  readonly patience?: number;
+  readonly patience?: number | undefined;
   /** Steps between `step` events; default 50. */
-  readonly logEverySteps?: number;
+  readonly logEverySteps?: number | undefined;
   /** A folder for checkpoints; default: none are written. */
   readonly checkpoints?: {
     readonly folder: string;
     /** Steps between two; one is written at the end of every epoch too. */
     readonly everySteps: number;
     /** How many of the last ones stay; default 2. */
-    readonly keep?: number;
+    readonly keep?: number | undefined;
     /** Anything that a resumed run must find unchanged, such as the data's size. JSON. */
-    readonly identity?: Readonly<Record<string, string | number>>;
+    readonly identity?: Readonly<Record<string, string | number>> | undefined;
   };
   /** Go on from the newest good checkpoint in the folder, where there is one. Default false. */
-  readonly resume?: boolean;
-  readonly onEvent?: (event: TrainingEvent) => void | Promise<void>;
+  readonly resume?: boolean | undefined;
+  readonly onEvent?: (event: TrainingEvent) => void | Promise<void> | undefined;
   /** When aborted: a checkpoint is written and INTERRUPTED thrown. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type TrainingEvent =

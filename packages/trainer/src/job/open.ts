@@ -31,12 +31,7 @@ export class OpenJob {
     const tables: Record<string, ShardedTable> = {};
     try {
       for (const [name, { file, tensor, placement }] of Object.entries(job.tables)) {
-        tables[name] = await openTable(resolve(folder, file), {
-          name,
-          kernels,
-          placement: placement as Exclude<typeof placement, string>,
-          ...(tensor === undefined ? {} : { tensor }),
-        });
+        tables[name] = await openTable(resolve(folder, file), { name, tensor, placement, kernels });
       }
       return new OpenJob(loaded, kernels, tables);
     } catch (error) {
@@ -53,7 +48,7 @@ export class OpenJob {
       {
         source: { ...source, file: resolve(folder, source.file) },
         features: Object.fromEntries(Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)])),
-        labels: { [job.objective.label]: { column: job.objective.label, ...(classes ? { classes } : {}) } },
+        labels: { [job.objective.label]: { column: job.objective.label, classes } },
         tables: Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }])),
       },
       {
@@ -61,7 +56,7 @@ export class OpenJob {
         workers,
         seed: job.train.seed,
         shuffle: shuffle && use === 'train',
-        ...(prefetchBatches === undefined ? {} : { prefetchBatches }),
+        prefetchBatches,
       },
     );
     this.#loaders.push(loader);
@@ -73,7 +68,7 @@ export class OpenJob {
     const { adapters, train } = this.loaded.job;
     return Object.fromEntries(
       Object.entries(adapters).map(([table, options]) => {
-        const adapter = createAdapter(this.tables[table]!, options.kind === 'dense' ? options : withoutUndefined({ ...options, seed: train.seed }));
+        const adapter = createAdapter(this.tables[table]!, options.kind === 'dense' ? options : { ...options, seed: train.seed });
         this.#adapters.push(adapter);
         return [table, adapter];
       }),
@@ -110,18 +105,6 @@ function createObjective({ objective }: Job): Objective {
 }
 
 function withPaths(feature: Job['features'][string], folder: string): FeatureSpec {
-  const { table, column, pooling, tokens, ngrams, weights } = feature;
-  return {
-    table,
-    column,
-    pooling,
-    ...(tokens && { tokens: withoutUndefined({ ...tokens, vocabulary: resolve(folder, tokens.vocabulary) }) }),
-    ...(ngrams && { ngrams }),
-    ...(weights !== undefined && { weights }),
-  };
-}
-
-/** Without keys whose value is undefined: optional fields of a checked job are absent rather than undefined. */
-function withoutUndefined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> };
+  const { tokens } = feature;
+  return { ...feature, tokens: tokens && { ...tokens, vocabulary: resolve(folder, tokens.vocabulary) } };
 }

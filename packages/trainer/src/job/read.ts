@@ -106,7 +106,8 @@ function describe(issue: z.core.$ZodIssue): Problem[] {
       // Of a plain union, what the form that came furthest had to say is the most useful.
       const furthest = issue.errors.map((errors) => errors[0]).filter((e) => e !== undefined).sort((a, b) => b.path.length - a.path.length)[0];
       if (!options && furthest) return describe({ ...furthest, path: [...issue.path, ...furthest.path] } as z.core.$ZodIssue);
-      return say(`${found(issue.input)}${options}`);
+      const tag = issue.discriminator === undefined ? undefined : (issue.input as Record<string, unknown>)[issue.discriminator];
+      return say(`${found(issue.discriminator === undefined ? issue.input : tag)}${options}`);
     }
     case 'invalid_key':
       return say(`a bad name; allowed: letters, digits, ".", "_" and "-", starting with a letter or digit`);

@@ -48,6 +48,12 @@ export async function lockFolder(path: string): Promise<() => Promise<void>> {
   throw new FinetableError('LOCKED', `${path}: the lock is contended; try again`, { file: path });
 }
 
+/** The living process that holds the lock, or null. */
+export async function lockHolder(path: string): Promise<{ readonly pid: number; readonly host: string } | null> {
+  const holder = parse(await readFile(path, 'utf8').catch(() => ''));
+  return holder && isAlive(holder) ? { pid: holder.pid, host: holder.host } : null;
+}
+
 /** Removes a dead process's lock, unless another has replaced it since it was read. */
 async function takeAway(path: string, stale: string): Promise<void> {
   const aside = `${path}.stale-${process.pid}`;

@@ -12,7 +12,7 @@
 import { mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { FinetableError, isFinetableError } from '@finetable/core';
-import { recoverFolder, removeLeftovers, sha256File, writeFileAtomic } from '@finetable/formats';
+import { removeLeftovers, sha256File, writeFileAtomic } from '@finetable/formats';
 import { saveAdapters, type Adapter } from '@finetable/lora';
 import { parse, stringify } from 'yaml';
 import { OpenJob } from '../job/open.ts';
@@ -24,11 +24,11 @@ import { MetricsLog } from './metrics-log.ts';
 
 export interface RunOptions {
   /** The run's folder; default the job's `output`, or `runs/<name>` beside the job file. */
-  readonly folder?: string;
+  readonly folder?: string | undefined;
   /** What to do where the folder holds a run: refuse (default), go on from its last checkpoint, or start again. */
-  readonly existing?: 'refuse' | 'resume' | 'overwrite';
-  readonly onEvent?: (event: TrainingEvent) => void | Promise<void>;
-  readonly signal?: AbortSignal;
+  readonly existing?: 'refuse' | 'resume' | 'overwrite' | undefined;
+  readonly onEvent?: (event: TrainingEvent) => void | Promise<void> | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** `result.json`. Sizes in bytes, times in seconds. */
@@ -74,12 +74,14 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
     const adapters = open.createAdapters();
     const trainer = open.trainer(adapters);
     return await inFolder(resolve(options.folder ?? runFolder(loaded)), loaded, options, async (folder, log) => {
-      const begun = { epochs: job.train.epochs, metric: job.train.metric, logEverySteps: job.train.logEverySteps };
+      const { epochs, metric, patience, logEverySteps } = job.train;
       const fit = await trainer.fit(train, {
-        ...begun,
-        ...(validation ? { validation } : {}),
-        ...(job.train.patience === undefined ? {} : { patience: job.train.patience }),
-        ...(options.signal ? { signal: options.signal } : {}),
+        epochs,
+        metric,
+        patience,
+        logEverySteps,
+        validation,
+        signal: options.signal,
         resume: options.existing === 'resume',
         checkpoints: {
           folder: join(folder, 'checkpoints'),
@@ -189,7 +191,6 @@ async function prepare(folder: string, loaded: LoadedJob, existing: 'refuse' | '
     if (changed) {
       throw new FinetableError('MISMATCH', `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it, or give the job another name`, { file: jobPath });
     }
-    await recoverFolder(join(folder, 'adapter'));
     await removeLeftovers(folder);
     return false;
   }
@@ -260,7 +261,7 @@ async function writeArtifacts(folder: string, adapters: readonly Adapter[], save
   const files = ['objective.safetensors'];
   await saveObjective(join(folder, 'objective.safetensors'));
   if (adapters.length > 0) {
-    await saveAdapters(join(folder, 'adapter'), adapters);
+    await saveAdapters(join(folder, 'adapter'), adapters, { replace: true });
     files.push(...(await readdir(join(folder, 'adapter'))).map((name) => join('adapter', name)));
   }
   return files;

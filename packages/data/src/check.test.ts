@@ -1,0 +1,85 @@
+import { describe, expect, test } from 'vitest';
+import { checkData, planLoader } from './check.ts';
+import type { DataSpec, FeatureSpec, LoaderOptions } from './spec.ts';
+
+const data = (feature: Partial<FeatureSpec> = {}, more: Partial<DataSpec> = {}): DataSpec => ({
+  source: { file: 'a.jsonl' },
+  features: { f: { table: 't', column: 'c', ...feature } },
+  labels: {},
+  tables: { t: { rows: 10 } },
+  ...more,
+});
+
+test('what is right passes', () => {
+  checkData(data({ ngrams: {} }));
+  checkData(data({ tokens: { vocabulary: 'v' }, pooling: 'sqrtn' }, { source: { file: 'data', format: 'csv' } }));
+  checkData(data({ weights: 'w' }, { labels: { y: { column: 'c', classes: ['a', 'b'] } } }));
+});
+
+describe('refused, with the path', () => {
+  test.each([
+    [data({ table: 'u' }), 'features.f.table: found "u"; allowed: "t"'],
+    [data({ table: 'constructor' }), 'features.f.table: found "constructor"; allowed: "t"'],
+    [data({ pooling: 'max' as 'sum' }), 'features.f.pooling: found "max"; allowed: "sum", "mean", "sqrtn"'],
+    [
+      data({ tokens: { vocabulary: 'v' }, ngrams: {} }),
+      'features.f: found "tokens and ngrams"; allowed: one of the two',
+    ],
+    [data({ ngrams: {}, weights: 'w' }), 'features.f.weights: found "w"; allowed: only for integer ids'],
+    [data({ ngrams: { min: 0 } }), 'features.f.ngrams.min: found 0; allowed: integers from 1'],
+    [data({ ngrams: { min: 6 } }), 'features.f.ngrams.max: found 5; allowed: integers from 6'],
+    [data({ ngrams: { seed: -1 } }), 'features.f.ngrams.seed: found -1; allowed: integers from 0 to 4294967295'],
+    [
+      data({ tokens: { vocabulary: 'v', pattern: '(' } }),
+      'features.f.tokens.pattern: found "("; allowed: a JavaScript regular expression',
+    ],
+    [
+      data({ tokens: { vocabulary: 'v', unknown: 'keep' as 'drop' } }),
+      'features.f.tokens.unknown: found "keep"; allowed: "drop", "error"',
+    ],
+    [data({}, { tables: { t: { rows: 0 } } }), 'tables.t.rows: found 0; allowed: integers from 1 to 2147483647'],
+    [
+      data({}, { labels: { y: { column: 'c', classes: [] } } }),
+      'labels.y.classes: found []; allowed: at least one class',
+    ],
+    [
+      data({}, { labels: { y: { column: 'c', classes: ['a', 'a'] } } }),
+      'labels.y.classes: found "a"; allowed: each class once',
+    ],
+    [
+      data({}, { source: { file: 'a.txt' } }),
+      'a.txt: the ending does not tell the format; allowed: .jsonl, .ndjson, .csv, or format "jsonl" or "csv"',
+    ],
+    [data({}, { source: { file: 'a.csv', format: 'tsv' as 'csv' } }), 'a.csv: unknown format "tsv"'],
+  ])('%#', (spec, message) => {
+    expect(() => checkData(spec)).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(message) as string }),
+    );
+  });
+
+  test.each([
+    [{ batchSize: 0 }, 'batchSize: found 0; allowed: integers from 1 to 2147483647'],
+    [{ batchSize: 1.5 }, 'batchSize: found 1.5'],
+    [{ batchSize: 1, workers: -1 }, 'workers: found -1; allowed: integers from 0 to 1024'],
+    [{ batchSize: 1, prefetchBatches: 0 }, 'prefetchBatches: found 0'],
+    [{ batchSize: 1, seed: -1 }, 'seed: found -1; allowed: integers from 0'],
+  ])('%j', (options: LoaderOptions, message) => {
+    expect(() => planLoader(options)).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(message) as string }),
+    );
+  });
+});
+
+test('two tasks per worker fit the prefetch', () => {
+  const plan = (options: LoaderOptions) => {
+    const { prefetchBatches, taskBatches } = planLoader(options);
+    return [prefetchBatches, taskBatches];
+  };
+  expect(plan({ batchSize: 256 })).toEqual([16, 4]);
+  expect(plan({ batchSize: 256, workers: 8 })).toEqual([64, 4]);
+  expect(plan({ batchSize: 4096, workers: 2 })).toEqual([16, 1]);
+  expect(plan({ batchSize: 1 })).toEqual([32, 16]);
+  expect(plan({ batchSize: 1, workers: 2, prefetchBatches: 12 })).toEqual([12, 3]);
+  expect(plan({ batchSize: 1, workers: 2, prefetchBatches: 1 })).toEqual([1, 1]);
+  expect(plan({ batchSize: 256, workers: 0 })).toEqual([1, 1]);
+});

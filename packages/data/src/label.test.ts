@@ -1,0 +1,54 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { collectClasses, labelIndices, nearestNames, sortClasses } from './label.ts';
+
+const records = (values: readonly unknown[]) => ({
+  file: 'f',
+  values: 'json' as const,
+  lines: Float64Array.from(values, (_, i) => i + 2),
+  columns: new Map([['intent', values]]),
+  sizeBytes: 0,
+});
+
+test('strings, numbers and booleans are classes as text', () => {
+  const found = new Set<string>();
+  collectClasses(records(['b', 'a', 1, 2.5, true, 'b', '', '1']), 'intent', found);
+  expect(sortClasses(found)).toEqual(['', '1', '2.5', 'a', 'b', 'true']);
+});
+
+test('sorted by code point', () => {
+  expect(sortClasses(['😀', '\uFF5E', 'é', 'z', 'ab', 'a'])).toEqual(['a', 'ab', 'z', 'é', '\uFF5E', '😀']);
+  const points = (text: string) => [...text].map((character) => character.codePointAt(0)!);
+  const compare = (a: number[], b: number[]): number => {
+    const i = a.findIndex((point, at) => point !== b[at]);
+    return i < 0 || i >= b.length ? a.length - b.length : a[i]! - b[i]!;
+  };
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.string({ unit: fc.constantFrom('a', '\uFF5E', '😀', '😁', '\uE000') })), (names) => {
+      expect(sortClasses(names)).toEqual([...names].sort((a, b) => compare(points(a), points(b))));
+    }),
+  );
+});
+
+test.each([null, [1], { a: 1 }])('%j is no class', (value) => {
+  expect(() => collectClasses(records(['a', value]), 'intent', new Set())).toThrow(
+    `f, line 3, column "intent": found ${JSON.stringify(value)}; allowed: a text, a number, true or false`,
+  );
+});
+
+test('indices; an unknown class names the nearest', () => {
+  const classes = new Map(['card_arrival', 'card_linking', 'exchange_rate', 'top_up'].map((name, i) => [name, i]));
+  expect(labelIndices(records(['top_up', 'card_arrival']), 'intent', classes)).toEqual(Int32Array.of(3, 0));
+  expect(() => labelIndices(records(['top_up', 'card_arival']), 'intent', classes)).toThrow(
+    expect.objectContaining({
+      code: 'INVALID_DATA',
+      message:
+        'f, line 3, column "intent": unknown class "card_arival"; the nearest of the 4 known: "card_arrival", "card_linking", "top_up"',
+      details: expect.objectContaining({ file: 'f', line: 3, column: 'intent', value: 'card_arival' }),
+    }),
+  );
+});
+
+test('edits are counted', () => {
+  expect(nearestNames('abc', ['xyz', 'ab', 'abcd12'])).toEqual(['ab', 'xyz', 'abcd12']);
+});

@@ -1,0 +1,70 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { readVocabulary, tokenFeature } from './tokens.ts';
+import type { TokenSpec } from './spec.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const file = join(folder, 'words.txt');
+const read = (content: string | Uint8Array, rows = 5) => {
+  writeFileSync(file, content);
+  return readVocabulary(file, rows, 'words');
+};
+
+function extract(texts: readonly unknown[], tokens: Omit<TokenSpec, 'vocabulary'> = {}) {
+  read('the\ncat\nÉté\nété\nThe');
+  const lines = Float64Array.from(texts, (_, i) => i + 1);
+  const columns = new Map([['text', texts]]);
+  const feature = tokenFeature({ table: 'words', column: 'text' }, { vocabulary: file, ...tokens }, 5);
+  return feature.extract({ file: 'f', values: 'json', lines, columns, sizeBytes: 0 });
+}
+
+test('line i is row i - 1, whatever the line ends', () => {
+  const expected = new Map([
+    ['a', 0],
+    [' b', 1],
+    ['c', 2],
+  ]);
+  for (const text of ['a\n b\nc', 'a\n b\nc\n', 'a\r\n b\r\nc\r\n', '\uFEFFa\n b\nc'])
+    expect(read(text)).toEqual(expected);
+  expect(read('')).toEqual(new Map());
+});
+
+test.each([
+  ['a\nb\nc\nd\ne\nf\n', ': 6 words, but table "words" has 5 rows; line i is the word of row i - 1'],
+  ['a\nb\na\n', ', line 3: "a" stands on line 1 already'],
+  ['a\n\nb\n', ', line 2: empty, so that row 1 would have no word'],
+  [Buffer.from('\u00e9', 'latin1'), ': not UTF-8'],
+])('vocabulary %j is refused', (content, message) => {
+  expect(() => read(content)).toThrow(expect.objectContaining({ code: 'INVALID_FILE', message: file + message }));
+});
+
+test('a vocabulary that is not there', () => {
+  const absent = join(folder, 'absent.txt');
+  expect(() => readVocabulary(absent, 5, 'words')).toThrow(
+    expect.objectContaining({ code: 'NOT_FOUND', message: `${absent}: no such file` }),
+  );
+});
+
+test('words in lower case; unknown ones are left out; an empty text is an empty bag', () => {
+  expect(extract(['The CAT, the dog: ÉTÉ', '', 'dog'])).toEqual({
+    values: Int32Array.of(0, 1, 0, 3),
+    offsets: Int32Array.of(0, 4, 4, 4),
+  });
+});
+
+test('case kept, another pattern', () => {
+  expect(extract(['The Été'], { lowercase: false }).values).toEqual(Int32Array.of(4, 2));
+  expect(extract(['the-cat'], { pattern: '[^-]+' }).values).toEqual(Int32Array.of(0, 1));
+});
+
+test('an unknown word as an error', () => {
+  expect(extract(['the cat'], { unknown: 'error' }).values).toEqual(Int32Array.of(0, 1));
+  expect(() => extract(['the', 'the dog'], { unknown: 'error' })).toThrow(
+    `f, line 2, column "text": token "dog" is not in ${file}; add it, or leave such tokens out with unknown: "drop"`,
+  );
+  expect(() => extract([null])).toThrow('f, line 1, column "text": found null; allowed: text');
+});

@@ -1,0 +1,81 @@
+/** `finetable convert`: checks that the combination makes sense, converts, tells what was written. */
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { FinetableError, formatBytes } from '@finetable/core';
+import { writeJson } from '../failure.ts';
+import type { Io } from '../io.ts';
+import type { ConvertOptions } from '../program.ts';
+import { convertAdapter } from './adapter.ts';
+import { convertTable } from './table.ts';
+import { isTableFile } from './table-source.ts';
+import { convertWords } from './words.ts';
+
+type Target = NonNullable<ConvertOptions['to']>;
+
+/** What was written. */
+export interface Written {
+  readonly path: string;
+  /** Such as `F16 [400000, 300]`. */
+  readonly what: string;
+}
+
+const targets = { adapter: ['sparse', 'peft'], table: ['safetensors', 'npy'] } as const;
+
+export async function convertCommand(input: string, output: string, options: ConvertOptions, io: Io): Promise<void> {
+  const written = await convert(input, output, options);
+  const sized = await Promise.all(written.map(async (file) => ({ ...file, sizeBytes: await sizeOf(file.path) })));
+  if (options.json) writeJson(io, { written: sized });
+  else for (const { path, what, sizeBytes } of sized) io.stdout.write(`${path}: ${what}${sizeBytes === null ? '' : `, ${formatBytes(sizeBytes)}`}\n`);
+}
+
+/** @throws INVALID_ARGUMENT for combinations that mean nothing; EXISTS without `overwrite`; what reading and writing throw */
+export async function convert(input: string, output: string, options: ConvertOptions): Promise<Written[]> {
+  const inputIs = (await kindOf(input)) === 'folder' ? 'adapter' : 'table';
+  if (resolve(input) === resolve(output)) throw refuse(`${output} is the input itself; name another output`);
+  const to = chooseTarget(inputIs, output, options);
+  checkOptions(inputIs, options);
+  if (options.overwrite !== true && (await kindOf(output, true)) !== null) throw exists(output);
+  if (to === 'sparse' || to === 'peft') return convertAdapter(input, output, to, options);
+  return isTableFile(input) ? convertTable(input, output, to, options) : convertWords(input, output, to, options);
+}
+
+/** For outputs that are there and were not to be replaced. */
+export function exists(path: string): FinetableError {
+  return new FinetableError('EXISTS', `${path} is there already; choose another name, or replace it with --overwrite`, { file: path });
+}
+
+function chooseTarget(inputIs: 'adapter' | 'table', output: string, { to }: ConvertOptions): Target {
+  const allowed: readonly Target[] = targets[inputIs];
+  const chosen = to ?? /\.(safetensors|npy)$/.exec(output)?.[1];
+  if (chosen !== undefined && (allowed as readonly string[]).includes(chosen)) return chosen as Target;
+  const what = inputIs === 'adapter' ? 'an adapter' : 'a table';
+  if (chosen === undefined) throw refuse(`${output}: its ending does not tell the format; allowed for ${what}: --to ${allowed.join(' or --to ')}`);
+  throw refuse(`${what} cannot become ${chosen}; allowed: ${allowed.join(', ')}`);
+}
+
+function checkOptions(inputIs: 'adapter' | 'table', { dtype, tensor, base }: ConvertOptions): void {
+  if (inputIs === 'adapter' && dtype !== undefined) throw refuse('--dtype goes with tables; adapters are always f32');
+  if (inputIs === 'adapter' && tensor !== undefined) throw refuse('--tensor goes with tables; an adapter folder is converted whole');
+  if (inputIs === 'table' && base !== undefined) throw refuse('--base goes with adapters; a table has no base');
+}
+
+function refuse(message: string): FinetableError {
+  return new FinetableError('INVALID_ARGUMENT', `convert: ${message}`);
+}
+
+async function kindOf(path: string): Promise<'file' | 'folder'>;
+async function kindOf(path: string, optional: true): Promise<'file' | 'folder' | null>;
+async function kindOf(path: string, optional = false): Promise<'file' | 'folder' | null> {
+  try {
+    return (await stat(path)).isDirectory() ? 'folder' : 'file';
+  } catch (error) {
+    if (optional) return null;
+    throw new FinetableError('NOT_FOUND', `${path}: no such file or folder`, { file: path }, { cause: error });
+  }
+}
+
+/** Of a file; null for a folder. */
+async function sizeOf(path: string): Promise<number | null> {
+  const found = await stat(path);
+  return found.isFile() ? found.size : null;
+}

@@ -1,0 +1,12 @@
+/** `finetable evaluate`: metrics of a finished run on a data file. */
+import { evaluateRun } from '@finetable/trainer';
+import { writeJson } from './failure.ts';
+import { alignRows, formatNumber } from './format.ts';
+import type { Io } from './io.ts';
+import type { EvaluateOptions } from './program.ts';
+
+export async function evaluate(folder: string, { data, json }: EvaluateOptions, io: Io): Promise<void> {
+  const metrics = await evaluateRun(folder, data, io.signal);
+  if (json) writeJson(io, { folder, data, metrics });
+  else io.stdout.write(alignRows(Object.entries(metrics).map(([name, value]) => [name, formatNumber(value)])));
+}

@@ -1,0 +1,23 @@
+/** Adapter folders, sparse and PEFT. */
+import { loadAdapter } from '@finetable/formats';
+import type { AdapterReport } from './report.ts';
+
+export async function inspectAdapter(path: string): Promise<AdapterReport> {
+  const adapters = await loadAdapter(path);
+  return {
+    kind: 'adapter',
+    path,
+    // Only the sparse format says what its base is stored as.
+    format: adapters.every(({ base }) => base.dtype === 'unknown') ? 'peft' : 'sparse',
+    adapters: adapters.map(({ table, base, kind, rank, alpha, rsLora, rows, a, b }) => ({
+      table,
+      base,
+      kind,
+      rank,
+      alpha,
+      rsLora,
+      touchedRows: rows.length,
+      sizeBytes: a.byteLength + (b?.byteLength ?? 0),
+    })),
+  };
+}

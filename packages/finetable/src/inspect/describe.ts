@@ -1,0 +1,107 @@
+/** Reports as text. */
+import { formatBytes } from '@finetable/core';
+import { alignRows, formatCount, formatMetrics, formatNumber } from '../format.ts';
+import type { AdapterReport, DataReport, JobReport, Report, RowStatistics, RunReport, TensorsReport, WordsReport } from './report.ts';
+
+export function describeReport(report: Report): string {
+  switch (report.kind) {
+    case 'safetensors':
+    case 'npy':
+      return describeTensors(report);
+    case 'words':
+      return describeWords(report);
+    case 'adapter':
+      return describeAdapter(report);
+    case 'run':
+      return describeRun(report);
+    case 'job':
+      return describeJob(report);
+    case 'data':
+      return describeData(report);
+  }
+}
+
+function describeTensors({ kind, path, sizeBytes, metadata, tensors, tables }: TensorsReport): string {
+  const several = new Set(tensors.map(({ file }) => file)).size > 1;
+  const lines = tensors.map(({ name, dtype, shape, sizeBytes, file }) => [
+    name || 'array',
+    dtype,
+    `[${shape.join(', ')}]`,
+    formatBytes(sizeBytes),
+    ...(several ? [file] : []),
+  ]);
+  const samples = tables.map(({ tensor, rows, sampledRows, nonFiniteRows }) => {
+    const found = nonFiniteRows === 0 ? 'none with' : `${nonFiniteRows} with`;
+    return `\n${tensor || 'array'}: of ${formatCount(sampledRows)} rows looked at, ${found} NaN or infinity\n${describeRows(rows)}`;
+  });
+  return [
+    `${path}: ${kind}, ${formatBytes(sizeBytes)}, ${formatCount(tensors.length)} ${tensors.length === 1 ? 'tensor' : 'tensors'}\n`,
+    alignRows(lines, '  '),
+    ...Object.entries(metadata).map(([key, value]) => `  metadata ${key}: ${value}\n`),
+    ...samples,
+  ].join('');
+}
+
+function describeRows(rows: readonly RowStatistics[]): string {
+  return alignRows(
+    rows.map(({ row, min, max, norm }) => [`row ${row}`, `min ${formatNumber(min)}`, `max ${formatNumber(max)}`, `norm ${formatNumber(norm)}`]),
+    '  ',
+  );
+}
+
+function describeWords({ path, sizeBytes, format, rows, dim, words, firstRows }: WordsReport): string {
+  const count = rows === null ? 'rows not counted' : `${formatCount(rows)} rows`;
+  return `${path}: word vectors (${format}), ${formatBytes(sizeBytes)}, ${count} of ${dim} dims\n  words: ${words.join(' ')} …\n${describeRows(firstRows)}`;
+}
+
+function describeAdapter({ path, format, adapters }: AdapterReport): string {
+  const lines = adapters.map(({ table, base, kind, rank, alpha, rsLora, touchedRows, sizeBytes }) => {
+    const what = kind === 'dense' ? 'dense' : `rank ${rank}, alpha ${formatNumber(alpha)}${rsLora ? ' (rank-stabilised)' : ''}`;
+    const dtype = base.dtype === 'unknown' ? '' : ` ${base.dtype}`;
+    return `  ${table}: ${what}, ${formatCount(touchedRows)} of ${formatCount(base.rows)} rows, ${formatBytes(sizeBytes)}; base [${base.rows}, ${base.dim}]${dtype}, fingerprint ${base.fingerprint ?? 'unknown'}\n`;
+  });
+  return `${path}: ${format} adapter\n${lines.join('')}`;
+}
+
+function describeRun({ path, status, pid, name, checkpointSteps, result }: RunReport): string {
+  const last = checkpointSteps.at(-1);
+  const where = last === undefined ? 'before its first checkpoint' : `last checkpoint after step ${last}`;
+  const head = {
+    finished: 'finished',
+    running: `running (process ${pid}), ${where}`,
+    interrupted: `interrupted, ${where}; go on with train --resume`,
+  }[status];
+  const lines = result
+    ? [
+        ['trained', `${formatCount(result.steps)} steps, ${result.epochs} epochs`],
+        ['training', formatMetrics(result.train)],
+        ...(result.validation ? [['validation', formatMetrics(result.validation)]] : []),
+        ...Object.entries(result.adapters).map(([table, { touchedRows, adapterBytes }]) => [
+          'adapter',
+          `${table}: ${formatCount(touchedRows)} rows touched, ${formatBytes(adapterBytes)}`,
+        ]),
+      ]
+    : [];
+  return `${path}: run "${name}", ${head}\n${alignRows(lines, '  ')}`;
+}
+
+function describeJob({ path, job }: JobReport): string {
+  return `${path}: a job without errors; every field, defaults included:\n${alignRows(fieldsOf(job, ''), '  ')}`;
+}
+
+/** `train.epochs` and its value, for every field. */
+function fieldsOf(value: object, prefix: string): string[][] {
+  return Object.entries(value).flatMap(([key, field]: [string, unknown]) => {
+    if (typeof field === 'object' && field !== null && !Array.isArray(field)) return fieldsOf(field, `${prefix}${key}.`);
+    return field === undefined ? [] : [[`${prefix}${key}`, JSON.stringify(field)]];
+  });
+}
+
+function describeData({ path, format, sizeBytes, rows, sampledRows, columns }: DataReport): string {
+  const lines = columns.map(({ name, types, missing, examples }) => [
+    name,
+    types.join(' or ') + (missing > 0 ? ` (missing in ${missing} of ${sampledRows})` : ''),
+    examples.join(' | '),
+  ]);
+  return `${path}: ${format}, ${formatBytes(sizeBytes)}, ${formatCount(rows)} rows; columns of the first ${sampledRows}:\n${alignRows(lines, '  ')}`;
+}

@@ -1,0 +1,112 @@
+/** What `inspect` finds: plain data, one variant per kind of thing, printed as JSON as it is. */
+import type { Job, RunResult } from '@finetable/trainer';
+
+export type Report = TensorsReport | WordsReport | AdapterReport | RunReport | JobReport | DataReport;
+
+/** A safetensors file, the index of a sharded model, or a `.npy` file. */
+export interface TensorsReport {
+  readonly kind: 'safetensors' | 'npy';
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: readonly TensorReport[];
+  /** Of the first tensors that can be a base table. */
+  readonly tables: readonly TableSample[];
+}
+
+export interface TensorReport {
+  /** Empty for the one array of a `.npy` file. */
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly sizeBytes: number;
+  /** The file of a sharded model that holds it. */
+  readonly file: string;
+}
+
+/** Some rows of a table; the rest is not read. */
+export interface TableSample {
+  readonly tensor: string;
+  readonly rows: readonly RowStatistics[];
+  /** Rows looked at, spread over the table, and how many of them hold NaN or infinity. */
+  readonly sampledRows: number;
+  readonly nonFiniteRows: number;
+}
+
+export interface RowStatistics {
+  readonly row: number;
+  readonly min: number;
+  readonly max: number;
+  /** Euclidean. */
+  readonly norm: number;
+}
+
+export interface WordsReport {
+  readonly kind: 'words';
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly format: string;
+  /** Null where the file has no header and would have to be read to its end. */
+  readonly rows: number | null;
+  readonly dim: number;
+  readonly words: readonly string[];
+  readonly firstRows: readonly RowStatistics[];
+}
+
+export interface AdapterReport {
+  readonly kind: 'adapter';
+  readonly path: string;
+  readonly format: 'sparse' | 'peft';
+  readonly adapters: readonly {
+    readonly table: string;
+    readonly base: { readonly rows: number; readonly dim: number; readonly dtype: string; readonly fingerprint: string | null };
+    readonly kind: 'lora' | 'dense';
+    readonly rank: number;
+    readonly alpha: number;
+    readonly rsLora: boolean;
+    readonly touchedRows: number;
+    /** Of A and B in f32, without rows that were not touched. */
+    readonly sizeBytes: number;
+  }[];
+}
+
+export interface RunReport {
+  readonly kind: 'run';
+  readonly path: string;
+  readonly status: 'finished' | 'running' | 'interrupted';
+  /** The process that works in it, where there is one. */
+  readonly pid: number | null;
+  readonly name: string;
+  /** Ascending. */
+  readonly checkpointSteps: readonly number[];
+  /** Of a finished run. */
+  readonly result: RunResult | null;
+}
+
+export interface JobReport {
+  readonly kind: 'job';
+  readonly path: string;
+  /** With every default. */
+  readonly job: Job;
+}
+
+export interface DataReport {
+  readonly kind: 'data';
+  readonly path: string;
+  readonly format: 'jsonl' | 'csv';
+  readonly sizeBytes: number;
+  readonly rows: number;
+  /** Rows from the start of the file whose values were looked at. */
+  readonly sampledRows: number;
+  readonly columns: readonly ColumnReport[];
+}
+
+export interface ColumnReport {
+  readonly name: string;
+  /** What the values are, the most frequent first: `integer`, `number`, `text`, `list of integers`, … */
+  readonly types: readonly string[];
+  /** Rows of the sample that lack it. */
+  readonly missing: number;
+  /** The first different values, cut to one line. */
+  readonly examples: readonly string[];
+}

@@ -1,0 +1,157 @@
+/**
+ * The commands and their options. Everything a command needs is imported when it runs, so that `--help` and errors of
+ * usage come at once.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { exitStatus, reportFailure, writeJson } from './failure.ts';
+import type { Io } from './io.ts';
+
+/**
+ * Runs one command line.
+ * @param argv without node and script
+ * @returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted
+ */
+export async function run(argv: readonly string[], io: Io): Promise<number> {
+  const json = argv.includes('--json');
+  try {
+    await createProgram(io).parseAsync([...argv], { from: 'user' });
+    return exitStatus.done;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) return reportFailure(error, io, json);
+    // Commander has told it already.
+    if (error.exitCode === 0) return exitStatus.done;
+    const message = error.message.replace(/^error: /, '');
+    if (json) writeJson(io, { error: { code: 'INVALID_ARGUMENT', message, details: {} } });
+    return exitStatus.badInput;
+  }
+}
+
+function createProgram(io: Io): Command {
+  const program = new Command('finetable')
+    .description('LoRA fine-tuning for large embedding tables')
+    .version(readVersion(), '--version', 'print the version')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'finetable: ')),
+      getOutHelpWidth: () => io.stdout.columns ?? 100,
+      getErrHelpWidth: () => io.stderr.columns ?? 100,
+    })
+    .addHelpText('after', '\nExit status: 0 done, 1 failed, 2 bad input, 130 interrupted.\nFINETABLE_DEBUG=1 shows where an error arose.');
+  addTrain(program, io);
+  addEvaluate(program, io);
+  addInspect(program, io);
+  addConvert(program, io);
+  addDoctor(program, io);
+  return program;
+}
+
+function addTrain(program: Command, io: Io): void {
+  program
+    .command('train')
+    .description('train a job and write its run folder')
+    .argument('<job>', 'job file, YAML or JSON')
+    .option('--set <path=value>', 'override a field of the job; may be repeated', append, [])
+    .addOption(new Option('--resume', 'go on from the last checkpoint').conflicts('overwrite'))
+    .option('--overwrite', 'start again where the folder holds a run')
+    .option('--run <folder>', "the run's folder (default: the job's output, or runs/<name> beside the job file)")
+    .option('--threads <n>', 'kernel threads; the same as --set train.threads=<n>', positiveInteger)
+    .option('--json', 'print one JSON object per event, the result last')
+    .addHelpText('after', examples('finetable train job.yaml', 'finetable train job.yaml --set train.epochs=3 --run runs/short --overwrite'))
+    .action(async (job: string, options: TrainOptions) => (await import('./train/command.ts')).train(job, options, io));
+}
+
+function addEvaluate(program: Command, io: Io): void {
+  program
+    .command('evaluate')
+    .description("metrics of a finished run's result on a data file")
+    .argument('<run>', "the run's folder")
+    .requiredOption('--data <file>', 'examples, .jsonl or .csv, with the columns that the job reads')
+    .option('--json', 'print the metrics as one JSON object')
+    .addHelpText('after', examples('finetable evaluate runs/support-intents --data test.jsonl'))
+    .action(async (folder: string, options: EvaluateOptions) => (await import('./evaluate.ts')).evaluate(folder, options, io));
+}
+
+function addInspect(program: Command, io: Io): void {
+  program
+    .command('inspect')
+    .description('what a file or folder holds: tables, adapters, runs, jobs, data')
+    .argument('<path>', '.safetensors, .safetensors.index.json, .npy, word vectors, .jsonl, .csv, job file, adapter or run folder')
+    .option('--json', 'print it as one JSON object')
+    .addHelpText('after', examples('finetable inspect vectors.safetensors', 'finetable inspect runs/support-intents'))
+    .action(async (path: string, options: InspectOptions) => (await import('./inspect/command.ts')).inspectCommand(path, options, io));
+}
+
+function addConvert(program: Command, io: Io): void {
+  program
+    .command('convert')
+    .description('tables and adapters from one format to another')
+    .argument('<in>', 'word vectors (GloVe, word2vec), .npy, .safetensors, or an adapter folder')
+    .argument('<out>', 'file or folder to write; its ending chooses the format where --to does not')
+    .addOption(new Option('--to <format>', 'format to write').choices(['safetensors', 'npy', 'sparse', 'peft']))
+    .addOption(new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices(['f32', 'f16']))
+    .option('--tensor <name>', 'which tensor of a safetensors file to read; for word vectors and .npy, the name to write')
+    .option('--base <table>', 'the table that an adapter belongs to; it is checked, and its fingerprint recorded')
+    .option('--overwrite', 'replace <out> where it is there')
+    .option('--json', 'print what was written as one JSON object')
+    .addHelpText(
+      'after',
+      examples('finetable convert glove.txt glove.safetensors --dtype f16', 'finetable convert runs/intents/adapter intents-peft --to peft'),
+    )
+    .action(async (input: string, output: string, options: ConvertOptions) =>
+      (await import('./convert/command.ts')).convertCommand(input, output, options, io),
+    );
+}
+
+function addDoctor(program: Command, io: Io): void {
+  program
+    .command('doctor')
+    .description('what this machine offers and what is in use')
+    .option('--json', 'print it as one JSON object')
+    .addHelpText('after', examples('finetable doctor'))
+    .action(async (options: { json?: boolean }) => (await import('./doctor.ts')).doctor(options, io));
+}
+
+export interface TrainOptions {
+  readonly set: readonly string[];
+  readonly resume?: boolean;
+  readonly overwrite?: boolean;
+  readonly run?: string;
+  readonly threads?: number;
+  readonly json?: boolean;
+}
+
+export interface EvaluateOptions {
+  readonly data: string;
+  readonly json?: boolean;
+}
+
+export interface InspectOptions {
+  readonly json?: boolean;
+}
+
+export interface ConvertOptions {
+  readonly to?: 'safetensors' | 'npy' | 'sparse' | 'peft';
+  readonly dtype?: 'f32' | 'f16';
+  readonly tensor?: string;
+  readonly base?: string;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+const append = (value: string, before: readonly string[]): string[] => [...before, value];
+
+function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= 1) return value;
+  throw new InvalidArgumentError('Allowed: an integer of 1 or more.');
+}
+
+const examples = (...lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  $ ${line}\n`).join('')}`;
+
+function readVersion(): string {
+  const file = new URL('../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,39 @@
+/** `finetable train`: a job file to a run folder, with its progress shown. */
+import { relative } from 'node:path';
+import { isFinetableError } from '@finetable/core';
+import { readJob, runFolder, runJob } from '@finetable/trainer';
+import { writeJson } from '../failure.ts';
+import type { Io } from '../io.ts';
+import type { TrainOptions } from '../program.ts';
+import { barReporter, jsonReporter, lineReporter, type Reporter } from './progress.ts';
+import { summarize } from './summary.ts';
+
+export async function train(jobFile: string, options: TrainOptions, io: Io): Promise<void> {
+  const threads = options.threads === undefined ? [] : [`train.threads=${options.threads}`];
+  const loaded = await readJob(jobFile, [...options.set, ...threads]);
+  const folder = options.run ?? relative('.', runFolder(loaded));
+  const reporter = chooseReporter(options, io);
+  try {
+    const result = await runJob(loaded, {
+      folder,
+      existing: options.resume ? 'resume' : options.overwrite ? 'overwrite' : 'refuse',
+      signal: io.signal,
+      onEvent: (event) => reporter.event(event),
+    });
+    reporter.close();
+    if (options.json) writeJson(io, { type: 'result', folder, ...result });
+    else io.stdout.write(summarize(result, folder));
+  } catch (error) {
+    // Before the message: a bar on the terminal would be drawn over it.
+    reporter.close();
+    if (isFinetableError(error) && error.code === 'INTERRUPTED') {
+      io.stderr.write(`finetable: go on with the same command and --resume\n`);
+    }
+    throw error;
+  }
+}
+
+function chooseReporter({ json }: TrainOptions, io: Io): Reporter {
+  if (json) return jsonReporter((event) => writeJson(io, event));
+  return io.stderr.isTTY ? barReporter(io.stderr) : lineReporter((line) => io.stderr.write(`${line}\n`));
+}

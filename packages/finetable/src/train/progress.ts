@@ -1,0 +1,85 @@
+/** Three ways to show a training's events: a bar on a terminal, lines elsewhere, JSON for programs. */
+import type { TrainingEvent } from '@finetable/trainer';
+import { MultiBar } from 'cli-progress';
+import { formatCount, formatMetrics } from '../format.ts';
+import type { Output } from '../io.ts';
+import { ProgressState, progressLine } from './progress-line.ts';
+
+export interface Reporter {
+  event(event: TrainingEvent): void;
+  /** Takes the bar off the terminal. Safe to call twice. */
+  close(): void;
+}
+
+/** One object per event; ticks, which come with every step, are left out. */
+export function jsonReporter(write: (event: TrainingEvent) => void): Reporter {
+  return {
+    event: (event) => {
+      if (event.type !== 'tick') write(event);
+    },
+    close: () => undefined,
+  };
+}
+
+export function lineReporter(write: (line: string) => void): Reporter {
+  return {
+    event: (event) => {
+      const line = describeEvent(event);
+      if (line !== null) write(line);
+    },
+    close: () => undefined,
+  };
+}
+
+/** A line at the bottom of the terminal, with evaluations above it. */
+export function barReporter(stream: Output): Reporter {
+  const state = new ProgressState();
+  const bars = new MultiBar({
+    stream,
+    format: () => progressLine(state, performance.now(), stream.columns ?? 80),
+    clearOnComplete: true,
+    hideCursor: true,
+    // Its redraws must not depend on the bar's value: the time left changes while a checkpoint is written.
+    forceRedraw: true,
+    fps: 5,
+    // Signals are ours.
+    gracefulExit: false,
+  });
+  let open = true;
+  return {
+    event: (event) => {
+      state.update(event, performance.now());
+      if (event.type === 'start') bars.create(1, 0);
+      if (event.type === 'start' || event.type === 'evaluation') bars.log(`${describeEvent(event)!}\n`);
+    },
+    close: () => {
+      if (!open) return;
+      open = false;
+      bars.update(); // what was logged since the last redraw
+      bars.stop();
+    },
+  };
+}
+
+/** An event as one line; null for ticks. */
+export function describeEvent(event: TrainingEvent): string | null {
+  switch (event.type) {
+    case 'start': {
+      const { epochs, stepsPerEpoch, examples, step } = event;
+      const from = step > 0 ? `, going on after step ${formatCount(step)}` : '';
+      return `${formatCount(examples)} examples, ${epochs} epochs of ${formatCount(stepsPerEpoch)} steps${from}`;
+    }
+    case 'step': {
+      const { step, epoch, metrics, examplesPerSecond, touchedRows } = event;
+      return `step ${step}, epoch ${epoch + 1}: ${formatMetrics(metrics)}; ${formatCount(examplesPerSecond)} examples/s, ${formatCount(touchedRows)} rows touched`;
+    }
+    case 'evaluation': {
+      const { step, epoch, metrics, best } = event;
+      return `evaluation after step ${step}, epoch ${epoch + 1}: ${formatMetrics(metrics)}${best ? ' (best so far)' : ''}`;
+    }
+    case 'checkpoint':
+      return `checkpoint after step ${event.step}: ${event.folder}`;
+    case 'tick':
+      return null;
+  }
+}

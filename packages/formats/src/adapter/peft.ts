@@ -1,0 +1,229 @@
+/**
+ * PEFT's adapter folders for embeddings, in both directions. PEFT stores A dense and transposed, `lora_embedding_A` [r, V], and
+ * B as `lora_embedding_B` [D, r]. A is streamed both ways, so that no array here has V values: zeros are made while writing,
+ * and only rows that are not all zero are kept while reading.
+ *
+ * Keys and rules: PEFT 0.21, `src/peft/utils/save_and_load.py` and `src/peft/tuners/lora/layer.py`. Where we differ: PEFT leaves a
+ * missing B random with a warning; here a missing or extra factor is refused.
+ */
+import { constants } from 'node:buffer';
+import { join } from 'node:path';
+import { FinetableError, formatBytes } from '@finetable/core';
+import { allocate, bytesOf, checkFloat, readValuesF32, type ArrayInfo } from '../array.ts';
+import { show, withFile } from '../io.ts';
+import { readJsonObject } from '../json.ts';
+import { readSafetensorsHeader, type SafetensorsHeader } from '../safetensors/header.ts';
+import { readTensorF32 } from '../safetensors/model.ts';
+import type { TensorSource } from '../safetensors/write.ts';
+import { adapterConfig, configName, isPlainModule, matchesModule, parseAdapterConfig, tensorsName, type AdapterConfig } from './config.ts';
+import { exists, findAdapterFolder, writeAdapterFolder, type SaveOptions } from './folder.ts';
+import { checkAdapters, type AdapterTensors } from './tensors.ts';
+
+export interface SavePeftOptions extends SaveOptions {
+  /** Table -> path of the `Embedding` module in the Python model, such as `0.embedding`; absent: the table's name. */
+  readonly modulePaths?: Readonly<Record<string, string>> | undefined;
+}
+
+const keyPrefix = 'base_model.model.';
+
+/** f32 values streamed at a time. */
+const blockValues = 2 ** 20;
+
+/**
+ * Writes a folder that `PeftModel.from_pretrained` loads. It holds r x V values, zeros included.
+ * @throws UNSUPPORTED (a dense delta; tables that differ in `rsLora`), INVALID_ARGUMENT, NON_FINITE, EXISTS, IO
+ */
+export async function savePeftAdapter(folder: string, adapters: readonly AdapterTensors[], options: SavePeftOptions = {}): Promise<void> {
+  checkAdapters(adapters, 'INVALID_ARGUMENT', folder);
+  for (const { table, kind, rsLora } of adapters) {
+    const refuse = (message: string): never => {
+      throw new FinetableError('UNSUPPORTED', `${folder}: table ${show(table)}: ${message}`, { table });
+    };
+    if (kind === 'dense') refuse('PEFT has no format for a dense delta; save it as a sparse adapter, or merge it into the table');
+    if (rsLora !== adapters[0]!.rsLora) refuse('PEFT has one use_rslora for all tables, and these differ; save them one by one');
+  }
+  const modules = adapters.map(({ table }) => {
+    const paths = options.modulePaths ?? {};
+    const module = Object.hasOwn(paths, table) ? paths[table]! : table;
+    if (isPlainModule(module)) return module;
+    const message = `${folder}: module path ${show(module)} of table ${show(table)}; allowed: letters, digits, "_", "-" and "."; set modulePaths`;
+    throw new FinetableError('INVALID_ARGUMENT', message, { table });
+  });
+  const tensors = adapters.flatMap((adapter, i): TensorSource[] => {
+    const { rank, base } = adapter;
+    const key = `${keyPrefix}${modules[i]}.lora_embedding_`;
+    return [
+      { name: `${key}A`, dtype: 'F32', shape: [rank, base.rows], data: denseA(adapter) },
+      { name: `${key}B`, dtype: 'F32', shape: [base.dim, rank], data: transpose(adapter.b!, rank, base.dim) },
+    ];
+  });
+  await writeAdapterFolder(folder, adapterConfig(adapters, modules), tensors, { format: 'pt' }, options);
+}
+
+/** The bytes of [r, V], row after row; a block is used again once the writer asks for the next. */
+async function* denseA({ rows, a, rank, base }: AdapterTensors): AsyncGenerator<Uint8Array> {
+  const block = new Float32Array(Math.min(base.rows, blockValues));
+  for (let column = 0; column < rank; column++) {
+    for (let begin = 0, next = 0; begin < base.rows; begin += block.length) {
+      const count = Math.min(block.length, base.rows - begin);
+      const first = next;
+      for (; next < rows.length && rows[next]! < begin + count; next++) block[rows[next]! - begin] = a[next * rank + column]!;
+      yield bytesOf(block.subarray(0, count));
+      for (let i = first; i < next; i++) block[rows[i]! - begin] = 0;
+    }
+  }
+}
+
+function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const result = new Float32Array(values.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) result[j * rows + i] = values[i * columns + j]!;
+  return result;
+}
+
+/**
+ * Reads the embedding adapters of a PEFT folder, or of its one sub-folder, sorted by module path, which becomes the table's name.
+ * F16 and BF16 factors become f32. A copy of the base (`base_layer.weight`, which PEFT adds for a module named `embed_tokens`) is
+ * checked against the factors and not read.
+ * @throws UNSUPPORTED (DoRA, layers that are not embeddings, options that are not honoured), INVALID_FILE, NON_FINITE, NOT_FOUND, IO
+ */
+export async function loadPeftAdapter(folder: string): Promise<AdapterTensors[]> {
+  const found = await findAdapterFolder(folder);
+  const configFile = join(found, configName);
+  const config = parseAdapterConfig(await readJsonObject(configFile), configFile);
+  const file = join(found, tensorsName);
+  if (!(await exists(file)) && (await exists(join(found, 'adapter_model.bin')))) {
+    const message = `${found}: has adapter_model.bin, a Python pickle, which is not read; save it again with safe_serialization=True`;
+    throw new FinetableError('UNSUPPORTED', message, { file: found });
+  }
+  const header = await readSafetensorsHeader(file);
+  const modules = groupFactors(file, header);
+  checkTargets(configFile, config, [...modules.keys()]);
+  const adapters: AdapterTensors[] = [];
+  for (const [module, factors] of [...modules].sort(([x], [y]) => (x < y ? -1 : 1))) {
+    adapters.push(await readModule(file, header, module, factors, config));
+  }
+  checkAdapters(adapters, 'INVALID_FILE', file);
+  return adapters;
+}
+
+type Factors = Partial<Record<'A' | 'B' | 'base', string>>;
+
+/** The tensor names of each module. */
+function groupFactors(file: string, header: SafetensorsHeader): Map<string, Factors> {
+  const modules = new Map<string, Factors>();
+  const refuse = (tensor: string, message: string): never => {
+    throw new FinetableError('UNSUPPORTED', `${file}: tensor ${show(tensor)}: ${message}`, { file, tensor });
+  };
+  for (const name of header.tensors.keys()) {
+    const match = /^base_model\.model\.(.+)\.(?:lora_embedding_(A|B)|(base_layer\.weight))$/s.exec(name);
+    if (!match) {
+      if (name.includes('lora_magnitude_vector')) refuse(name, 'DoRA is not supported; merge the adapter in PEFT');
+      if (/\.lora_[AB]\b/.test(name)) refuse(name, 'LoRA of a layer that is not an embedding; only lora_embedding_A and _B are read');
+      refuse(name, `is not known; allowed: ${keyPrefix}<module>.lora_embedding_A, .lora_embedding_B, .base_layer.weight`);
+    }
+    const module = match![1]!;
+    const factors = modules.get(module) ?? {};
+    factors[match![3] ? 'base' : (match![2] as 'A' | 'B')] = name;
+    modules.set(module, factors);
+  }
+  for (const [module, { A, B }] of modules) {
+    if (A !== undefined && B !== undefined) continue;
+    const missing = A === undefined ? 'lora_embedding_A' : 'lora_embedding_B';
+    const message = `${file}: module ${show(module)} has no ${missing}; both factors are needed`;
+    throw new FinetableError('INVALID_FILE', message, { file, module });
+  }
+  if (modules.size === 0) throw new FinetableError('INVALID_FILE', `${file}: has no tensors; is the adapter empty?`, { file });
+  return modules;
+}
+
+function checkTargets(configFile: string, { targetModules, kinds }: AdapterConfig, modules: readonly string[]): void {
+  const refuse = (message: string): never => {
+    throw new FinetableError('INVALID_FILE', `${configFile}: ${message}`, { file: configFile });
+  };
+  if (kinds) refuse('finetable is set, so this is a sparse adapter; read it as one');
+  if (!targetModules) return;
+  const unused = targetModules.find((target) => !modules.some((module) => matchesModule(target, module)));
+  if (unused !== undefined) refuse(`target_modules names ${show(unused)}, for which there are no factors; found: ${modules.join(', ')}`);
+  const extra = modules.find((module) => !targetModules.some((target) => matchesModule(target, module)));
+  if (extra !== undefined) refuse(`there are factors for ${show(extra)}, which target_modules (${targetModules.join(', ')}) does not name`);
+}
+
+async function readModule(
+  file: string,
+  header: SafetensorsHeader,
+  module: string,
+  factors: Factors,
+  config: AdapterConfig,
+): Promise<AdapterTensors> {
+  const rank = config.rankOf(module);
+  const info = (name: string): ArrayInfo => header.tensors.get(name)!;
+  const refuse = (name: string, needed: string): never => {
+    const message = `${file}: tensor ${show(name)} is ${info(name).dtype} [${info(name).shape.join(', ')}]; needed: ${needed}`;
+    throw new FinetableError('INVALID_FILE', message, { file, tensor: name });
+  };
+  const aName = factors.A!;
+  const bName = factors.B!;
+  for (const name of [aName, bName]) if (!['F32', 'F16', 'BF16'].includes(info(name).dtype)) refuse(name, 'F32, F16 or BF16');
+  const [aRank, rows] = info(aName).shape;
+  const [dim, bRank] = info(bName).shape;
+  if (info(aName).shape.length !== 2 || aRank !== rank) refuse(aName, `[r, V] with r = ${rank}, as the configuration says`);
+  if (info(bName).shape.length !== 2 || bRank !== rank) refuse(bName, `[D, r] with r = ${rank}, as the configuration says`);
+  if (factors.base !== undefined && info(factors.base).shape.join() !== `${rows},${dim}`) refuse(factors.base, `[V, D] = [${rows}, ${dim}], as the factors have it`);
+  return {
+    table: module,
+    base: { rows: rows!, dim: dim!, dtype: 'unknown', fingerprint: null },
+    kind: 'lora',
+    rank,
+    alpha: config.alphaOf(module),
+    rsLora: config.rsLoraOf(module),
+    ...(await readNonZeroRows(file, info(aName), aName)),
+    b: transpose(await readTensorF32(file, header, bName), dim!, rank),
+  };
+}
+
+/** The rows of A that are not all zero, from [r, V]: strips of columns are read from each of the r rows, so one pass suffices. */
+async function readNonZeroRows(path: string, info: ArrayInfo, name: string): Promise<{ rows: Int32Array; a: Float32Array }> {
+  const what = `tensor ${show(name)}`;
+  checkFloat(path, info.dtype, what);
+  const [rank, columns] = info.shape as [number, number];
+  const width = Math.min(columns, Math.max(1, Math.floor(blockValues / rank)));
+  const strip = allocate(path, what, rank * width * 4, (length) => new Float32Array(length / 4));
+  const used = new Uint8Array(width);
+  const parts: { rows: Int32Array; a: Float32Array }[] = [];
+  let kept = 0;
+  await withFile(path, async (file) => {
+    for (let begin = 0; begin < columns; begin += width) {
+      const count = Math.min(width, columns - begin);
+      used.fill(0);
+      for (let i = 0; i < rank; i++) {
+        const values = strip.subarray(i * width, i * width + count);
+        await readValuesF32(file, info, i * columns + begin, values);
+        for (let j = 0; j < count; j++) if (values[j] !== 0) used[j] = 1;
+      }
+      let found = 0;
+      for (let j = 0; j < count; j++) found += used[j]!;
+      const part = { rows: new Int32Array(found), a: new Float32Array(found * rank) };
+      for (let j = 0, row = 0; j < count; j++) {
+        if (used[j] === 0) continue;
+        part.rows[row] = begin + j;
+        for (let i = 0; i < rank; i++) part.a[row * rank + i] = strip[i * width + j]!;
+        row++;
+      }
+      kept += found;
+      if (kept * rank * 4 > constants.MAX_LENGTH) {
+        const message = `${path}: ${what}: its rows that are not zero take more than ${formatBytes(constants.MAX_LENGTH)}, the most that is held`;
+        throw new FinetableError('UNSUPPORTED', message, { file: path, tensor: name });
+      }
+      parts.push(part);
+    }
+  });
+  const rows = new Int32Array(kept);
+  const a = allocate(path, what, kept * rank * 4, (length) => new Float32Array(length / 4));
+  let at = 0;
+  for (const part of parts) {
+    rows.set(part.rows, at);
+    a.set(part.a, at * rank);
+    at += part.rows.length;
+  }
+  return { rows, a };
+}

@@ -1,0 +1,39 @@
+// All kernels for one instruction set: included once by each isa_*.cc, which sets FT_NAMESPACE, FT_OPS, FT_WIDTH (floats in
+// a vector) and FT_NAME.
+//
+// Everything is static or in the instruction set's own namespace, and no template of the standard library is used:
+// functions of one name compiled for two instruction sets must never be merged by the linker.
+namespace finetable {
+namespace FT_NAMESPACE {
+
+#include "simd.h"
+#include "pooling.h"
+#include "update.h"
+#include "matmul.h"
+#include "dense.h"
+#include "scans.h"
+
+}  // namespace FT_NAMESPACE
+
+const Ops FT_OPS = {
+    FT_NAME,
+    FT_NAMESPACE::panel_width,
+    FT_NAMESPACE::lookup,
+    FT_NAMESPACE::segment_sum,
+    FT_NAMESPACE::gather,
+    FT_NAMESPACE::update_rows,
+    FT_NAMESPACE::replay_rows,
+    FT_NAMESPACE::update_dense,
+    FT_NAMESPACE::matmul,
+    FT_NAMESPACE::cross_entropy,
+    FT_NAMESPACE::normalize,
+    FT_NAMESPACE::normalize_backward,
+    FT_NAMESPACE::add_scaled,
+    FT_NAMESPACE::scale,
+    FT_NAMESPACE::sum_squares,
+    FT_NAMESPACE::first_non_finite,
+    FT_NAMESPACE::first_outside,
+    FT_NAMESPACE::first_descent,
+};
+
+}  // namespace finetable

@@ -1,0 +1,166 @@
+// The arithmetic, as one table of functions per instruction set. Arguments are plain structs that TypeScript has checked.
+//
+// Most functions do a range [begin, end) of their outputs, so that threads can share a call. No output depends on where
+// ranges begin or end, which is why results are the same for any number of threads.
+//
+// Dimension letters: V rows of a table, D dims, r rank, n places, u unique rows, b bags.
+#pragma once
+#include <cstdint>
+
+namespace finetable {
+
+// Rows [first_row, ...) of a table.
+struct ShardView {
+  const char* data;
+  int64_t first_row;
+  bool half;
+};
+
+struct LookupArgs {
+  int64_t dim;
+  // None: the base was pooled before and stands in `out`.
+  const ShardView* shards;
+  int64_t shard_count;
+  const int32_t* offsets;       // [b + 1]
+  const int32_t* place_unique;  // [n]
+  const int32_t* unique_rows;   // [u]
+  const float* weights;         // [n] or null
+  int64_t places;
+  // The delta; `factors` null: none. `b` null: the identity, rank = dim.
+  const float* factors;  // [capacity, r]
+  const int32_t* slots;  // [u], -1 where untouched
+  const float* b;        // [r, D]
+  int64_t rank;
+  float scale;
+  float* out;     // [b, D]
+  float* pooled;  // [b, r] or null
+};
+
+// More than this does not fit the scratch of a pooled factor row, which lies on the stack (16 KiB).
+constexpr int64_t max_rank = 4096;
+
+struct SegmentSumArgs {
+  int64_t cols;
+  const int32_t* group_offsets;  // [u + 1]
+  const int32_t* group_places;   // [n]
+  const int32_t* group_bags;     // [n]
+  const float* weights;          // [n] or null
+  int64_t places;
+  const float* values;  // [b, cols]
+  float* out;           // [u, cols]
+};
+
+struct GatherArgs {
+  int64_t dim;
+  const char* data;
+  bool half;
+  const int32_t* rows;
+  float* out;
+};
+
+enum class RuleType : int32_t { sgd, adagrad, rowwise_adagrad, adamw };
+
+struct Rule {
+  RuleType type;
+  float learning_rate, weight_decay, epsilon;
+  float beta1, rest1, beta2, rest2;  // rest = 1 - beta, worked out in f64
+  float kept;                        // 1 - lr wd, worked out in f64
+  float correction, root;            // Adam's bias corrections of this step; see bias.ts
+};
+
+struct UpdateRowsArgs {
+  Rule rule;
+  int64_t dim;
+  float* parameters;
+  float* first;   // h or m
+  float* second;  // v
+  const int32_t* slots;
+  const float* gradients;  // [u, dim]
+  int32_t step;
+  int32_t* last_steps;  // or null
+};
+
+struct ReplayRowsArgs {
+  Rule rule;
+  int64_t dim;
+  float* parameters;
+  float* first;
+  float* second;
+  const int32_t* slots;
+  int32_t step;
+  int32_t* last_steps;
+  // Corrections of step t at 2t and 2t + 1, for t up to correction_steps; those of later steps are the last.
+  const float* corrections;
+  int32_t correction_steps;
+};
+
+struct UpdateDenseArgs {
+  Rule rule;
+  float* parameters;
+  float* first;
+  float* second;
+  const float* gradients;
+};
+
+// out[M, N] = scale · a b, or + into partial products of `k_chunk` terms each, laid out [chunk, M, N]. a is read through
+// strides; b is [K, N] or, with b_transposed, [N, K].
+struct MatmulArgs {
+  int64_t m, n, k;
+  const float* a;
+  int64_t a_row, a_k;
+  const float* b;
+  bool b_transposed;
+  float* out;
+  float scale;
+  // How the work is cut; see cut_matmul.
+  int64_t row_block, row_blocks, panels, k_chunk, chunks;
+};
+
+struct CrossEntropyArgs {
+  int64_t cols;
+  const float* logits;
+  const int32_t* labels;
+  float* losses;
+  float* gradient;  // or null
+  float scale;
+};
+
+struct NormalizeArgs {
+  int64_t cols;
+  float* x;  // rows, or the gradient
+  const float* y;
+  float* norms;
+};
+
+struct Ops {
+  const char* name;
+  // Columns that one matmul task makes.
+  int64_t panel_cols;
+  void (*lookup)(const LookupArgs&, int64_t begin, int64_t end);           // bags
+  void (*segment_sum)(const SegmentSumArgs&, int64_t begin, int64_t end);  // unique rows
+  void (*gather)(const GatherArgs&, int64_t begin, int64_t end);           // outputs
+  void (*update_rows)(const UpdateRowsArgs&, int64_t begin, int64_t end);  // slots
+  void (*replay_rows)(const ReplayRowsArgs&, int64_t begin, int64_t end);  // slots
+  void (*update_dense)(const UpdateDenseArgs&, int64_t begin, int64_t end);  // parameters; not for rowwise_adagrad
+  void (*matmul)(const MatmulArgs&, int64_t begin, int64_t end);             // tasks: chunks x row blocks x panels
+  void (*cross_entropy)(const CrossEntropyArgs&, int64_t begin, int64_t end);        // rows
+  void (*normalize)(const NormalizeArgs&, int64_t begin, int64_t end);               // rows
+  void (*normalize_backward)(const NormalizeArgs&, int64_t begin, int64_t end);      // rows
+  void (*add_scaled)(float* y, const float* x, float factor, int64_t length);        // y += factor x
+  void (*scale)(float* x, float factor, int64_t length);
+  double (*sum_squares)(const float* x, int64_t length);
+  int64_t (*first_non_finite)(const float* x, int64_t length);
+  int64_t (*first_outside)(const int32_t* x, int64_t length, int32_t low, int32_t limit);
+  int64_t (*first_descent)(const int32_t* x, int64_t length);
+};
+
+extern const Ops baseline_ops;
+#if defined(__x86_64__)
+extern const Ops avx2_ops;
+extern const Ops avx512_ops;
+#endif
+
+// The table for `name`, or for null the best that this processor runs; null where it cannot run `name`.
+const Ops* find_ops(const char* name);
+
+}  // namespace finetable

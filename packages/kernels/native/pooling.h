@@ -1,0 +1,276 @@
+// Weighted sums of rows: the base lookup, the pooled factor rows, and the segment sum of the backward pass are one loop
+// over different sources. A source knows where the row of place p lies and adds it, weighted, to sums. Included by
+// kernels.h.
+//
+// Sums stay in registers for a block of columns: N vectors, or for N = 0 the first `lanes` of one vector, at a row's end.
+// Each column is summed in the order of places, whatever its block.
+
+#if FT_WIDTH == 16 || defined(__aarch64__)
+constexpr int block_vectors = 16;  // of 32 registers
+#else
+constexpr int block_vectors = 8;  // of 16 registers; the second half holds the deltas of a dense group
+#endif
+
+// Places whose rows are being fetched while one is summed: measured flat from 8 to 24 for rows of 256 bytes.
+constexpr int64_t prefetch_places = 12;
+
+template <int N>
+struct Vectors {
+  static constexpr int count = N;
+  static constexpr int sums = N ? N : 1;
+};
+
+template <int N, class Element>
+FT_INLINE void add_weighted(const Element* x, V w, int lanes, V* sums) {
+  if (N == 0) sums[0] = fma(w, load_first(x, lanes), sums[0]);
+  for (int i = 0; i < N; i++) sums[i] = fma(w, load(x + i * W), sums[i]);
+}
+
+static const float one = 1;
+
+// One number per place, or 1 for all.
+struct Weights {
+  const float* values;
+  int64_t step;
+  explicit Weights(const float* weights) : values(weights ? weights : &one), step(weights ? 1 : 0) {}
+  FT_MEMBER V at(int64_t place) const { return broadcast(values[place * step]); }
+};
+
+// Rows of a table in one store.
+template <class Element>
+struct TableRows {
+  const Element* data;
+  int64_t dim;
+  const int32_t* unique_rows;
+  const int32_t* place_unique;
+  Weights weights;
+  static constexpr bool pooled_before = false;
+
+  TableRows(const LookupArgs& a)
+      : data((const Element*)a.shards[0].data),
+        dim(a.dim),
+        unique_rows(a.unique_rows),
+        place_unique(a.place_unique),
+        weights(a.weights) {}
+  FT_MEMBER const Element* row(int64_t place) const { return data + unique_rows[place_unique[place]] * dim; }
+  FT_MEMBER void prefetch(int64_t place) const { prefetch_bytes(row(place), dim * (int64_t)sizeof(Element)); }
+  template <int N>
+  FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
+    add_weighted<N>(row(place) + at, weights.at(place), lanes, sums);
+  }
+};
+
+// Rows of a table in several stores, of one dtype or two.
+struct ShardedRows {
+  const ShardView* shards;
+  int64_t shard_count;
+  int64_t dim;
+  const int32_t* unique_rows;
+  const int32_t* place_unique;
+  Weights weights;
+  static constexpr bool pooled_before = false;
+
+  ShardedRows(const LookupArgs& a)
+      : shards(a.shards),
+        shard_count(a.shard_count),
+        dim(a.dim),
+        unique_rows(a.unique_rows),
+        place_unique(a.place_unique),
+        weights(a.weights) {}
+  // Halving without a branch on the ids, which nothing could predict.
+  FT_MEMBER const ShardView& shard_of(int64_t row) const {
+    const ShardView* shard = shards;
+    for (int64_t n = shard_count; n > 1;) {
+      const int64_t half = n / 2;
+      shard = shard[half].first_row <= row ? shard + half : shard;
+      n -= half;
+    }
+    return *shard;
+  }
+  FT_MEMBER int64_t row_bytes(const ShardView& shard) const { return dim * (shard.half ? 2 : 4); }
+  FT_MEMBER void prefetch(int64_t place) const {
+    const int64_t row = unique_rows[place_unique[place]];
+    const ShardView& shard = shard_of(row);
+    prefetch_bytes(shard.data + (row - shard.first_row) * row_bytes(shard), row_bytes(shard));
+  }
+  template <int N>
+  FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
+    const int64_t row = unique_rows[place_unique[place]];
+    const ShardView& shard = shard_of(row);
+    const char* data = shard.data + (row - shard.first_row) * row_bytes(shard);
+    if (shard.half) add_weighted<N>((const Half*)data + at, weights.at(place), lanes, sums);
+    else add_weighted<N>((const float*)data + at, weights.at(place), lanes, sums);
+  }
+};
+
+// No base: sums go on from what `out` holds.
+struct PooledBefore {
+  static constexpr bool pooled_before = true;
+  PooledBefore(const LookupArgs&) {}
+  FT_MEMBER void prefetch(int64_t) const {}
+  template <int N>
+  FT_MEMBER void add(int64_t, int64_t, int, V*) {}
+};
+
+// Rows of A, or none where a row was never touched.
+struct FactorRows {
+  const float* data;
+  int64_t rank;
+  const int32_t* slots;
+  const int32_t* place_unique;
+  Weights weights;
+  bool touched = false;
+
+  FactorRows(const LookupArgs& a)
+      : data(a.factors), rank(a.rank), slots(a.slots), place_unique(a.place_unique), weights(a.weights) {}
+  FT_MEMBER void prefetch(int64_t place) const {
+    const int64_t slot = slots[place_unique[place]];
+    prefetch_bytes(data + (slot < 0 ? 0 : slot) * rank, rank * (int64_t)sizeof(float));
+  }
+  template <int N>
+  FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
+    const int64_t slot = slots[place_unique[place]];
+    if (slot < 0) return;
+    touched = true;
+    add_weighted<N>(data + slot * rank + at, weights.at(place), lanes, sums);
+  }
+};
+
+// Rows of the gradient, one per bag, at the places of a unique row.
+struct BagRows {
+  const float* values;
+  int64_t cols;
+  const int32_t* group_bags;
+  const int32_t* group_places;
+  Weights weights;
+
+  BagRows(const SegmentSumArgs& a)
+      : values(a.values), cols(a.cols), group_bags(a.group_bags), group_places(a.group_places), weights(a.weights) {}
+  FT_MEMBER void prefetch(int64_t i) const { prefetch_bytes(values + group_bags[i] * cols, cols * (int64_t)sizeof(float)); }
+  template <int N>
+  FT_MEMBER void add(int64_t i, int64_t at, int lanes, V* sums) {
+    add_weighted<N>(values + group_bags[i] * cols + at, weights.at(group_places[i]), lanes, sums);
+  }
+};
+
+// Adds places [begin, end) to the sums of one block. The first block of a row fetches ahead for all of them, up to place
+// `count`, which may be beyond this bag and this range.
+template <int N, class Source>
+FT_INLINE void sum_places(Source& source, int64_t begin, int64_t end, int64_t count, int64_t at, int lanes, V* sums) {
+  if (at == 0) {
+    for (int64_t p = begin; p < end; p++) {
+      source.prefetch(p + prefetch_places < count ? p + prefetch_places : count - 1);
+      source.template add<N>(p, at, lanes, sums);
+    }
+  } else {
+    for (int64_t p = begin; p < end; p++) source.template add<N>(p, at, lanes, sums);
+  }
+}
+
+// Calls body(Vectors<N>, first column, lanes) for the blocks of a row of `cols`.
+template <class Body>
+FT_INLINE void for_blocks(int64_t cols, Body body) {
+  int64_t at = 0;
+  for (; cols - at >= block_vectors * W; at += block_vectors * W) body(Vectors<block_vectors>(), at, 0);
+  const int64_t vectors = (cols - at) / W;
+#define FT_BLOCK(n) \
+  case n:           \
+    if (n < block_vectors) body(Vectors<n>(), at, 0); \
+    break;
+  switch (vectors) {
+    FT_BLOCK(1) FT_BLOCK(2) FT_BLOCK(3) FT_BLOCK(4) FT_BLOCK(5) FT_BLOCK(6) FT_BLOCK(7)
+#if FT_WIDTH == 16 || defined(__aarch64__)
+    FT_BLOCK(8) FT_BLOCK(9) FT_BLOCK(10) FT_BLOCK(11) FT_BLOCK(12) FT_BLOCK(13) FT_BLOCK(14) FT_BLOCK(15)
+#endif
+  }
+#undef FT_BLOCK
+  at += vectors * W;
+  if (at < cols) body(Vectors<0>(), at, (int)(cols - at));
+}
+
+template <int N>
+FT_INLINE void load_block(const float* x, int lanes, V* sums) {
+  if (N == 0) sums[0] = load_first(x, lanes);
+  for (int i = 0; i < N; i++) sums[i] = load(x + i * W);
+}
+template <int N>
+FT_INLINE void store_block(float* x, int lanes, const V* sums) {
+  if (N == 0) store_first(x, sums[0], lanes);
+  for (int i = 0; i < N; i++) store(x + i * W, sums[i]);
+}
+
+// Sums one bag of `source` into `out`.
+template <class Source>
+FT_INLINE void sum_bag(Source& source, int64_t begin, int64_t end, int64_t count, int64_t cols, float* out) {
+  for_blocks(cols, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
+    constexpr int N = decltype(block)::count;
+    V sums[decltype(block)::sums] = {};
+    sum_places<N>(source, begin, end, count, at, lanes, sums);
+    store_block<N>(out + at, lanes, sums);
+  });
+}
+
+// The base sum first, then the delta: for k = 0, 1, … s Ā[k] B[k]; without a B, s times the sum of delta rows. A bag
+// without touched rows gets no delta. One pass or two (`PooledBefore`) do the same operations in the same order.
+template <class Base>
+static void lookup_bags(const LookupArgs& a, int64_t begin, int64_t end) {
+  Base base(a);
+  float scratch[max_rank];
+  for (int64_t bag = begin; bag < end; bag++) {
+    const int64_t first = a.offsets[bag], last = a.offsets[bag + 1];
+    float* pooled = a.pooled ? a.pooled + bag * a.rank : scratch;
+    FactorRows factors(a);
+    if (a.factors && a.b) sum_bag(factors, first, last, a.places, a.rank, pooled);
+    for_blocks(a.dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
+      constexpr int N = decltype(block)::count;
+      constexpr int count = decltype(block)::sums;
+      float* out = a.out + bag * a.dim + at;
+      V sums[count] = {};
+      if (Base::pooled_before) load_block<N>(out, lanes, sums);
+      else sum_places<N>(base, first, last, a.places, at, lanes, sums);
+      if (a.factors && !a.b) {
+        V deltas[count] = {};
+        sum_places<N>(factors, first, last, a.places, at, lanes, deltas);
+        if (factors.touched) {
+          for (int i = 0; i < count; i++) sums[i] = fma(broadcast(a.scale), deltas[i], sums[i]);
+        }
+      } else if (factors.touched) {
+        for (int64_t k = 0; k < a.rank; k++) {
+          add_weighted<N>(a.b + k * a.dim + at, broadcast(a.scale * pooled[k]), lanes, sums);
+        }
+      }
+      store_block<N>(out, lanes, sums);
+    });
+  }
+}
+
+static void lookup(const LookupArgs& a, int64_t begin, int64_t end) {
+  if (a.shard_count == 0) lookup_bags<PooledBefore>(a, begin, end);
+  else if (a.shard_count > 1) lookup_bags<ShardedRows>(a, begin, end);
+  else if (a.shards[0].half) lookup_bags<TableRows<Half>>(a, begin, end);
+  else lookup_bags<TableRows<float>>(a, begin, end);
+}
+
+static void segment_sum(const SegmentSumArgs& a, int64_t begin, int64_t end) {
+  BagRows rows(a);
+  for (int64_t u = begin; u < end; u++) {
+    sum_bag(rows, a.group_offsets[u], a.group_offsets[u + 1], a.places, a.cols, a.out + u * a.cols);
+  }
+}
+
+static void gather(const GatherArgs& a, int64_t begin, int64_t end) {
+  const int64_t row_bytes = a.dim * (a.half ? 2 : 4);
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t next = i + prefetch_places < end ? i + prefetch_places : end - 1;
+    prefetch_bytes(a.data + a.rows[next] * row_bytes, row_bytes);
+    const char* row = a.data + a.rows[i] * row_bytes;
+    float* out = a.out + i * a.dim;
+    if (!a.half) {
+      memcpy(out, row, (size_t)row_bytes);
+      continue;
+    }
+    int64_t at = 0;
+    for (; at + W <= a.dim; at += W) store(out + at, load((const Half*)row + at));
+    if (at < a.dim) store_first(out + at, load_first((const Half*)row + at, (int)(a.dim - at)), (int)(a.dim - at));
+  }
+}

@@ -1,0 +1,241 @@
+/** `Kernels` over an implementation: every call is checked here, then passed on. */
+import { closeSync } from 'node:fs';
+import { planBags, type LookupPlan, type Matrix } from '@finetable/core';
+import type { Implementation } from '../implementation.ts';
+import type {
+  CrossEntropyArgs, Delta, FileRows, Kernels, LookupArgs, MatmulArgs, ReplayRowsArgs, RowStore, SegmentSumArgs, StoreDtype,
+  UpdateDenseArgs, UpdateRowsArgs,
+} from '../kernels.ts'; // prettier-ignore
+import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
+import { checkDelta, checkShape, checkShards, checkStore, openFile } from './stores.ts';
+import { checkDense, checkUpdatable } from './update.ts';
+import {
+  checkApart,
+  checkBytes,
+  checkFloats,
+  checkInteger,
+  checkInts,
+  checkMatrix,
+  checkNumber,
+  refuse,
+} from './values.ts';
+
+/** More threads than this is a mistake; a thread costs memory even while it sleeps. */
+export const mostThreads = 1024;
+
+export class CheckedKernels implements Kernels {
+  readonly #inner: Implementation;
+
+  constructor(inner: Implementation) {
+    this.#inner = inner;
+  }
+
+  get name(): 'portable' | 'native' {
+    return this.#inner.name;
+  }
+
+  get description(): string {
+    return this.#inner.description;
+  }
+
+  get threads(): number {
+    return this.#inner.threads;
+  }
+
+  withThreads(threads: number): Kernels {
+    checkInteger('withThreads', 'threads', threads, 1, mostThreads);
+    return new CheckedKernels(this.#inner.withThreads(threads));
+  }
+
+  createRows(rows: number, dim: number, dtype: StoreDtype): RowStore {
+    checkShape('createRows', rows, dim, dtype);
+    return this.#inner.createRows(rows, dim, dtype);
+  }
+
+  openRows(file: FileRows, home: 'ram' | 'mapped'): RowStore {
+    if (home !== 'ram' && home !== 'mapped') refuse('openRows', 'home', `must be ram or mapped, found ${String(home)}`);
+    const descriptor = openFile(file);
+    try {
+      return this.#inner.openRows(file, home, descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  gatherRows(store: RowStore, rows: Int32Array, out: Matrix): void {
+    checkStore(this.#inner, 'gatherRows', 'store', store);
+    checkInts('gatherRows', 'rows', rows);
+    checkMatrix('gatherRows', 'out', out, rows.length, store.dim);
+    checkRows(this.#inner, 'gatherRows', 'rows', rows, store.rows);
+    checkApart('gatherRows', 'out', out.data, rows);
+    this.#inner.gatherRows(store, rows, out);
+  }
+
+  scatterRows(store: RowStore, rows: Int32Array, values: Matrix): void {
+    checkStore(this.#inner, 'scatterRows', 'store', store, { writable: true });
+    checkInts('scatterRows', 'rows', rows);
+    checkMatrix('scatterRows', 'values', values, rows.length, store.dim);
+    checkRows(this.#inner, 'scatterRows', 'rows', rows, store.rows);
+    this.#inner.scatterRows(store, rows, values);
+  }
+
+  readBytes(store: RowStore, byteOffset: number, out: Uint8Array): void {
+    checkStore(this.#inner, 'readBytes', 'store', store);
+    checkBytes('readBytes', 'out', out);
+    checkInteger('readBytes', 'byteOffset', byteOffset, 0, store.sizeBytes - out.length);
+    this.#inner.readBytes(store, byteOffset, out);
+  }
+
+  writeBytes(store: RowStore, byteOffset: number, bytes: Uint8Array): void {
+    checkStore(this.#inner, 'writeBytes', 'store', store, { writable: true });
+    checkBytes('writeBytes', 'bytes', bytes);
+    checkInteger('writeBytes', 'byteOffset', byteOffset, 0, store.sizeBytes - bytes.length);
+    this.#inner.writeBytes(store, byteOffset, bytes);
+  }
+
+  lookup(args: LookupArgs): void {
+    const { base, plan, delta, out } = args;
+    checkPlaces(this.#inner, 'lookup', plan);
+    checkMatrix('lookup', 'out', out, planBags(plan));
+    checkShards(this.#inner, 'lookup', base, plan.tableRows, out.cols);
+    this.#checkDelta('lookup', plan, delta ?? null, out, args.pooledFactors ?? null);
+    this.#inner.lookup(args);
+  }
+
+  addDelta(args: { plan: LookupPlan; delta: Delta; out: Matrix; pooledFactors?: Matrix | null }): void {
+    const { plan, delta, out } = args;
+    checkPlaces(this.#inner, 'addDelta', plan);
+    checkMatrix('addDelta', 'out', out, planBags(plan));
+    this.#checkDelta('addDelta', plan, delta, out, args.pooledFactors ?? null);
+    this.#inner.addDelta(args);
+  }
+
+  #checkDelta(where: string, plan: LookupPlan, delta: Delta | null, out: Matrix, pooled: Matrix | null): void {
+    if (delta) checkDelta(this.#inner, where, delta, out.cols, plan.uniqueRows.length);
+    if (delta?.b) checkApart(where, 'out', out.data, delta.b.data);
+    if (!pooled) return;
+    if (!delta?.b) refuse(where, 'pooledFactors', 'must be left out unless there is a delta with a b');
+    checkMatrix(where, 'pooledFactors', pooled, planBags(plan), delta.factors.dim);
+    checkApart(where, 'pooledFactors', pooled.data, out.data, delta.b.data);
+  }
+
+  segmentSum(args: SegmentSumArgs): void {
+    const { plan, values, out } = args;
+    checkGroups(this.#inner, 'segmentSum', plan);
+    checkMatrix('segmentSum', 'values', values, planBags(plan));
+    checkMatrix('segmentSum', 'out', out, plan.uniqueRows.length, values.cols);
+    checkApart('segmentSum', 'out', out.data, values.data);
+    this.#inner.segmentSum(args);
+  }
+
+  updateRows(args: UpdateRowsArgs): void {
+    const { slots, gradients, parameters } = args;
+    checkUpdatable(this.#inner, 'updateRows', args, args.lastSteps ?? null);
+    checkIndices(this.#inner, 'updateRows', 'slots', slots, 0, parameters.rows);
+    this.#checkDistinct('updateRows', slots, parameters.rows);
+    checkMatrix('updateRows', 'gradients', gradients, slots.length, parameters.dim);
+    this.#inner.updateRows(args);
+  }
+
+  replayRows(args: ReplayRowsArgs): void {
+    const { slots, parameters } = args;
+    checkUpdatable(this.#inner, 'replayRows', args, args.lastSteps);
+    checkIndices(this.#inner, 'replayRows', 'slots', slots, -1, parameters.rows);
+    this.#checkDistinct('replayRows', slots, parameters.rows);
+    this.#inner.replayRows(args);
+  }
+
+  #checkDistinct(where: string, slots: Int32Array, limit: number): void {
+    const at = this.#inner.firstRepeated(slots, limit);
+    if (at >= 0) refuse(where, 'slots', `must be distinct, found ${slots[at]} again at ${at}`);
+  }
+
+  updateDense(args: UpdateDenseArgs): void {
+    checkDense('updateDense', args);
+    this.#inner.updateDense(args);
+  }
+
+  matmul(args: MatmulArgs): void {
+    const { a, b, out, transposeA, transposeB, scale } = args;
+    checkMatrix('matmul', 'a', a);
+    checkMatrix('matmul', 'b', b);
+    if (transposeA && transposeB) refuse('matmul', 'transposeB', 'must not be set together with transposeA');
+    if (scale !== undefined) checkNumber('matmul', 'scale', scale);
+    const [m, k] = transposeA ? [a.cols, a.rows] : [a.rows, a.cols];
+    const [kOfB, n] = transposeB ? [b.cols, b.rows] : [b.rows, b.cols];
+    if (k !== kOfB) {
+      refuse(
+        'matmul',
+        'b',
+        `must agree with a: a is [${a.rows}, ${a.cols}], b is [${b.rows}, ${b.cols}], inner sizes ${k} and ${kOfB}`,
+      );
+    }
+    checkMatrix('matmul', 'out', out, m, n);
+    checkApart('matmul', 'out', out.data, a.data, b.data);
+    this.#inner.matmul(args);
+  }
+
+  addToRows(x: Matrix, row: Float32Array): void {
+    checkMatrix('addToRows', 'x', x);
+    checkFloats('addToRows', 'row', row, x.cols);
+    checkApart('addToRows', 'x', x.data, row);
+    this.#inner.addToRows(x, row);
+  }
+
+  sumRows(x: Matrix, out: Float32Array): void {
+    checkMatrix('sumRows', 'x', x);
+    checkFloats('sumRows', 'out', out, x.cols);
+    checkApart('sumRows', 'out', out, x.data);
+    this.#inner.sumRows(x, out);
+  }
+
+  softmaxCrossEntropy(args: CrossEntropyArgs): void {
+    const { logits, labels, losses, gradient, scale } = args;
+    const where = 'softmaxCrossEntropy';
+    checkMatrix(where, 'logits', logits);
+    checkInts(where, 'labels', labels, logits.rows);
+    checkFloats(where, 'losses', losses, logits.rows);
+    if (scale !== undefined) checkNumber(where, 'scale', scale);
+    checkApart(where, 'losses', losses, logits.data);
+    if (gradient) {
+      checkMatrix(where, 'gradient', gradient, logits.rows, logits.cols);
+      checkApart(where, 'losses', losses, gradient.data);
+      if (gradient.data.byteOffset !== logits.data.byteOffset)
+        checkApart(where, 'gradient', gradient.data, logits.data);
+    }
+    const at = this.#inner.firstOutside(labels, 0, logits.cols);
+    if (at >= 0) refuse(where, 'labels', `must be in [0, ${logits.cols}), found ${labels[at]} at ${at}`);
+    this.#inner.softmaxCrossEntropy(args);
+  }
+
+  normalizeRows(x: Matrix, norms: Float32Array): void {
+    checkMatrix('normalizeRows', 'x', x);
+    checkFloats('normalizeRows', 'norms', norms, x.rows);
+    checkApart('normalizeRows', 'norms', norms, x.data);
+    this.#inner.normalizeRows(x, norms);
+  }
+
+  normalizeRowsBackward(y: Matrix, norms: Float32Array, gradient: Matrix): void {
+    checkMatrix('normalizeRowsBackward', 'y', y);
+    checkFloats('normalizeRowsBackward', 'norms', norms, y.rows);
+    checkMatrix('normalizeRowsBackward', 'gradient', gradient, y.rows, y.cols);
+    checkApart('normalizeRowsBackward', 'gradient', gradient.data, y.data, norms);
+    this.#inner.normalizeRowsBackward(y, norms, gradient);
+  }
+
+  sumSquares(x: Float32Array): number {
+    checkFloats('sumSquares', 'x', x);
+    return this.#inner.sumSquares(x);
+  }
+
+  scaleInPlace(x: Float32Array, factor: number): void {
+    checkFloats('scaleInPlace', 'x', x);
+    checkNumber('scaleInPlace', 'factor', factor);
+    this.#inner.scaleInPlace(x, factor);
+  }
+
+  firstNonFinite(x: Float32Array): number {
+    checkFloats('firstNonFinite', 'x', x);
+    return this.#inner.firstNonFinite(x);
+  }
+}

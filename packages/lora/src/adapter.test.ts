@@ -1,0 +1,241 @@
+import { jagged, makePlan, matrix, RandomStream, type LookupPlan, type Matrix } from '@finetable/core';
+import { createTable, type ShardedTable } from '@finetable/placement';
+import { describe, expect, test } from 'vitest';
+import { Adapter, createAdapter, type AdapterOptions } from './adapter.ts';
+import { adagrad, adamw, rowwiseAdagrad, sgd, type OptimizerSpec } from './optimizer.ts';
+
+const V = 12;
+const D = 7;
+
+function normals(rows: number, cols: number, stream: string, deviation = 1): Matrix {
+  const m = matrix(rows, cols);
+  new RandomStream(1, stream).fillNormal(m.data, deviation);
+  return m;
+}
+
+const table = (): ShardedTable => createTable('words', normals(V, D, 'table'));
+const plan = (): LookupPlan =>
+  makePlan(jagged([[3, 5, 3], [], [11], [0, 3, 5, 11]], [[1, 0.5, -2], [], [1], [0.1, 0.2, 0.3, 0.4]]), V);
+
+/** An adapter whose touched rows have values, so that gradients of B are not 0. */
+function warm(options: AdapterOptions): Adapter {
+  const adapter = createAdapter(table(), options);
+  const rows = Int32Array.of(3, 5, 11);
+  adapter.reset(rows, 0);
+  adapter.table.kernels.scatterRows(adapter.factors, Int32Array.of(0, 1, 2), normals(3, adapter.rank, 'A', 0.5));
+  return adapter;
+}
+
+/** L = Σ c E + E² / 2, a loss with known ∂L/∂E = c + E. */
+function loss(adapter: Adapter, c: Matrix): { value: number; gradient: Matrix } {
+  const out = matrix(4, D);
+  adapter.lookup(plan(), out, true);
+  let value = 0;
+  const gradient = matrix(4, D);
+  out.data.forEach((e, i) => {
+    value += c.data[i]! * e + (e * e) / 2;
+    gradient.data[i] = c.data[i]! + e;
+  });
+  return { value, gradient };
+}
+
+test('a new adapter changes nothing, bit for bit', () => {
+  const adapter = createAdapter(table(), { rank: 4, alpha: 8 });
+  const adapted = matrix(4, D);
+  const frozen = matrix(4, D);
+  adapter.lookup(plan(), adapted);
+  adapter.table.lookup(plan(), frozen);
+  expect(adapted.data).toEqual(frozen.data);
+  expect(adapter.touchedRows).toBe(0);
+});
+
+describe.each<AdapterOptions>([{ rank: 3, alpha: 6 }, { rank: 7, alpha: 2, rsLora: true }, { rank: 1 }, { kind: 'dense' }])(
+  'gradients of %o',
+  (options) => {
+    test('agree with finite differences', () => {
+      const c = normals(4, D, 'c');
+      const adapter = warm(options);
+      const used = plan();
+      const { gradient } = loss(adapter, c);
+      // The lookup above was of an equal plan; gradients reads what it kept.
+      const { rows, b } = adapter.gradients(used, gradient);
+      expect([...used.uniqueRows]).toEqual([0, 3, 5, 11]);
+
+      const h = 1e-2; // L is quadratic in each value, so central differences have rounding error only
+      const kernels = adapter.table.kernels;
+      const factors = matrix(3, adapter.rank);
+      const slots = Int32Array.of(0, 1, 2);
+      kernels.gatherRows(adapter.factors, slots, factors);
+      factors.data.forEach((kept, i) => {
+        const at = (value: number): number => {
+          factors.data[i] = value;
+          kernels.scatterRows(adapter.factors, slots, factors);
+          return loss(adapter, c).value;
+        };
+        const numeric = (at(kept + h) - at(kept - h)) / (2 * h);
+        at(kept);
+        // Unique row 0 is row 0, which has no slot; slots 0.. are unique rows 1..
+        expect(rows.data[adapter.rank + i]).toBeCloseTo(numeric, 2);
+      });
+      if (!adapter.b) return;
+      const analytic = b!.data.slice();
+      adapter.b.data.forEach((kept, i) => {
+        const at = (value: number): number => {
+          adapter.b!.data[i] = value;
+          return loss(adapter, c).value;
+        };
+        const numeric = (at(kept + h) - at(kept - h)) / (2 * h);
+        adapter.b!.data[i] = kept;
+        expect(analytic[i]).toBeCloseTo(numeric, 2);
+      });
+    });
+  },
+);
+
+/** The dense optimiser over all of A, in f64: what exact mode must give. */
+function denseReference(spec: OptimizerSpec, steps: readonly { rows: Int32Array; gradients: Matrix }[], rank: number): Float64Array {
+  const a = new Float64Array(V * rank);
+  const m = new Float64Array(V * rank);
+  const v = new Float64Array(V * rank);
+  const lr = spec.learningRate;
+  steps.forEach(({ rows, gradients }, i) => {
+    const t = i + 1;
+    const g = new Float64Array(V * rank);
+    rows.forEach((row, u) => g.set(gradients.data.subarray(u * rank, (u + 1) * rank), row * rank));
+    for (let row = 0; row < V; row++) {
+      const mean = g.subarray(row * rank, (row + 1) * rank).reduce((sum, x) => sum + x * x, 0) / rank;
+      for (let j = row * rank; j < (row + 1) * rank; j++) {
+        switch (spec.type) {
+          case 'sgd':
+            a[j]! -= lr * (g[j]! + (spec.weightDecay ?? 0) * a[j]!);
+            break;
+          case 'adagrad':
+            v[j]! += g[j]! ** 2;
+            a[j]! -= (lr * g[j]!) / (Math.sqrt(v[j]!) + 1e-10);
+            break;
+          case 'rowwise-adagrad':
+            v[j]! += mean;
+            a[j]! -= (lr * g[j]!) / (Math.sqrt(v[j]!) + 1e-10);
+            break;
+          case 'adamw':
+            m[j] = 0.9 * m[j]! + 0.1 * g[j]!;
+            v[j] = 0.999 * v[j]! + 0.001 * g[j]! ** 2;
+            a[j]! *= 1 - lr * (spec.weightDecay ?? 0);
+            a[j]! -= (lr * (m[j]! / (1 - 0.9 ** t))) / (Math.sqrt(v[j]! / (1 - 0.999 ** t)) + 1e-8);
+        }
+      }
+    }
+  });
+  return a;
+}
+
+describe.each<OptimizerSpec>([
+  sgd({ learningRate: 0.1, weightDecay: 0.05 }),
+  adagrad({ learningRate: 0.1 }),
+  rowwiseAdagrad({ learningRate: 0.1 }),
+  adamw({ learningRate: 0.01, weightDecay: 0.1 }),
+])('$type in exact mode', (spec) => {
+  test('is the dense optimiser: duplicates, skipped rows and decay included', () => {
+    const rank = 3;
+    const adapter = createAdapter(table(), { rank });
+    adapter.startTraining(spec);
+    const random = new RandomStream(3, 'ids');
+    const steps = Array.from({ length: 60 }, (_, step) => {
+      // Row 9 is in the first step only, row 1 in none.
+      const ids = Array.from({ length: 4 }, (_, i) => [2, 3, 4, 5, 6, 7][random.below(step * 4 + i, 6)]!);
+      const used = makePlan(jagged([[...ids, ids[0]!], step === 0 ? [9] : []]), V);
+      const gradients = normals(used.uniqueRows.length, rank, `g/${step}`);
+      return { plan: used, rows: used.uniqueRows, gradients };
+    });
+    for (const { plan: used, gradients } of steps) {
+      adapter.update(used, { rows: gradients, b: normals(rank, D, 'unused', 0) });
+    }
+    adapter.settle();
+    const reference = denseReference(spec, steps, rank);
+    const found = matrix(adapter.touchedRows, rank);
+    adapter.table.kernels.gatherRows(adapter.factors, Int32Array.from(adapter.slots.rows.keys()), found);
+    expect([...adapter.slots.rows].sort((a, b) => a - b)).toEqual([2, 3, 4, 5, 6, 7, 9]);
+    adapter.slots.rows.forEach((row, slot) => {
+      // f32 arithmetic over 60 steps of size up to 0.1
+      for (let j = 0; j < rank; j++) expect(found.data[slot * rank + j]).toBeCloseTo(reference[row * rank + j]!, 5);
+    });
+  });
+
+  test('lookups between steps do not change where training goes', () => {
+    const train = (look: boolean): Float32Array => {
+      const adapter = createAdapter(table(), { rank: 2, seed: 5 });
+      adapter.startTraining(spec);
+      for (let step = 0; step < 30; step++) {
+        const used = makePlan(jagged([[step % 5, (step * 3) % V]]), V);
+        const out = matrix(1, D);
+        adapter.lookup(used, out, true);
+        adapter.update(used, adapter.gradients(used, out));
+        if (look) adapter.lookup(makePlan(jagged([[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]]), V), matrix(1, D));
+      }
+      const all = matrix(V, D);
+      adapter.lookup(makePlan(jagged(Array.from({ length: V }, (_, i) => [i])), V), all);
+      return all.data;
+    };
+    expect(train(true)).toEqual(train(false));
+  });
+});
+
+test('lazy mode leaves rows alone that the batch does not hold', () => {
+  const adapter = createAdapter(table(), { rank: 2 });
+  adapter.startTraining(adamw({ learningRate: 0.1, mode: 'lazy' }));
+  const first = makePlan(jagged([[4]]), V);
+  const other = makePlan(jagged([[6]]), V);
+  const ones = (): Matrix => matrix(1, 2, Float32Array.of(1, 1));
+  adapter.update(first, { rows: ones(), b: null });
+  const before = matrix(1, 2);
+  adapter.table.kernels.gatherRows(adapter.factors, Int32Array.of(0), before);
+  for (let i = 0; i < 5; i++) adapter.update(other, { rows: ones(), b: null });
+  adapter.settle();
+  const after = matrix(1, 2);
+  adapter.table.kernels.gatherRows(adapter.factors, Int32Array.of(0), after);
+  expect(before.data[0]).toBeCloseTo(-0.1, 6);
+  expect(after.data).toEqual(before.data);
+});
+
+test('a learning rate of 0 for B keeps B and gives no gradient for it', () => {
+  const adapter = createAdapter(table(), { rank: 2, learningRateB: 0 });
+  const kept = adapter.b!.data.slice();
+  adapter.startTraining(adamw({ learningRate: 0.1 }));
+  const used = plan();
+  const out = matrix(4, D);
+  for (let i = 0; i < 3; i++) {
+    adapter.lookup(used, out, true);
+    const gradients = adapter.gradients(used, out);
+    expect(gradients.b).toBeNull();
+    adapter.update(used, gradients);
+  }
+  expect(adapter.b!.data).toEqual(kept);
+  expect(adapter.touchedRows).toBe(4);
+});
+
+test('memory grows with touched rows, not with V', () => {
+  const big = createTable('big', matrix(50_000, 8));
+  const adapter = createAdapter(big, { rank: 8 });
+  adapter.startTraining(adamw({ learningRate: 0.1 }));
+  const ids = Array.from({ length: 2000 }, (_, i) => i * 25);
+  adapter.update(makePlan(jagged([ids]), 50_000), { rows: normals(2000, 8, 'g'), b: null });
+  const { adapterBytes, optimizerBytes } = adapter.memory;
+  expect(adapterBytes).toBe(2000 * 8 * 4 + 8 * 8 * 4);
+  expect(optimizerBytes).toBe(2000 * (8 * 4 * 2 + 4) + 2 * 8 * 8 * 4);
+});
+
+test.each<[AdapterOptions, RegExp]>([
+  [{ rank: 8 }, /words: rank 8; allowed: an integer from 1 to 7, the smaller of the table's 12 rows and 7 dims/],
+  [{ rank: 0 }, /rank 0/],
+  [{ rank: 2.5 }, /rank 2.5/],
+  [{ rank: Number.NaN }, /rank NaN/],
+  [{ rank: 2, alpha: 0 }, /alpha 0; allowed: a number above 0/],
+  [{ rank: 2, alpha: Number.NaN }, /alpha NaN/],
+])('refuses %o', (options, message) => {
+  expect(() => createAdapter(table(), options)).toThrow(message);
+});
+
+test('weight decay is refused where the optimiser has none', () => {
+  const adapter = createAdapter(table(), { rank: 2, weightDecay: 0.1 });
+  expect(() => adapter.startTraining(adagrad({ learningRate: 0.1 }))).toThrow(/weightDecay: adagrad has none/);
+});

@@ -1,0 +1,130 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checkJob, readJob } from './read.ts';
+
+const minimal = () => ({
+  name: 'intents',
+  tables: { words: { file: 'words.safetensors' } },
+  data: { train: { file: 'train.jsonl' } },
+  features: { text: { table: 'words', column: 'text', tokens: { vocabulary: 'words.txt' } } },
+  objective: { type: 'classification', input: 'text', label: 'intent' },
+  adapters: { words: { rank: 4 } },
+  optimizer: { type: 'adamw', learningRate: 0.01 },
+});
+
+test('every default is written out', () => {
+  expect(checkJob(minimal())).toEqual({
+    name: 'intents',
+    tables: { words: { file: 'words.safetensors', placement: 'mapped' } },
+    data: { train: { file: 'train.jsonl' }, batchSize: 256, workers: 1, shuffle: true },
+    features: {
+      text: {
+        table: 'words',
+        column: 'text',
+        pooling: 'mean',
+        tokens: { vocabulary: 'words.txt', lowercase: true, unknown: 'drop' },
+      },
+    },
+    objective: { type: 'classification', input: 'text', label: 'intent', normalize: false },
+    adapters: { words: { kind: 'lora', rank: 4, rsLora: false } },
+    optimizer: { type: 'adamw', learningRate: 0.01, mode: 'exact', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 },
+    train: { epochs: 1, seed: 0, metric: 'loss', logEverySteps: 50, checkpointEverySteps: 1000, keepCheckpoints: 2 },
+  });
+});
+
+test('a checked job is a job: checking it again changes nothing', () => {
+  const once = checkJob(minimal());
+  expect(checkJob(structuredClone(once))).toEqual(once);
+});
+
+type Change = (job: ReturnType<typeof minimal> & Record<string, unknown>) => void;
+const set = (path: string, value: unknown): Change => (job) => {
+  const keys = path.split('.');
+  let at = job as Record<string, unknown>;
+  for (const key of keys.slice(0, -1)) at = at[key] as Record<string, unknown>;
+  at[keys.at(-1)!] = value;
+};
+
+describe('a wrong field is named, with what was found and what is allowed', () => {
+  const cases: [Change, string][] = [
+    [set('trian', {}), 'trian: unknown field; did you mean "train"? Known here: name, output, tables, data, '],
+    [set('data.batchsize', 3), 'data.batchsize: unknown field; did you mean "batchSize"? Known here: train, '],
+    [set('adapters.words.ranks', 3), 'adapters.words.ranks: unknown field; did you mean "rank"? Known here: kind, rank, '],
+    [set('adapters.words', { kind: 'dense', rank: 3 }), 'adapters.words.rank: unknown field; did you mean "kind"? Known here: kind, learningRate, weightDecay'],
+    [set('optimizer.lr', 3), 'optimizer.lr: unknown field; did you mean'],
+    [set('optimizer', { type: 'sgd', learningRate: 1, beta1: 0.9 }), 'optimizer.beta1: unknown field'],
+    [set('features.text.tokens.lower', true), 'features.text.tokens.lower: unknown field; did you mean "lowercase"?'],
+    [set('data.batchSize', 0), 'data.batchSize: found 0; allowed: 1 or more'],
+    [set('data.batchSize', 2.5), 'data.batchSize: found 2.5; allowed: an integer'],
+    [set('data.batchSize', '12'), 'data.batchSize: found "12"; allowed: a number'],
+    [set('adapters.words.rank', true), 'adapters.words.rank: found true; allowed: a number'],
+    [set('adapters.words.alpha', 0), 'adapters.words.alpha: found 0; allowed: more than 0'],
+    [set('optimizer.type', 'adam'), 'optimizer.type: found "adam"; allowed: "sgd", "adagrad", "rowwise-adagrad", "adamw"'],
+    [set('optimizer.beta1', 1), 'optimizer.beta1: found 1; allowed: less than 1'],
+    [set('tables.words.file', undefined), 'tables.words.file: missing; allowed: a string'],
+    [set('tables.words.placement', 'disk'), 'tables.words.placement: found "disk"; allowed: "mapped", "ram"'],
+    [set('tables.words.placement', [{ home: 'ram', rows: 'many' }]), 'tables.words.placement.0.rows: found "many"; allowed: a number'],
+    [set('name', '../up'), 'name: found "../up"; allowed: letters, digits'],
+    [set('features.text.table', 'other'), 'features.text.table: no table "other"; there are "words"'],
+    [set('objective.input', 'txt'), 'objective.input: no feature "txt"; there are "text"'],
+    [set('adapters.other', { rank: 2 }), 'adapters.other: no table "other"'],
+    [set('tables.more', { file: 'x' }), 'tables.more: no feature reads this table'],
+    [set('train', { patience: 2 }), 'train.patience: early stopping needs data.validation'],
+    [set('optimizer', { type: 'adagrad', learningRate: 1 }), ''],
+    [(job) => { set('optimizer', { type: 'adagrad', learningRate: 1 })(job); set('objective.weightDecay', 1)(job); }, 'objective.weightDecay: adagrad has no weight decay'],
+    [set('features.text.ngrams', {}), 'features.text: tokens and ngrams exclude each other'],
+  ];
+  test.each(cases.map(([change, message]) => ({ change, message })))('$message', ({ change, message }) => {
+    const job = minimal() as ReturnType<typeof minimal> & Record<string, unknown>;
+    change(job);
+    if (message === '') return void expect(() => checkJob(job)).not.toThrow();
+    expect(() => checkJob(job, 'job.yaml')).toThrow(`job.yaml: ${message}`);
+  });
+});
+
+describe('job files', () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'job-'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+  const write = async (text: string): Promise<string> => {
+    const path = join(folder, 'job.yaml');
+    await writeFile(path, text);
+    return path;
+  };
+
+  test('YAML and overrides', async () => {
+    const path = await write(JSON.stringify(minimal()));
+    const { job, folder: found } = await readJob(path, ['train.epochs=5', 'adapters.words.rank=2', 'objective.normalize=true']);
+    expect(job.train.epochs).toBe(5);
+    expect(job.adapters.words).toMatchObject({ rank: 2 });
+    expect(job.objective.normalize).toBe(true);
+    expect(found).toBe(folder);
+  });
+
+  test.each([
+    ['name: a\nname: b', /job\.yaml: Map keys must be unique/],
+    ['a: [1', /job\.yaml: .*line 1/],
+    ['- 1', /a job is a mapping/],
+    ['', /found nothing/],
+  ])('%j is refused', async (text, message) => {
+    await expect(readJob(await write(text))).rejects.toThrow(message);
+  });
+
+  test.each([
+    ['epochs', /allowed: field.path=value/],
+    ['=3', /allowed: field.path=value/],
+    ['name.x=3', /"name" is "intents", which has no fields/],
+    ['__proto__.x=3', /allowed/],
+    ['train.epochs=many', /train\.epochs: found "many"; allowed: a number/],
+  ])('--set %s is refused', async (override, message) => {
+    await expect(readJob(await write(JSON.stringify(minimal())), [override])).rejects.toThrow(message);
+  });
+
+  test('a missing file', async () => {
+    await expect(readJob(join(folder, 'none.yaml'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});

@@ -1,0 +1,214 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { matrix, RandomStream } from '@finetable/core';
+import { openLoader, type Loader, type LoaderOptions } from '@finetable/data';
+import { adamw, adapterTensors, createAdapter, sgd, type Adapter } from '@finetable/lora';
+import { createTable, type ShardedTable } from '@finetable/placement';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { classification } from './classification.ts';
+import { Trainer, type FitOptions, type TrainingEvent } from './trainer.ts';
+
+const V = 60;
+const D = 5;
+const examples = 70;
+let folder: string;
+let loaders: Loader[];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'trainer-'));
+  loaders = [];
+  await write('train.jsonl', examples, 0);
+  await write('valid.jsonl', 20, 1000);
+});
+afterEach(async () => {
+  await Promise.all(loaders.map((loader) => loader.close()));
+  await rm(folder, { recursive: true });
+});
+
+/** The class is that of the first id's remainder by 3: learnable only by moving rows. */
+async function write(name: string, count: number, seed: number): Promise<void> {
+  const random = new RandomStream(seed, name);
+  const lines = Array.from({ length: count }, (_, i) => {
+    const ids = Array.from({ length: 3 }, (_, j) => random.below(i * 3 + j, V / 3) * 3 + (i % 3));
+    return JSON.stringify({ ids, class: `c${i % 3}` });
+  });
+  await writeFile(join(folder, name), `${lines.join('\n')}\n`);
+}
+
+function table(values?: Float32Array): ShardedTable {
+  const m = matrix(V, D);
+  if (values) m.data.set(values);
+  else new RandomStream(1, 'table').fillNormal(m.data, 0.1);
+  return createTable('items', m);
+}
+
+async function loader(name = 'train.jsonl', options: Partial<LoaderOptions> = {}): Promise<Loader> {
+  const made = await openLoader(
+    {
+      source: { file: join(folder, name) },
+      features: { history: { table: 'items', column: 'ids' } },
+      labels: { class: { column: 'class', classes: ['c0', 'c1', 'c2'] } },
+      tables: { items: { rows: V } },
+    },
+    { batchSize: 8, workers: 0, shuffle: name === 'train.jsonl', seed: 3, ...options },
+  );
+  loaders.push(made);
+  return made;
+}
+
+function trainer(adapter: Adapter, learningRate = 0.05): Trainer {
+  return new Trainer({ adapters: { items: adapter }, objective: classification({ input: 'history', label: 'class' }), optimizer: adamw({ learningRate }) });
+}
+
+test('training lowers the loss, moves the touched rows and leaves the base alone', async () => {
+  const base = table();
+  const before = base.gather(Int32Array.from({ length: V }, (_, i) => i)).data;
+  const adapter = createAdapter(base, { rank: 2, alpha: 4 });
+  const subject = trainer(adapter);
+  const data = await loader();
+  const untrained = await subject.evaluate(await loader('valid.jsonl'));
+  const result = await subject.fit(data, { epochs: 8 });
+  const trained = await subject.evaluate(await loader('valid.jsonl'));
+  expect(untrained.loss).toBeCloseTo(Math.log(3), 5); // weights start at 0
+  expect(result).toMatchObject({ steps: 8 * 9, epochs: 8, examples: 8 * examples, best: null, stoppedEarly: false });
+  expect(result.train.loss).toBeLessThan(0.3);
+  expect(trained.accuracy).toBeGreaterThan(0.9);
+  expect(adapter.touchedRows).toBeGreaterThan(40);
+  expect(base.gather(Int32Array.from({ length: V }, (_, i) => i)).data).toEqual(before);
+});
+
+async function fitBytes(options: FitOptions & { workers?: number }): Promise<unknown> {
+  const adapter = createAdapter(table(), { rank: 2, alpha: 4 });
+  const subject = trainer(adapter);
+  const { workers = 0, ...fit } = options;
+  await subject.fit(await loader('train.jsonl', { workers }), { epochs: 3, ...fit });
+  await subject.saveObjective(join(folder, 'objective.safetensors'));
+  return [adapterTensors(adapter), await readFile(join(folder, 'objective.safetensors'))];
+}
+
+test('the same bytes for any number of workers', async () => {
+  const alone = await fitBytes({ workers: 0 });
+  expect(await fitBytes({ workers: 2 })).toEqual(alone);
+});
+
+/** Aborts after `step` steps. */
+function abortAfter(step: number): { signal: AbortSignal; onEvent: (event: TrainingEvent) => void } {
+  const controller = new AbortController();
+  return {
+    signal: controller.signal,
+    onEvent: (event) => {
+      if (event.type === 'tick' && event.step === step) controller.abort();
+    },
+  };
+}
+
+test.each([1, 8, 9, 10, 17, 26, 27])('interrupted after step %i and resumed: the same bytes as never stopped', async (step) => {
+  const validation = await loader('valid.jsonl');
+  const whole = await fitBytes({ validation });
+  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 4 };
+  const stopped = fitBytes({ validation, checkpoints, ...abortAfter(step) });
+  if (step < 27) await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step } });
+  else await stopped.catch((error: unknown) => expect(error).toMatchObject({ code: 'INTERRUPTED' }));
+  const steps: number[] = [];
+  const resumed = await fitBytes({
+    validation,
+    checkpoints,
+    resume: true,
+    onEvent: (event) => {
+      if (event.type === 'start') steps.push(event.step);
+    },
+  });
+  expect(steps).toEqual([step]);
+  expect(resumed).toEqual(whole);
+});
+
+test('old checkpoints go, and a damaged one is named', async () => {
+  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 2, keep: 3 };
+  await fitBytes({ checkpoints });
+  expect((await readdir(checkpoints.folder)).sort()).toEqual(['step-00000024', 'step-00000026', 'step-00000027']);
+  const file = join(checkpoints.folder, 'step-00000027', 'adapter-items.safetensors');
+  const bytes = await readFile(file);
+  bytes[bytes.length - 1]! ^= 1;
+  await writeFile(file, bytes);
+  await expect(fitBytes({ checkpoints, resume: true })).rejects.toMatchObject({
+    code: 'INVALID_FILE',
+    message: expect.stringContaining('adapter-items.safetensors'),
+  });
+});
+
+test('a checkpoint of other data is refused', async () => {
+  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
+  await fitBytes({ checkpoints: { ...checkpoints, identity: { examples: 70 } } });
+  await expect(fitBytes({ checkpoints: { ...checkpoints, identity: { examples: 71 } }, resume: true })).rejects.toThrow(
+    /it was made with examples 70, now it is 71/,
+  );
+});
+
+test('the state of the best evaluation is the result, and patience ends the training', async () => {
+  const adapter = createAdapter(table(), { rank: 2, alpha: 4 });
+  const subject = trainer(adapter, 1); // far too fast: it overshoots soon
+  const validation = await loader('valid.jsonl');
+  const evaluations: { loss: number; best: boolean }[] = [];
+  const result = await subject.fit(await loader(), {
+    epochs: 30,
+    validation,
+    metric: 'loss',
+    patience: 2,
+    onEvent: (event) => {
+      if (event.type === 'evaluation') evaluations.push({ loss: event.metrics.loss!, best: event.best });
+    },
+  });
+  const best = Math.min(...evaluations.map(({ loss }) => loss));
+  expect(result.stoppedEarly).toBe(true);
+  expect(result.epochs).toBe(evaluations.length);
+  expect(evaluations.slice(-2).map((e) => e.best)).toEqual([false, false]);
+  expect(result.best!.metrics.loss).toBe(best);
+  expect((await subject.evaluate(validation)).loss).toBe(best);
+});
+
+test('a NaN in a row that is looked up names table and row', async () => {
+  const values = new Float32Array(V * D).fill(0.1);
+  values[33 * D + 2] = Number.NaN;
+  const adapter = createAdapter(table(values), { rank: 2 });
+  await expect(trainer(adapter).fit(await loader(), { epochs: 2 })).rejects.toMatchObject({
+    code: 'NON_FINITE',
+    message: expect.stringMatching(/table "items": row 33 holds a value that is not finite \(lines \d+/),
+  });
+});
+
+test('a loss that grows beyond numbers stops with the batch named', async () => {
+  const objective = classification({ input: 'history', label: 'class' });
+  const subject = new Trainer({ tables: { items: table() }, objective, optimizer: sgd({ learningRate: 1e39 }) });
+  await expect(subject.fit(await loader(), { epochs: 3 })).rejects.toMatchObject({
+    code: 'NON_FINITE',
+    message: expect.stringMatching(/^the loss is not finite in epoch 0, batch 1 \(lines \d+, .* and 3 more\); a lower learning rate/),
+  });
+});
+
+test.each([
+  [{ epochs: 0 }, /fit: epochs 0; allowed: an integer of 1 or more/],
+  [{ patience: 2 }, /patience needs validation/],
+  [{ resume: true }, /resume needs checkpoints/],
+])('refuses %j', async (options, message) => {
+  await expect(trainer(createAdapter(table(), { rank: 2 })).fit(await loader(), options)).rejects.toThrow(message);
+});
+
+test('tables, features and objective must fit together', async () => {
+  const data = await loader();
+  const objective = (input: string, label: string) => classification({ input, label });
+  const optimizer = adamw({ learningRate: 0.1 });
+  await expect(new Trainer({ objective: objective('history', 'class'), optimizer }).fit(data)).rejects.toThrow(/feature "history" reads table "items"; there is none/);
+  const tables = { items: table() };
+  await expect(new Trainer({ tables, objective: objective('other', 'class'), optimizer }).fit(data)).rejects.toThrow(/feature "history" is not used; the objective reads other/);
+  await expect(new Trainer({ tables, objective: objective('history', 'kind'), optimizer }).fit(data)).rejects.toThrow(/reads label "kind"; there is "class"/);
+  const adapters = { items: createAdapter(table(), { rank: 1 }) };
+  await expect(new Trainer({ tables, adapters, objective: objective('history', 'class'), optimizer }).fit(data)).rejects.toThrow(/given both as frozen and with an adapter/);
+});
+
+test('a frozen table trains the objective alone', async () => {
+  const tables = { items: table() };
+  const subject = new Trainer({ tables, objective: classification({ input: 'history', label: 'class' }), optimizer: adamw({ learningRate: 0.05 }) });
+  const { train } = await subject.fit(await loader(), { epochs: 4 });
+  expect(train.loss).toBeLessThan(Math.log(3));
+});

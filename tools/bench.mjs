@@ -1,0 +1,6 @@
+// `npm run bench`: measurements as ratios within one run, since absolute times on shared machines mean little.
+import { ensureInstalled, nx, root, run } from './ensure.mjs';
+
+ensureInstalled();
+nx(['build']);
+run(process.execPath, [`${root}tools/bench/step.mjs`]);
