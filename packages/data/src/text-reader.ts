@@ -4,7 +4,7 @@ import { closeSync } from 'node:fs';
 import { csvParser } from './csv.ts';
 import { jsonlParser } from './jsonl.ts';
 import type { Records, SourceIndex, SourceReader } from './source.ts';
-import { fileChanged, notUtf8, openFile, readAt, recordBytes, statFile } from './text-index.ts';
+import { fileChanged, notUtf8, openFile, readAt, recordBytes, statFile } from './text-file.ts';
 
 /** Appends one record's values, `out[c]` being the wanted column c. @throws INVALID_DATA naming the line */
 export type RecordParser = (text: string, line: number, out: readonly unknown[][]) => void;

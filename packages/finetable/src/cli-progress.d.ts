@@ -5,7 +5,7 @@ declare module 'cli-progress' {
     readonly format: () => string;
     readonly clearOnComplete: boolean;
     readonly hideCursor: boolean;
-    readonly forceRedraw: boolean;
+    readonly linewrap: boolean;
     readonly fps: number;
     readonly gracefulExit: boolean;
   }

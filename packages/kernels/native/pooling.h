@@ -5,11 +5,13 @@
 // Sums stay in registers for a block of columns: N vectors, or for N = 0 the first `lanes` of one vector, at a row's end.
 // Each column is summed in the order of places, whatever its block.
 
+// Half of the registers.
 #if FT_WIDTH == 16 || defined(__aarch64__)
-constexpr int block_vectors = 16;  // of 32 registers
+#define FT_BLOCK_VECTORS 16
 #else
-constexpr int block_vectors = 8;  // of 16 registers; the second half holds the deltas of a dense group
+#define FT_BLOCK_VECTORS 8
 #endif
+constexpr int block_vectors = FT_BLOCK_VECTORS;
 
 // Places whose rows are being fetched while one is summed: measured flat from 8 to 24 for rows of 256 bytes.
 constexpr int64_t prefetch_places = 12;
@@ -157,35 +159,33 @@ struct BagRows {
 // `count`, which may be beyond this bag and this range.
 template <int N, class Source>
 FT_INLINE void sum_places(Source& source, int64_t begin, int64_t end, int64_t count, int64_t at, int lanes, V* sums) {
-  if (at == 0) {
-    for (int64_t p = begin; p < end; p++) {
-      source.prefetch(p + prefetch_places < count ? p + prefetch_places : count - 1);
-      source.template add<N>(p, at, lanes, sums);
-    }
-  } else {
-    for (int64_t p = begin; p < end; p++) source.template add<N>(p, at, lanes, sums);
+  for (int64_t p = begin; p < end; p++) {
+    if (at == 0) source.prefetch(p + prefetch_places < count ? p + prefetch_places : count - 1);
+    source.template add<N>(p, at, lanes, sums);
   }
 }
 
 // Calls body(Vectors<N>, first column, lanes) for the blocks of a row of `cols`.
 template <class Body>
 FT_INLINE void for_blocks(int64_t cols, Body body) {
-  int64_t at = 0;
-  for (; cols - at >= block_vectors * W; at += block_vectors * W) body(Vectors<block_vectors>(), at, 0);
-  const int64_t vectors = (cols - at) / W;
-#define FT_BLOCK(n) \
-  case n:           \
-    if (n < block_vectors) body(Vectors<n>(), at, 0); \
+  for (int64_t at = 0; at < cols;) {
+    const int64_t vectors = (cols - at) / W;
+#define FT_BLOCK(n)          \
+  case n:                    \
+    body(Vectors<n>(), at, 0); \
+    at += n * W;             \
     break;
-  switch (vectors) {
-    FT_BLOCK(1) FT_BLOCK(2) FT_BLOCK(3) FT_BLOCK(4) FT_BLOCK(5) FT_BLOCK(6) FT_BLOCK(7)
-#if FT_WIDTH == 16 || defined(__aarch64__)
-    FT_BLOCK(8) FT_BLOCK(9) FT_BLOCK(10) FT_BLOCK(11) FT_BLOCK(12) FT_BLOCK(13) FT_BLOCK(14) FT_BLOCK(15)
+    switch (vectors < block_vectors ? vectors : block_vectors) {
+      case 0:
+        body(Vectors<0>(), at, (int)(cols - at));
+        return;
+        FT_BLOCK(1) FT_BLOCK(2) FT_BLOCK(3) FT_BLOCK(4) FT_BLOCK(5) FT_BLOCK(6) FT_BLOCK(7) FT_BLOCK(8)
+#if FT_BLOCK_VECTORS == 16
+        FT_BLOCK(9) FT_BLOCK(10) FT_BLOCK(11) FT_BLOCK(12) FT_BLOCK(13) FT_BLOCK(14) FT_BLOCK(15) FT_BLOCK(16)
 #endif
-  }
+    }
 #undef FT_BLOCK
-  at += vectors * W;
-  if (at < cols) body(Vectors<0>(), at, (int)(cols - at));
+  }
 }
 
 template <int N>
@@ -199,9 +199,9 @@ FT_INLINE void store_block(float* x, int lanes, const V* sums) {
   for (int i = 0; i < N; i++) store(x + i * W, sums[i]);
 }
 
-// Sums one bag of `source` into `out`.
+// out = the sum of one bag.
 template <class Source>
-FT_INLINE void sum_bag(Source& source, int64_t begin, int64_t end, int64_t count, int64_t cols, float* out) {
+static void sum_bag(Source& source, int64_t begin, int64_t end, int64_t count, int64_t cols, float* out) {
   for_blocks(cols, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
     constexpr int N = decltype(block)::count;
     V sums[decltype(block)::sums] = {};
@@ -210,8 +210,23 @@ FT_INLINE void sum_bag(Source& source, int64_t begin, int64_t end, int64_t count
   });
 }
 
-// The base sum first, then the delta: for k = 0, 1, … s Ā[k] B[k]; without a B, s times the sum of delta rows. A bag
-// without touched rows gets no delta. One pass or two (`PooledBefore`) do the same operations in the same order.
+// out += scale · the sum of one bag, added up on its own first: the delta of a dense group.
+static void add_bag(FactorRows& source, int64_t begin, int64_t end, int64_t count, float scale, float* out) {
+  for_blocks(source.rank, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
+    constexpr int N = decltype(block)::count;
+    constexpr int vectors = decltype(block)::sums;
+    V deltas[vectors] = {}, sums[vectors];
+    sum_places<N>(source, begin, end, count, at, lanes, deltas);
+    if (!source.touched) return;
+    load_block<N>(out + at, lanes, sums);
+    for (int i = 0; i < vectors; i++) sums[i] = fma(broadcast(scale), deltas[i], sums[i]);
+    store_block<N>(out + at, lanes, sums);
+  });
+}
+
+// The base sum first, then the delta: s Ā[k] B[k] for k = 0, 1, …, or s times the sum of delta rows where there is no B.
+// A bag without touched rows gets no delta. In one pass or in two (`PooledBefore`) each output goes through the same
+// operations in the same order.
 template <class Base>
 static void lookup_bags(const LookupArgs& a, int64_t begin, int64_t end) {
   Base base(a);
@@ -220,27 +235,21 @@ static void lookup_bags(const LookupArgs& a, int64_t begin, int64_t end) {
     const int64_t first = a.offsets[bag], last = a.offsets[bag + 1];
     float* pooled = a.pooled ? a.pooled + bag * a.rank : scratch;
     FactorRows factors(a);
-    if (a.factors && a.b) sum_bag(factors, first, last, a.places, a.rank, pooled);
+    if (a.b) sum_bag(factors, first, last, a.places, a.rank, pooled);
     for_blocks(a.dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
       constexpr int N = decltype(block)::count;
-      constexpr int count = decltype(block)::sums;
+      V sums[decltype(block)::sums] = {};
       float* out = a.out + bag * a.dim + at;
-      V sums[count] = {};
       if (Base::pooled_before) load_block<N>(out, lanes, sums);
       else sum_places<N>(base, first, last, a.places, at, lanes, sums);
-      if (a.factors && !a.b) {
-        V deltas[count] = {};
-        sum_places<N>(factors, first, last, a.places, at, lanes, deltas);
-        if (factors.touched) {
-          for (int i = 0; i < count; i++) sums[i] = fma(broadcast(a.scale), deltas[i], sums[i]);
-        }
-      } else if (factors.touched) {
+      if (factors.touched) {
         for (int64_t k = 0; k < a.rank; k++) {
           add_weighted<N>(a.b + k * a.dim + at, broadcast(a.scale * pooled[k]), lanes, sums);
         }
       }
       store_block<N>(out, lanes, sums);
     });
+    if (a.factors && !a.b) add_bag(factors, first, last, a.places, a.scale, a.out + bag * a.dim);
   }
 }
 

@@ -17,7 +17,7 @@ const python = join(root, '.cache/venv/bin/python');
 const V = 5000;
 const D = 32;
 
-test.each([false, true])('PEFT loads an exported adapter and gives the same vectors (rsLora: %s)', async (rsLora, context) => {
+test.for([false, true])('PEFT loads an exported adapter and gives the same vectors (rsLora: %s)', async (rsLora, context) => {
   if (!existsSync(python)) context.skip('no Python peers: node tools/peers/setup.mjs prepares them where it can');
   const folder = await mkdtemp(join(tmpdir(), 'peft-'));
   try {

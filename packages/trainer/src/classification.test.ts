@@ -6,7 +6,6 @@ import { classification } from './classification.ts';
 
 const size = 5;
 const D = 6;
-const C = 4;
 
 function normals(rows: number, cols: number, stream: string): Matrix {
   const m = matrix(rows, cols);

@@ -38,7 +38,7 @@ export interface FitOptions {
   };
   /** Go on from the newest good checkpoint in the folder, where there is one. Default false. */
   readonly resume?: boolean | undefined;
-  readonly onEvent?: (event: TrainingEvent) => void | Promise<void> | undefined;
+  readonly onEvent?: (event: TrainingEvent) => unknown | undefined;
   /** When aborted: a checkpoint is written and INTERRUPTED thrown. */
   readonly signal?: AbortSignal | undefined;
 }

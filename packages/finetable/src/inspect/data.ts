@@ -11,7 +11,7 @@ const longestRecordBytes = 16 * 2 ** 20;
 /** @throws INVALID_DATA naming the line, NOT_FOUND */
 export async function inspectData(path: string, format: 'jsonl' | 'csv'): Promise<DataReport> {
   const csv = format === 'csv';
-  const { records, count } = await scanRecords(path, csv);
+  const { records, count } = await scanRecords(path, csv, sampleRows + (csv ? 1 : 0));
   if (records.length === 0) throw new FinetableError('INVALID_DATA', `${path}: the file holds no rows`, { file: path });
   const rows = csv ? csvRows(records, path) : records.map(({ text, line }) => parseObject(text, path, line));
   const names = new Set(csv ? splitCsv(records[0]!, path) : rows.flatMap((row) => Object.keys(row)));
@@ -31,8 +31,8 @@ interface RecordText {
   readonly line: number;
 }
 
-/** The first records, and how many there are. A line end inside quotes ends no CSV record; blank lines are none. */
-async function scanRecords(path: string, csv: boolean): Promise<{ records: RecordText[]; count: number }> {
+/** The first `wanted` records, and how many there are. A line end inside quotes ends no CSV record; blank lines are none. */
+async function scanRecords(path: string, csv: boolean, wanted: number): Promise<{ records: RecordText[]; count: number }> {
   const records: RecordText[] = [];
   let count = 0;
   let kept: Buffer[] = [];
@@ -42,7 +42,7 @@ async function scanRecords(path: string, csv: boolean): Promise<{ records: Recor
   let line = 1;
   let firstLine = 1;
   const keep = (bytes: Buffer): void => {
-    if (records.length > sampleRows) return;
+    if (records.length === wanted) return;
     kept.push(bytes);
     keptBytes += bytes.length;
     if (keptBytes <= longestRecordBytes) return;
@@ -51,7 +51,7 @@ async function scanRecords(path: string, csv: boolean): Promise<{ records: Recor
   const end = (): void => {
     if (!blank) {
       count++;
-      if (records.length <= sampleRows) records.push({ text: Buffer.concat(kept).toString().replace(/^\ufeff|\r$/g, ''), line: firstLine });
+      if (records.length < wanted) records.push({ text: Buffer.concat(kept).toString().replace(/^\ufeff|\r$/g, ''), line: firstLine });
     }
     kept = [];
     keptBytes = 0;

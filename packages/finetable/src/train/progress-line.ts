@@ -2,6 +2,7 @@
 import type { TrainingEvent } from '@finetable/trainer';
 import { formatCount, formatDuration, formatNumber } from '../format.ts';
 
+const narrowestBar = 8;
 /** Weight of the past in the smoothed loss: an average over about the last 50 steps. */
 const smoothing = 0.98;
 
@@ -66,12 +67,10 @@ export function progressLine(state: ProgressState, now: number, columns: number)
   const rates = speed === 0 ? [] : [`${formatCount(speed * state.examplesPerStep)} examples/s`, `${formatDuration((total - state.step) / speed)} left`];
 
   const width = columns - 1; // a character in the last column would wrap on some terminals
-  const narrowestBar = 8;
-  let parts = [percent, ...loss, ...metrics, ...rates];
-  const room = (): number => width - epoch.length - parts.join(' ').length - 2;
-  if (room() < narrowestBar) parts = [percent, ...loss, ...rates];
-  while (room() < narrowestBar && parts.length > 1) parts.splice(-2, 1);
-  const length = Math.min(24, Math.max(0, room()));
+  const room = (parts: readonly string[]): number => width - epoch.length - parts.join(' ').length - 2;
+  const fullestFirst = [[percent, ...loss, ...metrics, ...rates], [percent, ...loss, ...rates], [percent, ...loss], [percent]];
+  const parts = fullestFirst.find((some) => room(some) >= narrowestBar) ?? [percent];
+  const length = Math.min(24, Math.max(0, room(parts)));
   const filled = Math.round(share * length);
   return `${epoch} ${'━'.repeat(filled)}${'─'.repeat(length - filled)} ${parts.join(' ')}`.slice(0, Math.max(0, width));
 }

@@ -38,18 +38,21 @@ export function barReporter(stream: Output): Reporter {
     stream,
     format: () => progressLine(state, performance.now(), stream.columns ?? 80),
     clearOnComplete: true,
-    hideCursor: true,
-    // Its redraws must not depend on the bar's value: the time left changes while a checkpoint is written.
-    forceRedraw: true,
+    // A terminal whose settings were changed would stay so after a second signal, which ends the process at once.
+    hideCursor: false,
+    linewrap: true,
     fps: 5,
     // Signals are ours.
     gracefulExit: false,
   });
-  let open = true;
+  let open = false;
   return {
     event: (event) => {
       state.update(event, performance.now());
-      if (event.type === 'start') bars.create(1, 0);
+      if (event.type === 'start') {
+        bars.create(1, 0);
+        open = true;
+      }
       if (event.type === 'start' || event.type === 'evaluation') bars.log(`${describeEvent(event)!}\n`);
     },
     close: () => {

@@ -27,7 +27,7 @@ export interface RunOptions {
   readonly folder?: string | undefined;
   /** What to do where the folder holds a run: refuse (default), go on from its last checkpoint, or start again. */
   readonly existing?: 'refuse' | 'resume' | 'overwrite' | undefined;
-  readonly onEvent?: (event: TrainingEvent) => void | Promise<void> | undefined;
+  readonly onEvent?: (event: TrainingEvent) => unknown | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -176,8 +176,8 @@ async function inFolder<T>(
 async function prepare(folder: string, loaded: LoadedJob, existing: 'refuse' | 'resume' | 'overwrite'): Promise<boolean> {
   const jobPath = join(folder, 'job.yaml');
   const written = await readFile(jobPath, 'utf8').catch(() => null);
-  const names = (await readdir(folder)).filter((name) => !name.startsWith('lock'));
-  if (written === null && names.length > 0 && existing === 'refuse') {
+  const names = (await readdir(folder)).filter((name) => !name.startsWith('lock') && !name.startsWith('.finetable-'));
+  if (written === null && names.length > 0) {
     throw new FinetableError('EXISTS', `${folder} is not empty and not a run (${names.slice(0, 3).join(', ')}); choose another folder`, { file: folder });
   }
   if (written !== null && existing === 'refuse') {

@@ -1,0 +1,19 @@
+// Threads of the process, shared by every JavaScript thread that calls kernels.
+#pragma once
+#include <cstdint>
+
+namespace finetable {
+
+typedef void (*RangeBody)(void* context, int64_t begin, int64_t end);
+
+// Calls `body` for ranges of at most `grain` that cover [0, count), on up to `threads` threads with the calling one; returns
+// when all are done. Ranges are handed out one by one, so a thread that comes late or is held up costs one range. While
+// the pool serves another JavaScript thread, the caller works alone.
+void run_ranges(int threads, int64_t count, int64_t grain, RangeBody body, void* context);
+
+template <class Body>
+void parallel(int threads, int64_t count, int64_t grain, Body body) {
+  run_ranges(threads, count, grain, [](void* context, int64_t begin, int64_t end) { (*(Body*)context)(begin, end); }, &body);
+}
+
+}  // namespace finetable
