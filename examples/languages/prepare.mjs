@@ -52,8 +52,11 @@ export async function makeExamples({ nodeModules, out, seed }) {
 }
 
 function findSnippets(packages, seed) {
+  // Two versions of a package may name different repositories.
+  const repositoryOf = new Map([...packages].reverse().map(({ name, repository }) => [name, repository]));
   const snippets = [];
-  for (const { name, repository, folder } of packages) {
+  for (const { name, folder } of packages) {
+    const repository = repositoryOf.get(name);
     for (const path of filesOf(folder)) {
       const full = join(folder, path);
       const documents = documentsOf(path, statSync(full).size, () => readFileSync(full, 'utf8'));

@@ -3,25 +3,24 @@ import { FinetableError, type Jagged } from '@finetable/core';
 import { describePlace, invalidData, show, type Place } from './errors.ts';
 import type { FeatureExtractor } from './feature.ts';
 import { IdList } from './id-list.ts';
-import type { Records } from './source.ts';
+import { placeOf, type Records } from './source.ts';
 import type { FeatureSpec } from './spec.ts';
 
 export function integerFeature(spec: FeatureSpec, rows: number): FeatureExtractor {
   const { column, table, weights, pooling = 'mean' } = spec;
   const ids = new IdList();
   const numbers: number[] = [];
+  const allowed = `integers from 0 to ${rows - 1}`;
 
   const extract = (records: Records): Jagged => {
-    const { file, lines } = records;
-    const values = records.columns.get(column)!;
-    const offsets = new Int32Array(values.length + 1);
+    const bags = records.lines.length;
+    const offsets = new Int32Array(bags + 1);
     ids.clear();
-    for (let i = 0; i < values.length; i++) {
-      const place = { file, line: lines[i]!, column };
-      readNumbers(values[i], records.values, numbers, place, `integers from 0 to ${rows - 1}`);
+    for (let i = 0; i < bags; i++) {
+      readNumbers(records, i, column, numbers, allowed);
       for (const id of numbers) {
-        if (!Number.isInteger(id) || id < 0) throw refuse(place, id, `integers from 0 to ${rows - 1}`);
-        if (id >= rows) throw outOfRange(place, id, rows, table);
+        if (!Number.isInteger(id) || id < 0) throw refuse(placeOf(records, i, column), id, allowed);
+        if (id >= rows) throw outOfRange(placeOf(records, i, column), id, rows, table);
         ids.push(id);
       }
       offsets[i + 1] = ids.length;
@@ -31,29 +30,33 @@ export function integerFeature(spec: FeatureSpec, rows: number): FeatureExtracto
   };
 
   const readWeights = (records: Records, column: string, offsets: Int32Array): Float32Array => {
-    const { file, lines } = records;
     const out = new Float32Array(offsets[offsets.length - 1]!);
-    records.columns.get(column)!.forEach((value, i) => {
-      const place = { file, line: lines[i]!, column };
-      readNumbers(value, records.values, numbers, place, 'numbers');
+    for (let i = 0; i + 1 < offsets.length; i++) {
       const begin = offsets[i]!;
       const count = offsets[i + 1]! - begin;
+      readNumbers(records, i, column, numbers, 'numbers');
       if (numbers.length !== count) {
         throw invalidData(
-          place,
+          placeOf(records, i, column),
           `found ${numbers.length} weights; allowed: ${count}, one per id in ${show(spec.column)}`,
         );
       }
       let total = 0;
-      numbers.forEach((weight, j) => {
-        out[begin + j] = weight;
-        if (!Number.isFinite(out[begin + j])) throw refuse(place, weight, 'numbers within the range of f32');
-        total += pooling === 'mean' ? out[begin + j]! : out[begin + j]! ** 2;
-      });
-      if (pooling !== 'sum' && count > 0 && total === 0) {
-        throw invalidData(place, `the weights add up to 0, and ${pooling} pooling divides by their sum`);
+      for (let j = 0; j < count; j++) {
+        out[begin + j] = numbers[j]!;
+        const weight = out[begin + j]!;
+        if (!Number.isFinite(weight)) {
+          throw refuse(placeOf(records, i, column), numbers[j], 'numbers within the range of f32');
+        }
+        total += pooling === 'mean' ? weight : weight * weight;
       }
-    });
+      if (pooling !== 'sum' && count > 0 && total === 0) {
+        throw invalidData(
+          placeOf(records, i, column),
+          `the weights add up to 0, and ${pooling} pooling divides by their sum`,
+        );
+      }
+    }
     return out;
   };
 
@@ -61,37 +64,46 @@ export function integerFeature(spec: FeatureSpec, rows: number): FeatureExtracto
 }
 
 const numberText = /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/;
+const listExample = ', one or a list such as 3 17 5 or [3,17,5]';
 
-/** A number, or a list of numbers; as CSV text `12`, `3 17 5` or `[3,17,5]`. They replace what is in `out`. */
-function readNumbers(value: unknown, values: Records['values'], out: number[], place: Place, allowed: string): void {
+/** The number or numbers of record i; as CSV text `12`, `3 17 5` or `[3,17,5]`. They replace what is in `out`. */
+function readNumbers(records: Records, i: number, column: string, out: number[], allowed: string): void {
   out.length = 0;
-  if (values === 'json') {
+  const value = records.columns.get(column)![i];
+  if (records.values === 'json') {
     if (typeof value === 'number') out.push(value);
-    else if (Array.isArray(value)) for (const element of value) out.push(toNumber(element, place, allowed));
-    else throw refuse(place, value, `${allowed}, one or a list`);
+    else if (Array.isArray(value)) readList(value, records, i, column, out, allowed);
+    else throw refuse(placeOf(records, i, column), value, `${allowed}, one or a list`);
     return;
   }
   const text = (value as string).trim();
   if (text.startsWith('[')) {
-    readNumbers(parseList(text, place, allowed), 'json', out, place, allowed);
+    let list: readonly unknown[];
+    try {
+      list = JSON.parse(text) as readonly unknown[];
+    } catch {
+      throw refuse(placeOf(records, i, column), text, allowed + listExample);
+    }
+    readList(list, records, i, column, out, allowed);
   } else if (text !== '') {
     for (const word of text.split(/\s+/)) {
-      if (!numberText.test(word)) throw refuse(place, word, `${allowed}, one or a list such as 3 17 5 or [3,17,5]`);
+      if (!numberText.test(word)) throw refuse(placeOf(records, i, column), word, allowed + listExample);
       out.push(Number(word));
     }
   }
 }
 
-function toNumber(element: unknown, place: Place, allowed: string): number {
-  if (typeof element === 'number') return element;
-  throw refuse(place, element, allowed);
-}
-
-function parseList(text: string, place: Place, allowed: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw refuse(place, text, `${allowed}, one or a list such as 3 17 5 or [3,17,5]`);
+function readList(
+  list: readonly unknown[],
+  records: Records,
+  i: number,
+  column: string,
+  out: number[],
+  allowed: string,
+): void {
+  for (const element of list) {
+    if (typeof element !== 'number') throw refuse(placeOf(records, i, column), element, allowed);
+    out.push(element);
   }
 }
 

@@ -1,18 +1,20 @@
 /** Labels: class names to class indices. */
-import { invalidData, show, showNames, type Place } from './errors.ts';
-import type { Records } from './source.ts';
+import { invalidData, show, showNames } from './errors.ts';
+import { placeOf, type Records } from './source.ts';
 
 /** A label's class name: text as it is; JSON numbers and booleans as JSON writes them. */
-function className(value: unknown, place: Place): string {
+function className(records: Records, i: number, column: string): string {
+  const value = records.columns.get(column)![i];
   if (typeof value === 'string') return value;
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  throw invalidData(place, `found ${show(value)}; allowed: a text, a number, true or false`, { value: show(value) });
+  throw invalidData(placeOf(records, i, column), `found ${show(value)}; allowed: a text, a number, true or false`, {
+    value: show(value),
+  });
 }
 
 /** Adds the class names of a column to `found`. */
 export function collectClasses(records: Records, column: string, found: Set<string>): void {
-  const { file, lines } = records;
-  records.columns.get(column)!.forEach((value, i) => found.add(className(value, { file, line: lines[i]!, column })));
+  for (let i = 0; i < records.lines.length; i++) found.add(className(records, i, column));
 }
 
 /** By code point, which differs from JavaScript's order of code units beyond U+FFFF; the same on every machine. */
@@ -37,17 +39,14 @@ const rank = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit 
 
 /** `[size] i32` class indices. @throws INVALID_DATA for a class that is not known */
 export function labelIndices(records: Records, column: string, indices: ReadonlyMap<string, number>): Int32Array {
-  const { file, lines } = records;
-  const values = records.columns.get(column)!;
-  const out = new Int32Array(values.length);
-  for (let i = 0; i < values.length; i++) {
-    const place = { file, line: lines[i]!, column };
-    const name = className(values[i], place);
+  const out = new Int32Array(records.lines.length);
+  for (let i = 0; i < out.length; i++) {
+    const name = className(records, i, column);
     const index = indices.get(name);
     if (index === undefined) {
       const nearest = nearestNames(name, [...indices.keys()]);
       throw invalidData(
-        place,
+        placeOf(records, i, column),
         `unknown class ${show(name)}; the nearest of the ${indices.size} known: ${showNames(nearest)}`,
         { value: name, nearest },
       );

@@ -3,6 +3,7 @@
  * readers, one per thread, fetch the columns that are wanted. What a feature or label sees is `Records`, whatever the format.
  */
 import { FinetableError } from '@finetable/core';
+import type { Place } from './errors.ts';
 import type { SourceSpec } from './spec.ts';
 import { indexTextFile } from './text-index.ts';
 import { TextReader } from './text-reader.ts';
@@ -35,6 +36,11 @@ export interface Records {
   readonly columns: ReadonlyMap<string, readonly unknown[]>;
   /** Bytes read for them. */
   readonly sizeBytes: number;
+}
+
+/** Where record i has its value of a column. */
+export function placeOf({ file, lines }: Records, i: number, column: string): Place {
+  return { file, line: lines[i]!, column };
 }
 
 export interface SourceReader {

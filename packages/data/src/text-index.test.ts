@@ -55,7 +55,7 @@ describe('any file is read back, whatever the blocks', () => {
           });
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 100 },
     );
   });
 
@@ -84,7 +84,7 @@ describe('any file is read back, whatever the blocks', () => {
           });
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 100 },
     );
   });
 });

@@ -2,9 +2,10 @@
 import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { FinetableError } from '@finetable/core';
-import { fileError, invalidData, show } from './errors.ts';
+import { fileError, invalidData, show, type Place } from './errors.ts';
 import type { FeatureExtractor } from './feature.ts';
 import { IdList } from './id-list.ts';
+import { placeOf } from './source.ts';
 import type { FeatureSpec, TokenSpec } from './spec.ts';
 import { textColumn } from './text-column.ts';
 
@@ -28,7 +29,7 @@ export function tokenFeature(spec: FeatureSpec, tokens: TokenSpec, rows: number)
         for (const token of (lowercase ? text.toLowerCase() : text).match(pattern) ?? []) {
           const id = vocabulary.get(token);
           if (id !== undefined) ids.push(id);
-          else if (!drop) throw unknownToken(token, records.file, records.lines[i]!);
+          else if (!drop) throw unknownToken(token, placeOf(records, i, column));
         }
         offsets[i + 1] = ids.length;
       });
@@ -36,9 +37,9 @@ export function tokenFeature(spec: FeatureSpec, tokens: TokenSpec, rows: number)
     },
   };
 
-  function unknownToken(token: string, file: string, line: number): FinetableError {
+  function unknownToken(token: string, place: Place): FinetableError {
     return invalidData(
-      { file, line, column },
+      place,
       `token ${show(token)} is not in ${tokens.vocabulary}; add it, or leave such tokens out with unknown: "drop"`,
       { value: token, vocabulary: tokens.vocabulary },
     );

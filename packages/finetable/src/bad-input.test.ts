@@ -1,5 +1,5 @@
 /** Everything that people get wrong: status 2, a message that says where, what and what instead, and no file left. */
-import { appendFile, copyFile, readFile, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, copyFile, mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeSafetensors } from '@finetable/formats';
 import { describe, expect, test } from 'vitest';
@@ -73,7 +73,10 @@ const cases: Case[] = [
   },
   {
     what: 'a label of the validation data that training has not',
-    spoil: (job) => appendFile(join(job.folder, 'valid.jsonl'), '\n{"ids": [1], "label": "d"}'),
+    spoil: async (job) => {
+      await appendFile(join(job.folder, 'valid.jsonl'), '\n{"ids": [1], "label": "d"}');
+      return ['--set', 'train.checkpointEverySteps=1000'];
+    },
     code: 'INVALID_DATA',
     says: ['valid.jsonl, line 25', 'unknown class "d"', '"a"'],
   },
@@ -237,14 +240,25 @@ test('a run that is there is neither resumed nor overwritten unasked', async () 
 
 test('a folder that is not a run is left alone, whatever was asked for', async () => {
   const { folder, job } = await writeTinyJob();
-  await copyFile(job, join(folder, 'result.json'));
+  const photos = join(folder, 'photos');
+  await mkdir(join(photos, 'adapter'), { recursive: true });
+  await copyFile(job, join(photos, 'adapter', 'job.yaml'));
   const before = await listTree(folder);
   for (const option of [[], ['--overwrite'], ['--resume']]) {
-    const { status, stderr } = await runHere(['train', job, '--run', folder, '--set', 'name=other', ...option]);
+    const { status, stderr } = await runHere(['train', job, '--run', photos, ...option]);
     expect(status).toBe(2);
-    expect(stderr).toContain('not a run');
+    expect(stderr).toContain('not a run (adapter)');
     expect(await listTree(folder)).toEqual(before);
   }
+});
+
+test("the job file's own folder is not emptied", async () => {
+  const { folder, job } = await writeTinyJob();
+  const before = await readFile(job, 'utf8');
+  const { status, stderr } = await runHere(['train', job, '--run', folder, '--overwrite']);
+  expect(status).toBe(2);
+  expect(stderr).toContain("is the job file's own folder");
+  expect(await readFile(job, 'utf8')).toBe(before);
 });
 
 test('a run is resumed only with the job that it was started with', async () => {

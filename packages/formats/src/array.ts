@@ -83,11 +83,16 @@ export async function readArrayF32(path: string, info: ArrayInfo, what: string):
 const decodeBytes = 2 ** 22;
 
 /** Fills `target` with values `first .. first + target.length` of the array, decoded to f32. */
-export async function readValuesF32(file: InputFile, info: ArrayInfo, first: number, target: Float32Array): Promise<void> {
+export async function readValuesF32(
+  file: InputFile,
+  info: ArrayInfo,
+  first: number,
+  target: Float32Array,
+): Promise<void> {
   const size = tensorDtypeBytes[info.dtype];
   if (info.dtype === 'F32') return file.read(bytesOf(target), info.byteOffset + first * 4);
   const block = new ArrayBuffer(Math.min(target.length * size, decodeBytes));
-  for (let done = 0; done < target.length; ) {
+  for (let done = 0; done < target.length;) {
     const count = Math.min(target.length - done, block.byteLength / size);
     await file.read(new Uint8Array(block, 0, count * size), info.byteOffset + (first + done) * size);
     decodeF32(info.dtype, block, target.subarray(done, done + count));
@@ -163,7 +168,8 @@ export function allocate<T>(path: string, what: string, byteLength: number, make
 
 /** The bytes of a typed array; no copy. They are the file's bytes, as this machine must be little-endian too. */
 export function bytesOf(data: TensorData): Uint8Array {
-  if (endianness() !== 'LE') throw new FinetableError('UNSUPPORTED', 'files are little-endian; this machine is big-endian');
+  if (endianness() !== 'LE')
+    throw new FinetableError('UNSUPPORTED', 'files are little-endian; this machine is big-endian');
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
@@ -182,7 +188,8 @@ export function checkSource(path: string, what: string, source: ArraySource): { 
     throw new FinetableError('INVALID_ARGUMENT', `${path}: ${what}: ${message}`, { file: path });
   };
   const { dtype, shape, data } = source;
-  if (!Object.hasOwn(tensorDtypeBytes, dtype)) refuse(`dtype ${show(dtype)}; allowed: ${Object.keys(tensorDtypeBytes).join(', ')}`);
+  if (!Object.hasOwn(tensorDtypeBytes, dtype))
+    refuse(`dtype ${show(dtype)}; allowed: ${Object.keys(tensorDtypeBytes).join(', ')}`);
   const counted = shape[0] === null;
   const known = (counted ? shape.slice(1) : shape) as readonly number[];
   for (const dimension of known) {
@@ -190,10 +197,13 @@ export function checkSource(path: string, what: string, source: ArraySource): { 
   }
   const values = elementCount(known) ?? refuse(`shape [${shape.join(', ')}] has more than 2^53 values`);
   if (counted && values === 0) refuse(`rows of shape [${known.join(', ')}] have no bytes and cannot be counted`);
-  if (!Number.isSafeInteger(values * tensorDtypeBytes[dtype])) refuse(`shape [${shape.join(', ')}] takes more than 2^53 bytes`);
+  if (!Number.isSafeInteger(values * tensorDtypeBytes[dtype]))
+    refuse(`shape [${shape.join(', ')}] takes more than 2^53 bytes`);
   if (ArrayBuffer.isView(data)) {
     if (!(data instanceof arrayTypes[dtype]) && !(data instanceof Uint8Array)) {
-      refuse(`data is a ${data.constructor.name}; allowed for ${dtype}: ${arrayTypes[dtype].name}, or a Uint8Array of its bytes`);
+      refuse(
+        `data is a ${data.constructor.name}; allowed for ${dtype}: ${arrayTypes[dtype].name}, or a Uint8Array of its bytes`,
+      );
     }
     const needed = values * tensorDtypeBytes[dtype];
     if (!counted && data.byteLength !== needed) {

@@ -31,7 +31,9 @@ export async function writeFileAtomic(path: string, content: FileContent): Promi
   const kind = await kindOf(path);
   if (kind === 'folder' || kind === 'other') {
     const found = kind === 'folder' ? 'a folder' : 'not a regular file';
-    throw new FinetableError('INVALID_ARGUMENT', `${path}: is ${found} and is not overwritten; name a file`, { file: path });
+    throw new FinetableError('INVALID_ARGUMENT', `${path}: is ${found} and is not overwritten; name a file`, {
+      file: path,
+    });
   }
   const temporary = temporaryName(path);
   const handle = await writing(path, () => open(temporary, 'wx'));
@@ -54,7 +56,7 @@ async function writeContent(path: string, handle: FileHandle, content: FileConte
   let end = 0;
   const put = async (chunk: Uint8Array, position?: number): Promise<void> => {
     const begin = position ?? end;
-    for (let done = 0; done < chunk.byteLength; ) {
+    for (let done = 0; done < chunk.byteLength;) {
       const length = Math.min(chunk.byteLength - done, largestTransferBytes);
       done += (await writing(path, () => handle.write(chunk, done, length, begin + done))).bytesWritten;
     }
@@ -93,7 +95,10 @@ export async function writeFolderAtomic(
   await recoverFolder(path);
   const kind = await kindOf(path);
   if (kind !== 'nothing' && (kind !== 'folder' || options.replace !== true)) {
-    const remedy = kind === 'folder' ? 'remove it, choose another name, or ask for it to be replaced' : 'it is not a folder; choose another name';
+    const remedy =
+      kind === 'folder'
+        ? 'remove it, choose another name, or ask for it to be replaced'
+        : 'it is not a folder; choose another name';
     throw new FinetableError('EXISTS', `${path}: is already there; ${remedy}`, { file: path });
   }
   const temporary = temporaryName(path);

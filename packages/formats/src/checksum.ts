@@ -40,7 +40,11 @@ export async function writeManifest(folder: string): Promise<void> {
   const files: ManifestEntry[] = [];
   for (const name of await listFiles(folder, '')) {
     const path = join(folder, name);
-    files.push({ name, bytes: await withFile(path, ({ bytes }) => Promise.resolve(bytes)), sha256: await sha256File(path) });
+    files.push({
+      name,
+      bytes: await withFile(path, ({ bytes }) => Promise.resolve(bytes)),
+      sha256: await sha256File(path),
+    });
   }
   await writeFileAtomic(join(folder, manifestName), formatJson({ format: 1, files }));
 }
@@ -54,7 +58,11 @@ async function listFiles(folder: string, prefix: string): Promise<string[]> {
     const name = prefix + entry.name;
     if (entry.isDirectory()) names.push(...(await listFiles(folder, `${name}/`)));
     else if (!entry.isFile()) {
-      throw new FinetableError('INVALID_FILE', `${join(folder, name)}: is neither a file nor a folder and has no checksum`, { file: name });
+      throw new FinetableError(
+        'INVALID_FILE',
+        `${join(folder, name)}: is neither a file nor a folder and has no checksum`,
+        { file: name },
+      );
     } else if (name !== manifestName) names.push(name);
   }
   return names.sort();
@@ -95,10 +103,13 @@ async function readManifest(path: string): Promise<ManifestEntry[]> {
   const files = json.get('files');
   if (!Array.isArray(files)) return refuse(`files is ${show(files ?? null)}; allowed: a list`);
   return files.map((entry, i) => {
-    const field = (key: string): JsonValue | undefined => (entry instanceof Map ? (entry.get(key) as JsonValue) : undefined);
+    const field = (key: string): JsonValue | undefined =>
+      entry instanceof Map ? (entry.get(key) as JsonValue) : undefined;
     const [name, bytes, sha256] = [field('name'), field('bytes'), field('sha256')];
-    if (typeof name !== 'string' || !isPlainPath(name)) return refuse(`files[${i}].name is ${show(name ?? null)}; allowed: a path below the folder`);
-    if (typeof bytes !== 'number' || bytes < 0) return refuse(`files[${i}].bytes is ${show(bytes ?? null)}; allowed: an integer from 0`);
+    if (typeof name !== 'string' || !isPlainPath(name))
+      return refuse(`files[${i}].name is ${show(name ?? null)}; allowed: a path below the folder`);
+    if (typeof bytes !== 'number' || bytes < 0)
+      return refuse(`files[${i}].bytes is ${show(bytes ?? null)}; allowed: an integer from 0`);
     if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) {
       return refuse(`files[${i}].sha256 is ${show(sha256 ?? null)}; allowed: 64 hexadecimal digits`);
     }

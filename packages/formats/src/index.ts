@@ -1,10 +1,44 @@
-export { recoverFolder, removeLeftovers, writeFileAtomic, writeFolderAtomic, type FileContent, type WriteChunk } from './atomic.ts';
-export { sha256File, verifyManifest, writeManifest, type ManifestEntry } from './checksum.ts';
-export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
+/**
+ * Bytes <-> named arrays: safetensors, `.npy`, word vectors, PEFT adapters and our sparse adapters; files and folders that are
+ * written completely or not at all; checksums.
+ *
+ * Every reader takes its file for hostile: what is wrong with it is a `FinetableError` that names the file, the place, what was
+ * found and what is allowed, and no length in a file makes it take memory that the file does not justify.
+ *
+ * @example
+ * ```ts
+ * await writeSafetensors('table.safetensors', [{ name: 'embeddings', dtype: 'F32', shape: [2, 3], data: new Float32Array(6) }]);
+ * const header = await readSafetensorsHeader('table.safetensors');
+ * header.tensors.get('embeddings'); // { dtype: 'F32', shape: [2, 3], byteOffset: 80, byteLength: 24 }
+ * await readTensorF32('table.safetensors', header, 'embeddings'); // Float32Array(6)
+ * ```
+ * @module
+ */
+export { ioError } from './io.ts';
+export { type ArrayInfo, type ArraySource, type TensorArray, type TensorData } from './array.ts';
+export {
+  recoverFolder,
+  removeLeftovers,
+  writeFileAtomic,
+  writeFolderAtomic,
+  type FileContent,
+  type WriteChunk,
+} from './atomic.ts';
+export { manifestName, sha256File, verifyManifest, writeManifest, type ManifestEntry } from './checksum.ts';
 export { readSafetensorsHeader, type SafetensorsHeader } from './safetensors/header.ts';
-export { openSafetensors, readTensor, readTensorF32, type SafetensorsModel, type TensorInfo } from './safetensors/model.ts';
+export {
+  openSafetensors,
+  readTensor,
+  readTensorF32,
+  type SafetensorsModel,
+  type TensorInfo,
+} from './safetensors/model.ts';
 export { writeSafetensors, type TensorSource } from './safetensors/write.ts';
+export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
+export { type Duplicates, type WordBlock } from './words/block.ts';
+export { readWordVectors, type WordVectors, type WordVectorsOptions } from './words/read.ts';
+export { type SaveOptions } from './adapter/folder.ts';
 export { loadAdapter } from './adapter/load.ts';
 export { loadPeftAdapter, savePeftAdapter, type SavePeftOptions } from './adapter/peft.ts';
 export { loadSparseAdapter, saveSparseAdapter } from './adapter/sparse.ts';
-export type { AdapterBase, AdapterTensors } from './adapter/tensors.ts';
+export { type AdapterBase, type AdapterTensors } from './adapter/tensors.ts';

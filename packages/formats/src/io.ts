@@ -45,11 +45,11 @@ export interface InputFile {
 /** Node takes at most 2^31 - 1 bytes in one read or write. */
 export const largestTransferBytes = 2 ** 30;
 
-/** Opens `path`, hands it to `use`, closes it. Refuses what is not a regular file: opening a named pipe would wait forever. */
-export async function withFile<T>(path: string, use: (file: InputFile) => Promise<T>): Promise<T> {
+/** Opens a file to be read and closed by the caller. Refuses what is not a regular file: opening a named pipe would wait forever. */
+export async function openFile(path: string): Promise<InputFile & { readonly close: () => Promise<void> }> {
   const { handle, bytes } = await openRegular(path);
   const read = async (target: Uint8Array, position: number): Promise<void> => {
-    for (let done = 0; done < target.byteLength; ) {
+    for (let done = 0; done < target.byteLength;) {
       const length = Math.min(target.byteLength - done, largestTransferBytes);
       const { bytesRead } = await handle.read(target, done, length, position + done).catch((error: unknown) => {
         throw ioError(error, 'reading', path);
@@ -64,11 +64,7 @@ export async function withFile<T>(path: string, use: (file: InputFile) => Promis
       done += bytesRead;
     }
   };
-  try {
-    return await use({ path, bytes, read });
-  } finally {
-    await handle.close();
-  }
+  return { path, bytes, read, close: () => handle.close() };
 }
 
 async function openRegular(path: string) {
@@ -84,11 +80,23 @@ async function openRegular(path: string) {
   }
 }
 
+/** Opens `path`, hands it to `use`, closes it. */
+export async function withFile<T>(path: string, use: (file: InputFile) => Promise<T>): Promise<T> {
+  const file = await openFile(path);
+  try {
+    return await use(file);
+  } finally {
+    await file.close();
+  }
+}
+
 /** A small file as UTF-8 text. Refuses more than `limit` bytes before reading them, and bytes that are not UTF-8. */
 export async function readSmallText(path: string, limit: number): Promise<string> {
   return withFile(path, async (file) => {
     if (file.bytes > limit) {
-      throw new FinetableError('INVALID_FILE', `${path}: has ${file.bytes} bytes; allowed: at most ${limit}`, { file: path });
+      throw new FinetableError('INVALID_FILE', `${path}: has ${file.bytes} bytes; allowed: at most ${limit}`, {
+        file: path,
+      });
     }
     const bytes = new Uint8Array(file.bytes);
     await file.read(bytes, 0);

@@ -46,7 +46,8 @@ export function parseJson(text: string, where: string): JsonValue {
   };
   const found = (): string => (at < text.length ? show(text[at]) : 'the end');
   const skipSpace = (): void => {
-    for (let c = text.charCodeAt(at); c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09; c = text.charCodeAt(at)) at++;
+    for (let c = text.charCodeAt(at); c === 0x20 || c === 0x0a || c === 0x0d || c === 0x09; c = text.charCodeAt(at))
+      at++;
   };
   const take = (character: string): boolean => {
     skipSpace();
@@ -86,7 +87,8 @@ export function parseJson(text: string, where: string): JsonValue {
     while (at < text.length && '+-.0123456789eE'.includes(text[at]!)) at++;
     if (at - begin > longestNumber) return fail(`a number of ${at - begin} characters`);
     const written = text.slice(begin, at);
-    if (!/^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(written)) return fail(`${show(written)}, which is not a number,`);
+    if (!/^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(written))
+      return fail(`${show(written)}, which is not a number,`);
     const value = Number(written);
     return Number.isSafeInteger(value) && String(value) === written ? value : new JsonNumber(written);
   };

@@ -4,7 +4,16 @@
  * exactly the three keys that NumPy writes; nothing is evaluated.
  */
 import { FinetableError, tensorDtypeBytes, type TensorDtype } from '@finetable/core';
-import { checkSource, elementCount, readArray, readArrayF32, writeArray, type ArrayInfo, type ArraySource, type TensorArray } from './array.ts';
+import {
+  checkSource,
+  elementCount,
+  readArray,
+  readArrayF32,
+  writeArray,
+  type ArrayInfo,
+  type ArraySource,
+  type TensorArray,
+} from './array.ts';
 import { writeFileAtomic } from './atomic.ts';
 import { decodeUtf8, show, withFile, type InputFile } from './io.ts';
 
@@ -40,7 +49,8 @@ async function readHeader(file: InputFile): Promise<ArrayInfo> {
   };
   const prefix = new Uint8Array(Math.min(12, file.bytes));
   await file.read(prefix, 0);
-  if (prefix.length < 10 || decodeLatin1(prefix.subarray(0, 6)) !== '\x93NUMPY') refuse('does not begin with the bytes of a .npy file');
+  if (prefix.length < 10 || decodeLatin1(prefix.subarray(0, 6)) !== '\x93NUMPY')
+    refuse('does not begin with the bytes of a .npy file');
   const [major, minor] = [prefix[6]!, prefix[7]!];
   if (major < 1 || major > 3 || minor !== 0) refuse(`is of .npy version ${major}.${minor}; allowed: 1.0, 2.0, 3.0`);
   const begin = major === 1 ? 10 : 12;
@@ -48,7 +58,8 @@ async function readHeader(file: InputFile): Promise<ArrayInfo> {
   const view = new DataView(prefix.buffer);
   const length = major === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
   if (length > largestHeaderBytes) refuse(`has a header of ${length} bytes; allowed: at most ${largestHeaderBytes}`);
-  if (begin + length > file.bytes) refuse(`is truncated: the header ends at byte ${begin + length}, the file has ${file.bytes}`);
+  if (begin + length > file.bytes)
+    refuse(`is truncated: the header ends at byte ${begin + length}, the file has ${file.bytes}`);
   const bytes = new Uint8Array(length);
   await file.read(bytes, begin);
   const text = major === 3 ? (decodeUtf8(bytes) ?? refuse('has a header that is not UTF-8')) : decodeLatin1(bytes);
@@ -57,8 +68,10 @@ async function readHeader(file: InputFile): Promise<ArrayInfo> {
   if (!Number.isSafeInteger(byteLength)) refuse(`shape (${shape.join(', ')}) overflows: it takes more than 2^53 bytes`);
   const byteOffset = begin + length;
   const found = file.bytes - byteOffset;
-  if (found < byteLength) refuse(`is truncated: shape (${shape.join(', ')}) of ${dtype} takes ${byteLength} bytes, found ${found}`);
-  if (found > byteLength) refuse(`has ${found - byteLength} trailing bytes after shape (${shape.join(', ')}) of ${dtype}`);
+  if (found < byteLength)
+    refuse(`is truncated: shape (${shape.join(', ')}) of ${dtype} takes ${byteLength} bytes, found ${found}`);
+  if (found > byteLength)
+    refuse(`has ${found - byteLength} trailing bytes after shape (${shape.join(', ')}) of ${dtype}`);
   return { dtype, shape, byteOffset, byteLength };
 }
 
@@ -72,32 +85,52 @@ function parseDict(text: string, path: string): { dtype: TensorDtype; shape: num
     throw new FinetableError(code, `${path}: ${message}`, { file: path });
   };
   const items = new Map<string, string>();
-  let rest = /^\{(.*)\}[ ]*\n?$/s.exec(text)?.[1] ?? fail('INVALID_FILE', `the header ${show(text.trim())} is not a Python dict`);
+  let rest =
+    /^\{(.*)\}[ ]*\n?$/s.exec(text)?.[1] ??
+    fail('INVALID_FILE', `the header ${show(text.trim())} is not a Python dict`);
   const item = /^\s*(['"])(\w+)\1\s*:\s*('[^'\\]*'|"[^"\\]*"|True|False|\([\d\sL,]*\)|\[[^\]]*\])\s*(,\s*|$)/;
   while (rest.trim() !== '') {
-    const match = item.exec(rest) ?? fail('INVALID_FILE', `the header has ${show(rest.trim())}, where 'key': value is allowed`);
+    const match =
+      item.exec(rest) ?? fail('INVALID_FILE', `the header has ${show(rest.trim())}, where 'key': value is allowed`);
     const [whole, , key, value] = match as unknown as [string, string, string, string];
     if (items.has(key)) fail('INVALID_FILE', `the header has ${show(key)} twice`);
     items.set(key, value);
     rest = rest.slice(whole.length);
   }
-  for (const key of ['descr', 'fortran_order', 'shape']) if (!items.has(key)) fail('INVALID_FILE', `the header lacks ${show(key)}`);
-  if (items.size > 3) fail('INVALID_FILE', `the header has the keys ${[...items.keys()].join(', ')}; allowed: descr, fortran_order, shape`);
+  for (const key of ['descr', 'fortran_order', 'shape'])
+    if (!items.has(key)) fail('INVALID_FILE', `the header lacks ${show(key)}`);
+  if (items.size > 3)
+    fail(
+      'INVALID_FILE',
+      `the header has the keys ${[...items.keys()].join(', ')}; allowed: descr, fortran_order, shape`,
+    );
 
   const descr = items.get('descr')!;
   const dtype = Object.hasOwn(descriptors, descr.slice(1, -1)) ? descriptors[descr.slice(1, -1)] : undefined;
   if (dtype === undefined) {
-    const reason = descr.startsWith('[') ? 'a record' : descr[1] === '>' ? 'big-endian' : /^.\|?O/.test(descr) ? 'Python objects' : 'not read';
-    fail('UNSUPPORTED', `dtype ${show(descr)} is ${reason}; allowed: '<f2', '<f4', '<f8', '|i1', '|u1', '<i4', '<i8'. Convert with astype() first`);
+    const reason = descr.startsWith('[')
+      ? 'a record'
+      : descr[1] === '>'
+        ? 'big-endian'
+        : /^.\|?O/.test(descr)
+          ? 'Python objects'
+          : 'not read';
+    fail(
+      'UNSUPPORTED',
+      `dtype ${show(descr)} is ${reason}; allowed: '<f2', '<f4', '<f8', '|i1', '|u1', '<i4', '<i8'. Convert with astype() first`,
+    );
   }
   const order = items.get('fortran_order')!;
   if (order === 'True') fail('UNSUPPORTED', 'is in Fortran order; save it with numpy.ascontiguousarray() first');
   if (order !== 'False') fail('INVALID_FILE', `fortran_order is ${show(order)}; allowed: True, False`);
   const tuple = items.get('shape')!;
   // A tuple of one has a comma, (3,), and only then; Python 2 wrote long integers as 3L.
-  const match = /^\(\s*(?:(\d+L?\s*(?:,\s*\d+L?\s*)+),?|(\d+L?)\s*,)?\s*\)$/.exec(tuple) ?? fail('INVALID_FILE', `shape is ${show(tuple)}; allowed: a tuple of integers`);
+  const match =
+    /^\(\s*(?:(\d+L?\s*(?:,\s*\d+L?\s*)+),?|(\d+L?)\s*,)?\s*\)$/.exec(tuple) ??
+    fail('INVALID_FILE', `shape is ${show(tuple)}; allowed: a tuple of integers`);
   const shape = (match[1] ?? match[2] ?? '').split(',').filter((part) => part !== '').map((part) => Number.parseInt(part, 10)); // prettier-ignore
-  if (shape.some((dimension) => !Number.isSafeInteger(dimension))) fail('INVALID_FILE', `shape is ${show(tuple)}; allowed: integers below 2^53`);
+  if (shape.some((dimension) => !Number.isSafeInteger(dimension)))
+    fail('INVALID_FILE', `shape is ${show(tuple)}; allowed: integers below 2^53`);
   return { dtype: dtype!, shape };
 }
 

@@ -1,6 +1,6 @@
 /** `finetable train`: a job file to a run folder, with its progress shown. */
-import { relative } from 'node:path';
-import { isFinetableError } from '@finetable/core';
+import { relative, resolve } from 'node:path';
+import { FinetableError, isFinetableError } from '@finetable/core';
 import { readJob, runFolder, runJob } from '@finetable/trainer';
 import { writeJson } from '../failure.ts';
 import type { Io } from '../io.ts';
@@ -12,6 +12,9 @@ export async function train(jobFile: string, options: TrainOptions, io: Io): Pro
   const threads = options.threads === undefined ? [] : [`train.threads=${options.threads}`];
   const loaded = await readJob(jobFile, [...options.set, ...threads]);
   const folder = options.run ?? relative('.', runFolder(loaded));
+  if (options.overwrite && resolve(folder) === loaded.folder) {
+    throw new FinetableError('INVALID_ARGUMENT', `--run ${folder}: is the job file's own folder, which --overwrite would empty; choose another folder`);
+  }
   const reporter = chooseReporter(options, io);
   try {
     const result = await runJob(loaded, {

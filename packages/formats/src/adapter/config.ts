@@ -43,7 +43,12 @@ const required: readonly (readonly [field: string, allowed: readonly JsonValue[]
  * what was found and what is allowed
  */
 export function parseAdapterConfig(json: JsonObject, file: string): AdapterConfig {
-  const fail = (code: 'INVALID_FILE' | 'UNSUPPORTED', field: string, value: JsonValue | undefined, allowed: string): never => {
+  const fail = (
+    code: 'INVALID_FILE' | 'UNSUPPORTED',
+    field: string,
+    value: JsonValue | undefined,
+    allowed: string,
+  ): never => {
     const found = value === undefined ? 'missing' : show(value instanceof JsonNumber ? value.value : value);
     throw new FinetableError(code, `${file}: ${field} is ${found}; allowed: ${allowed}`, { file, path: field });
   };
@@ -63,22 +68,40 @@ export function parseAdapterConfig(json: JsonObject, file: string): AdapterConfi
     typeof value === 'number' && value >= 1 ? value : fail('INVALID_FILE', field, value, 'an integer from 1');
   const alpha = (value: JsonValue | undefined, field: string): number => {
     const number = plain(value);
-    return typeof number === 'number' && Number.isFinite(number) ? number : fail('INVALID_FILE', field, value, 'a finite number');
+    return typeof number === 'number' && Number.isFinite(number)
+      ? number
+      : fail('INVALID_FILE', field, value, 'a finite number');
   };
   const flag = (value: JsonValue | undefined, field: string): boolean =>
     typeof value === 'boolean' ? value : fail('INVALID_FILE', field, value, 'true or false');
 
   const finetable = json.get('finetable');
-  const sparse = finetable === undefined ? null : finetable instanceof Map ? (finetable as JsonObject) : fail('INVALID_FILE', 'finetable', finetable, 'an object');
+  const sparse =
+    finetable === undefined
+      ? null
+      : finetable instanceof Map
+        ? (finetable as JsonObject)
+        : fail('INVALID_FILE', 'finetable', finetable, 'an object');
   const format = sparse?.get('format');
-  if (sparse && format !== 1) fail('UNSUPPORTED', 'finetable.format', format, '1; a newer version of finetable may read it');
+  if (sparse && format !== 1)
+    fail('UNSUPPORTED', 'finetable.format', format, '1; a newer version of finetable may read it');
 
-  const pattern = <T>(from: JsonObject, path: string, field: string, check: (value: JsonValue, field: string) => T): ReadonlyMap<string, T> => {
+  const pattern = <T>(
+    from: JsonObject,
+    path: string,
+    field: string,
+    check: (value: JsonValue, field: string) => T,
+  ): ReadonlyMap<string, T> => {
     const value = from.get(field) ?? new Map<string, JsonValue>();
     if (!(value instanceof Map)) return fail('INVALID_FILE', path + field, value, 'an object');
     for (const key of (value as JsonObject).keys()) {
       if (!sparse && !isPlainModule(key)) {
-        fail('UNSUPPORTED', path + field, key, 'module names of letters, digits, "_", "-" and "."; regular expressions are not supported');
+        fail(
+          'UNSUPPORTED',
+          path + field,
+          key,
+          'module names of letters, digits, "_", "-" and "."; regular expressions are not supported',
+        );
       }
     }
     return new Map([...(value as JsonObject)].map(([key, item]) => [key, check(item, `${path}${field}.${key}`)]));
@@ -86,8 +109,11 @@ export function parseAdapterConfig(json: JsonObject, file: string): AdapterConfi
   const ranks = pattern(json, '', 'rank_pattern', rank);
   const alphas = pattern(json, '', 'alpha_pattern', alpha);
   const rsLoras = pattern(sparse ?? new Map<string, JsonValue>(), 'finetable.', 'rslora_pattern', flag);
-  const kinds = sparse && pattern(sparse, 'finetable.', 'kinds', (value, field) =>
-    value === 'lora' || value === 'dense' ? value : fail('INVALID_FILE', field, value, '"lora" or "dense"'));
+  const kinds =
+    sparse &&
+    pattern(sparse, 'finetable.', 'kinds', (value, field) =>
+      value === 'lora' || value === 'dense' ? value : fail('INVALID_FILE', field, value, '"lora" or "dense"'),
+    );
   const defaultRank = rank(json.get('r') ?? 8, 'r');
   const defaultAlpha = alpha(json.get('lora_alpha') ?? 8, 'lora_alpha');
   const defaultRsLora = flag(json.get('use_rslora') ?? false, 'use_rslora');
@@ -136,7 +162,11 @@ function match<T>(pattern: ReadonlyMap<string, T>, module: string): T | undefine
  * name first: PEFT takes the first key that ends the module's path, so `a` would catch `x.a` too.
  * @param extra members that follow PEFT's own
  */
-export function adapterConfig(adapters: readonly AdapterTensors[], modules: readonly string[], extra: object = {}): object {
+export function adapterConfig(
+  adapters: readonly AdapterTensors[],
+  modules: readonly string[],
+  extra: object = {},
+): object {
   const pattern = <T>(values: readonly T[]): Record<string, T> | null => {
     if (values.every((value) => value === values[0])) return null;
     const pairs = modules.map((module, i): [string, T] => [module, values[i]!]);

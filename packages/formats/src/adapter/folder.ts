@@ -44,7 +44,8 @@ export async function findAdapterFolder(folder: string): Promise<string> {
   });
   const found: string[] = [];
   for (const entry of entries) {
-    if (entry.isDirectory() && !entry.name.startsWith('.') && (await exists(join(folder, entry.name, configName)))) found.push(entry.name);
+    if (entry.isDirectory() && !entry.name.startsWith('.') && (await exists(join(folder, entry.name, configName))))
+      found.push(entry.name);
   }
   if (found.length === 1) return join(folder, found[0]!);
   const message =

@@ -15,7 +15,15 @@ import { readJsonObject } from '../json.ts';
 import { readSafetensorsHeader, type SafetensorsHeader } from '../safetensors/header.ts';
 import { readTensorF32 } from '../safetensors/model.ts';
 import type { TensorSource } from '../safetensors/write.ts';
-import { adapterConfig, configName, isPlainModule, matchesModule, parseAdapterConfig, tensorsName, type AdapterConfig } from './config.ts';
+import {
+  adapterConfig,
+  configName,
+  isPlainModule,
+  matchesModule,
+  parseAdapterConfig,
+  tensorsName,
+  type AdapterConfig,
+} from './config.ts';
 import { exists, findAdapterFolder, writeAdapterFolder, type SaveOptions } from './folder.ts';
 import { checkAdapters, type AdapterTensors } from './tensors.ts';
 
@@ -33,14 +41,20 @@ const blockValues = 2 ** 20;
  * Writes a folder that `PeftModel.from_pretrained` loads. It holds r x V values, zeros included.
  * @throws UNSUPPORTED (a dense delta; tables that differ in `rsLora`), INVALID_ARGUMENT, NON_FINITE, EXISTS, IO
  */
-export async function savePeftAdapter(folder: string, adapters: readonly AdapterTensors[], options: SavePeftOptions = {}): Promise<void> {
+export async function savePeftAdapter(
+  folder: string,
+  adapters: readonly AdapterTensors[],
+  options: SavePeftOptions = {},
+): Promise<void> {
   checkAdapters(adapters, 'INVALID_ARGUMENT', folder);
   for (const { table, kind, rsLora } of adapters) {
     const refuse = (message: string): never => {
       throw new FinetableError('UNSUPPORTED', `${folder}: table ${show(table)}: ${message}`, { table });
     };
-    if (kind === 'dense') refuse('PEFT has no format for a dense delta; save it as a sparse adapter, or merge it into the table');
-    if (rsLora !== adapters[0]!.rsLora) refuse('PEFT has one use_rslora for all tables, and these differ; save them one by one');
+    if (kind === 'dense')
+      refuse('PEFT has no format for a dense delta; save it as a sparse adapter, or merge it into the table');
+    if (rsLora !== adapters[0]!.rsLora)
+      refuse('PEFT has one use_rslora for all tables, and these differ; save them one by one');
   }
   const modules = adapters.map(({ table }) => {
     const paths = options.modulePaths ?? {};
@@ -67,7 +81,8 @@ async function* denseA({ rows, a, rank, base }: AdapterTensors): AsyncGenerator<
     for (let begin = 0, next = 0; begin < base.rows; begin += block.length) {
       const count = Math.min(block.length, base.rows - begin);
       const first = next;
-      for (; next < rows.length && rows[next]! < begin + count; next++) block[rows[next]! - begin] = a[next * rank + column]!;
+      for (; next < rows.length && rows[next]! < begin + count; next++)
+        block[rows[next]! - begin] = a[next * rank + column]!;
       yield bytesOf(block.subarray(0, count));
       for (let i = first; i < next; i++) block[rows[i]! - begin] = 0;
     }
@@ -118,8 +133,12 @@ function groupFactors(file: string, header: SafetensorsHeader): Map<string, Fact
     const match = /^base_model\.model\.(.+)\.(?:lora_embedding_(A|B)|(base_layer\.weight))$/s.exec(name);
     if (!match) {
       if (name.includes('lora_magnitude_vector')) refuse(name, 'DoRA is not supported; merge the adapter in PEFT');
-      if (/\.lora_[AB]\b/.test(name)) refuse(name, 'LoRA of a layer that is not an embedding; only lora_embedding_A and _B are read');
-      refuse(name, `is not known; allowed: ${keyPrefix}<module>.lora_embedding_A, .lora_embedding_B, .base_layer.weight`);
+      if (/\.lora_[AB]\b/.test(name))
+        refuse(name, 'LoRA of a layer that is not an embedding; only lora_embedding_A and _B are read');
+      refuse(
+        name,
+        `is not known; allowed: ${keyPrefix}<module>.lora_embedding_A, .lora_embedding_B, .base_layer.weight`,
+      );
     }
     const module = match![1]!;
     const factors = modules.get(module) ?? {};
@@ -132,7 +151,8 @@ function groupFactors(file: string, header: SafetensorsHeader): Map<string, Fact
     const message = `${file}: module ${show(module)} has no ${missing}; both factors are needed`;
     throw new FinetableError('INVALID_FILE', message, { file, module });
   }
-  if (modules.size === 0) throw new FinetableError('INVALID_FILE', `${file}: has no tensors; is the adapter empty?`, { file });
+  if (modules.size === 0)
+    throw new FinetableError('INVALID_FILE', `${file}: has no tensors; is the adapter empty?`, { file });
   return modules;
 }
 
@@ -143,9 +163,11 @@ function checkTargets(configFile: string, { targetModules, kinds }: AdapterConfi
   if (kinds) refuse('finetable is set, so this is a sparse adapter; read it as one');
   if (!targetModules) return;
   const unused = targetModules.find((target) => !modules.some((module) => matchesModule(target, module)));
-  if (unused !== undefined) refuse(`target_modules names ${show(unused)}, for which there are no factors; found: ${modules.join(', ')}`);
+  if (unused !== undefined)
+    refuse(`target_modules names ${show(unused)}, for which there are no factors; found: ${modules.join(', ')}`);
   const extra = modules.find((module) => !targetModules.some((target) => matchesModule(target, module)));
-  if (extra !== undefined) refuse(`there are factors for ${show(extra)}, which target_modules (${targetModules.join(', ')}) does not name`);
+  if (extra !== undefined)
+    refuse(`there are factors for ${show(extra)}, which target_modules (${targetModules.join(', ')}) does not name`);
 }
 
 async function readModule(
@@ -163,12 +185,16 @@ async function readModule(
   };
   const aName = factors.A!;
   const bName = factors.B!;
-  for (const name of [aName, bName]) if (!['F32', 'F16', 'BF16'].includes(info(name).dtype)) refuse(name, 'F32, F16 or BF16');
+  for (const name of [aName, bName])
+    if (!['F32', 'F16', 'BF16'].includes(info(name).dtype)) refuse(name, 'F32, F16 or BF16');
   const [aRank, rows] = info(aName).shape;
   const [dim, bRank] = info(bName).shape;
-  if (info(aName).shape.length !== 2 || aRank !== rank) refuse(aName, `[r, V] with r = ${rank}, as the configuration says`);
-  if (info(bName).shape.length !== 2 || bRank !== rank) refuse(bName, `[D, r] with r = ${rank}, as the configuration says`);
-  if (factors.base !== undefined && info(factors.base).shape.join() !== `${rows},${dim}`) refuse(factors.base, `[V, D] = [${rows}, ${dim}], as the factors have it`);
+  if (info(aName).shape.length !== 2 || aRank !== rank)
+    refuse(aName, `[r, V] with r = ${rank}, as the configuration says`);
+  if (info(bName).shape.length !== 2 || bRank !== rank)
+    refuse(bName, `[D, r] with r = ${rank}, as the configuration says`);
+  if (factors.base !== undefined && info(factors.base).shape.join() !== `${rows},${dim}`)
+    refuse(factors.base, `[V, D] = [${rows}, ${dim}], as the factors have it`);
   return {
     table: module,
     base: { rows: rows!, dim: dim!, dtype: 'unknown', fingerprint: null },
@@ -182,7 +208,11 @@ async function readModule(
 }
 
 /** The rows of A that are not all zero, from [r, V]: strips of columns are read from each of the r rows, so one pass suffices. */
-async function readNonZeroRows(path: string, info: ArrayInfo, name: string): Promise<{ rows: Int32Array; a: Float32Array }> {
+async function readNonZeroRows(
+  path: string,
+  info: ArrayInfo,
+  name: string,
+): Promise<{ rows: Int32Array; a: Float32Array }> {
   const what = `tensor ${show(name)}`;
   checkFloat(path, info.dtype, what);
   const [rank, columns] = info.shape as [number, number];

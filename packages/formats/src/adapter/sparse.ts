@@ -19,7 +19,14 @@ import { parseJson, readJsonObject, type JsonObject } from '../json.ts';
 import { readSafetensorsHeader, type SafetensorsHeader } from '../safetensors/header.ts';
 import { readTensor } from '../safetensors/model.ts';
 import type { TensorSource } from '../safetensors/write.ts';
-import { adapterConfig, configName, parseAdapterConfig, rsLoraPattern, tensorsName, type AdapterConfig } from './config.ts';
+import {
+  adapterConfig,
+  configName,
+  parseAdapterConfig,
+  rsLoraPattern,
+  tensorsName,
+  type AdapterConfig,
+} from './config.ts';
 import { findAdapterFolder, writeAdapterFolder, type SaveOptions } from './folder.ts';
 import { checkAdapters, type AdapterBase, type AdapterTensors } from './tensors.ts';
 
@@ -27,7 +34,11 @@ import { checkAdapters, type AdapterBase, type AdapterTensors } from './tensors.
  * Writes the adapters of one or more tables as a folder, complete or not at all.
  * @throws INVALID_ARGUMENT, NON_FINITE (the adapters), EXISTS (the folder, without `replace`), IO
  */
-export async function saveSparseAdapter(folder: string, adapters: readonly AdapterTensors[], options: SaveOptions = {}): Promise<void> {
+export async function saveSparseAdapter(
+  folder: string,
+  adapters: readonly AdapterTensors[],
+  options: SaveOptions = {},
+): Promise<void> {
   checkAdapters(adapters, 'INVALID_ARGUMENT', folder);
   const pattern = rsLoraPattern(adapters);
   const finetable = {
@@ -37,7 +48,10 @@ export async function saveSparseAdapter(folder: string, adapters: readonly Adapt
   };
   const config = adapterConfig(adapters, adapters.map(({ table }) => table), { finetable }); // prettier-ignore
   const metadata = Object.fromEntries(
-    adapters.map(({ table, base: { rows, dim, dtype, fingerprint } }) => [`${table}.base`, JSON.stringify({ rows, dim, dtype, fingerprint })]),
+    adapters.map(({ table, base: { rows, dim, dtype, fingerprint } }) => [
+      `${table}.base`,
+      JSON.stringify({ rows, dim, dtype, fingerprint }),
+    ]),
   );
   const tensors = adapters.flatMap(({ table, base, rank, rows, a, b }): TensorSource[] => [
     { name: `${table}.rows`, dtype: 'I32', shape: [rows.length], data: rows },
@@ -62,7 +76,9 @@ export async function loadSparseAdapter(folder: string): Promise<AdapterTensors[
   if (!kinds) return refuse('finetable is missing, so this is not a sparse adapter; read it as a PEFT adapter');
   if (!targetModules) return refuse('target_modules is not a list; a sparse adapter lists its tables there');
   if (targetModules.length !== kinds.size || targetModules.some((table) => !kinds.has(table))) {
-    refuse(`target_modules (${targetModules.join(', ')}) and finetable.kinds (${[...kinds.keys()].join(', ')}) name different tables`);
+    refuse(
+      `target_modules (${targetModules.join(', ')}) and finetable.kinds (${[...kinds.keys()].join(', ')}) name different tables`,
+    );
   }
   const file = join(found, tensorsName);
   const header = await readSafetensorsHeader(file);
@@ -98,7 +114,10 @@ async function readTable(
     const wanted = `${dtype} [${shape.join(', ')}]`;
     if (info?.dtype !== dtype || info.shape.join() !== shape.join()) {
       const what = info ? `is ${info.dtype} [${info.shape.join(', ')}]` : 'is missing';
-      throw new FinetableError('INVALID_FILE', `${file}: tensor ${show(tensor)} ${what}; needed: ${wanted}`, { file, tensor });
+      throw new FinetableError('INVALID_FILE', `${file}: tensor ${show(tensor)} ${what}; needed: ${wanted}`, {
+        file,
+        tensor,
+      });
     }
     return (await readTensor(file, header, tensor)).data;
   };
@@ -124,10 +143,13 @@ function parseBase(file: string, header: SafetensorsHeader, table: string): Adap
   if (text === undefined) return refuse('is missing; it describes the base table');
   const json = parseJson(text, `${file}: metadata ${show(key)}`);
   if (!(json instanceof Map)) return refuse(`is ${show(json)}; allowed: an object`);
-  const [rows, dim, dtype, fingerprint] = ['rows', 'dim', 'dtype', 'fingerprint'].map((field) => (json as JsonObject).get(field));
+  const [rows, dim, dtype, fingerprint] = ['rows', 'dim', 'dtype', 'fingerprint'].map((field) =>
+    (json as JsonObject).get(field),
+  );
   if (typeof rows !== 'number') return refuse(`rows is ${show(rows ?? null)}; allowed: an integer`);
   if (typeof dim !== 'number') return refuse(`dim is ${show(dim ?? null)}; allowed: an integer`);
   if (typeof dtype !== 'string') return refuse(`dtype is ${show(dtype ?? null)}; allowed: text`);
-  if (typeof fingerprint !== 'string' && fingerprint !== null) return refuse(`fingerprint is ${show(fingerprint ?? '')}; allowed: text or null`);
+  if (typeof fingerprint !== 'string' && fingerprint !== null)
+    return refuse(`fingerprint is ${show(fingerprint ?? '')}; allowed: text or null`);
   return { rows, dim, dtype, fingerprint };
 }

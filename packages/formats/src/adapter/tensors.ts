@@ -40,22 +40,31 @@ const mostRows = 2 ** 31;
  * Checks lengths, ranges, order of rows, and that every number is finite.
  * @param code INVALID_ARGUMENT for what a program passes, INVALID_FILE for what a file held
  */
-export function checkAdapterTensors(adapter: AdapterTensors, code: 'INVALID_ARGUMENT' | 'INVALID_FILE', where: string): void {
+export function checkAdapterTensors(
+  adapter: AdapterTensors,
+  code: 'INVALID_ARGUMENT' | 'INVALID_FILE',
+  where: string,
+): void {
   const { table, base, kind, rank, alpha, rows, a, b } = adapter;
   const refuse = (message: string): never => {
     throw new FinetableError(code, `${where}: adapter of table ${show(table)}: ${message}`, { table });
   };
   const checkSize = (name: string, value: number, most: number): void => {
-    if (!Number.isInteger(value) || value < 1 || value > most) refuse(`${name} is ${show(value)}; allowed: an integer from 1 to ${most}`);
+    if (!Number.isInteger(value) || value < 1 || value > most)
+      refuse(`${name} is ${show(value)}; allowed: an integer from 1 to ${most}`);
   };
   checkSize('base rows', base.rows, mostRows);
   checkSize('base dim', base.dim, mostRows);
   checkSize('rank', rank, mostRows);
   if (!Number.isFinite(alpha)) refuse(`alpha is ${alpha}; allowed: a finite number`);
-  if (kind === 'dense' && rank !== base.dim) refuse(`is dense of rank ${rank}; a dense delta has the rank of its base's dim, ${base.dim}`);
-  if (rows.length * rank !== a.length) refuse(`A has ${a.length} values; ${rows.length} rows of rank ${rank} have ${rows.length * rank}`);
-  if (b === null ? kind === 'lora' : kind === 'dense') refuse(kind === 'lora' ? 'B is missing' : 'is dense and yet has a B');
-  if (b && b.length !== rank * base.dim) refuse(`B has ${b.length} values; rank ${rank} by ${base.dim} dims has ${rank * base.dim}`);
+  if (kind === 'dense' && rank !== base.dim)
+    refuse(`is dense of rank ${rank}; a dense delta has the rank of its base's dim, ${base.dim}`);
+  if (rows.length * rank !== a.length)
+    refuse(`A has ${a.length} values; ${rows.length} rows of rank ${rank} have ${rows.length * rank}`);
+  if (b === null ? kind === 'lora' : kind === 'dense')
+    refuse(kind === 'lora' ? 'B is missing' : 'is dense and yet has a B');
+  if (b && b.length !== rank * base.dim)
+    refuse(`B has ${b.length} values; rank ${rank} by ${base.dim} dims has ${rank * base.dim}`);
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i]!;
     if (row < 0 || row >= base.rows) refuse(`rows[${i}] is ${row}; allowed: 0 to ${base.rows - 1}`);
@@ -74,12 +83,19 @@ export function checkAdapterTensors(adapter: AdapterTensors, code: 'INVALID_ARGU
 }
 
 /** Checks every adapter of one file, and that no table comes twice. */
-export function checkAdapters(adapters: readonly AdapterTensors[], code: 'INVALID_ARGUMENT' | 'INVALID_FILE', where: string): void {
-  if (adapters.length === 0) throw new FinetableError(code, `${where}: there is no adapter; at least one table is needed`);
+export function checkAdapters(
+  adapters: readonly AdapterTensors[],
+  code: 'INVALID_ARGUMENT' | 'INVALID_FILE',
+  where: string,
+): void {
+  if (adapters.length === 0)
+    throw new FinetableError(code, `${where}: there is no adapter; at least one table is needed`);
   const tables = new Set<string>();
   for (const adapter of adapters) {
     if (tables.has(adapter.table)) {
-      throw new FinetableError(code, `${where}: two adapters of table ${show(adapter.table)}; allowed: one`, { table: adapter.table });
+      throw new FinetableError(code, `${where}: two adapters of table ${show(adapter.table)}; allowed: one`, {
+        table: adapter.table,
+      });
     }
     tables.add(adapter.table);
     checkAdapterTensors(adapter, code, where);

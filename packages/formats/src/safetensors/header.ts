@@ -39,7 +39,8 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
     if (length > BigInt(largestHeaderBytes)) {
       refuse(`the header length is ${length}; allowed: at most ${largestHeaderBytes}. Is this a safetensors file?`);
     }
-    if (length > BigInt(file.bytes - 8)) refuse(`the header length is ${length}, but only ${file.bytes - 8} bytes follow it`);
+    if (length > BigInt(file.bytes - 8))
+      refuse(`the header length is ${length}, but only ${file.bytes - 8} bytes follow it`);
     const bytes = new Uint8Array(Number(length));
     await file.read(bytes, 8);
     return parseSafetensorsHeader(bytes, file.bytes, path);
@@ -65,7 +66,8 @@ function parseRoot(bytes: Uint8Array, path: string): JsonObject {
   const text = decodeUtf8(bytes) ?? refuse('is not UTF-8');
   if (text.startsWith('\ufeff')) refuse('begins with a byte order mark; allowed: "{" as its first byte');
   if (text.includes('\0')) refuse(`has a NUL at character ${text.indexOf('\0')}; it is padded with spaces only`);
-  if (!text.startsWith('{')) refuse(`begins with ${show(text[0])}, it is not an object; allowed: "{" as its first byte`);
+  if (!text.startsWith('{'))
+    refuse(`begins with ${show(text[0])}, it is not an object; allowed: "{" as its first byte`);
   return parseJson(text, `${path}: the header`) as JsonObject;
 }
 
@@ -103,8 +105,10 @@ function parseTensor(name: string, value: JsonValue, dataOffset: number, path: s
   if (end < begin) refuse(`data_offsets end at ${end}, before they begin at ${begin}`);
   const count = elementCount(shape) ?? refuse(`shape [${shape.join(', ')}] overflows: it has more than 2^53 values`);
   const bytes = count * tensorDtypeBytes[dtype];
-  if (!Number.isSafeInteger(bytes)) refuse(`shape [${shape.join(', ')}] of ${dtype} overflows: it takes more than 2^53 bytes`);
-  if (bytes !== end - begin) refuse(`shape [${shape.join(', ')}] of ${dtype} takes ${bytes} bytes, data_offsets span ${end - begin}`);
+  if (!Number.isSafeInteger(bytes))
+    refuse(`shape [${shape.join(', ')}] of ${dtype} overflows: it takes more than 2^53 bytes`);
+  if (bytes !== end - begin)
+    refuse(`shape [${shape.join(', ')}] of ${dtype} takes ${bytes} bytes, data_offsets span ${end - begin}`);
   return { dtype, shape, byteOffset: dataOffset + begin, byteLength: bytes };
 }
 
@@ -120,7 +124,8 @@ function parseDtype(value: JsonValue | undefined, refuse: (message: string) => n
 function parseIntegers(value: JsonValue | undefined, field: string, refuse: (message: string) => never): number[] {
   if (!Array.isArray(value)) return refuse(`${field} is ${show(value)}; allowed: an array of integers`);
   for (const item of value) {
-    if (item instanceof JsonNumber) refuse(`${field} holds ${show(item.text)}; allowed: integers from 0 to 2^53 - 1, written with digits only`);
+    if (item instanceof JsonNumber)
+      refuse(`${field} holds ${show(item.text)}; allowed: integers from 0 to 2^53 - 1, written with digits only`);
     if (typeof item !== 'number') refuse(`${field} holds ${show(item)}; allowed: integers`);
     if ((item as number) < 0) refuse(`${field} holds ${show(item)}, which is negative; allowed: integers from 0`);
   }
@@ -128,7 +133,12 @@ function parseIntegers(value: JsonValue | undefined, field: string, refuse: (mes
 }
 
 /** The tensors must cover the data exactly: no hole, no overlap, no byte before or after. */
-function checkCover(tensors: ReadonlyMap<string, ArrayInfo>, dataOffset: number, fileBytes: number, path: string): void {
+function checkCover(
+  tensors: ReadonlyMap<string, ArrayInfo>,
+  dataOffset: number,
+  fileBytes: number,
+  path: string,
+): void {
   const refuse = (tensor: string, message: string): never => {
     throw new FinetableError('INVALID_FILE', `${path}: tensor ${show(tensor)} ${message}`, { file: path, tensor });
   };

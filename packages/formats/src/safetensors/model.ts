@@ -94,11 +94,14 @@ async function readIndex(path: string): Promise<Map<string, Set<string>>> {
     throw new FinetableError('INVALID_FILE', `${path}: ${message}`, { file: path });
   };
   const weightMap = (await readJsonObject(path)).get('weight_map');
-  if (!(weightMap instanceof Map)) return refuse(`weight_map is ${show(weightMap ?? null)}; allowed: an object of tensor: file`);
+  if (!(weightMap instanceof Map))
+    return refuse(`weight_map is ${show(weightMap ?? null)}; allowed: an object of tensor: file`);
   const shards = new Map<string, Set<string>>();
   for (const [tensor, file] of weightMap) {
     if (typeof file !== 'string' || !/^[^/\\:\0]+\.safetensors$/.test(file) || file.startsWith('.')) {
-      return refuse(`weight_map ${show(tensor)} is ${show(file)}; allowed: the plain name of a .safetensors file beside the index`);
+      return refuse(
+        `weight_map ${show(tensor)} is ${show(file)}; allowed: the plain name of a .safetensors file beside the index`,
+      );
     }
     const names = shards.get(file);
     if (names) names.add(tensor);

@@ -103,7 +103,11 @@ function formatHeader(
   const json = new TextEncoder().encode(`{${members.join(',')}}`);
   const total = length ?? 8 + Math.ceil(json.byteLength / 8) * 8;
   if (total - 8 > largestHeaderBytes) {
-    throw new FinetableError('INVALID_ARGUMENT', `${path}: the header takes ${total} bytes; allowed: ${largestHeaderBytes}`, { file: path });
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `${path}: the header takes ${total} bytes; allowed: ${largestHeaderBytes}`,
+      { file: path },
+    );
   }
   const header = new Uint8Array(total).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(total - 8), true);

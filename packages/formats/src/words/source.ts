@@ -8,13 +8,15 @@ const longestRecordBytes = 2 ** 24;
 export class ByteSource {
   readonly #file: InputFile;
   #buffer: Uint8Array;
-  #position = 0;
+  #position: number;
   /** The bytes read and not yet taken are `bytes[begin, end)`. */
   begin = 0;
   end = 0;
 
-  constructor(file: InputFile, bufferBytes = 2 ** 20) {
+  /** @param position where to begin in the file */
+  constructor(file: InputFile, bufferBytes = 2 ** 20, position = 0) {
     this.#file = file;
+    this.#position = position;
     this.#buffer = new Uint8Array(bufferBytes);
   }
 
@@ -25,18 +27,18 @@ export class ByteSource {
 
   /** Reads on; `begin` and `end` move. False at the end of the file. */
   async more(): Promise<boolean> {
-    const count = Math.min(this.#file.bytes - this.#position, this.#buffer.length);
-    if (count === 0) return false;
+    if (this.#position === this.#file.bytes) return false;
     const kept = this.end - this.begin;
     if (kept > longestRecordBytes) {
       const message = `${this.#file.path}: a line or word of more than ${longestRecordBytes} bytes; is this a word vector file?`;
       throw new FinetableError('INVALID_FILE', message, { file: this.#file.path });
     }
-    if (kept + count > this.#buffer.length) {
-      const larger = new Uint8Array(Math.max(this.#buffer.length * 2, kept + count));
+    if (kept > this.#buffer.length / 2) {
+      const larger = new Uint8Array(this.#buffer.length * 2);
       larger.set(this.#buffer.subarray(this.begin, this.end));
       this.#buffer = larger;
     } else this.#buffer.copyWithin(0, this.begin, this.end);
+    const count = Math.min(this.#file.bytes - this.#position, this.#buffer.length - kept);
     await this.#file.read(this.#buffer.subarray(kept, kept + count), this.#position);
     this.#position += count;
     this.begin = 0;

@@ -1,0 +1,235 @@
+// Calls on dense matrices. Reductions over many rows are cut into pieces whose size depends on the shape alone, and the
+// pieces are added in order, so that the number of threads changes nothing.
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "functions.h"
+#include "pool.h"
+
+namespace finetable {
+namespace {
+
+// Values that one range should go through: some 10 µs.
+constexpr int64_t range_values = 32 << 10;
+
+int64_t grain_of(int64_t values_each) { return 1 + range_values / (values_each + 1); }
+
+double sum_squares_of(const Context& context, const float* x, int64_t length) {
+  constexpr int64_t piece = range_values;
+  std::vector<double> sums((size_t)((length + piece - 1) / piece));
+  parallel(context.threads, (int64_t)sums.size(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t from = i * piece;
+      sums[(size_t)i] = context.ops->sum_squares(x + from, length - from < piece ? length - from : piece);
+    }
+  });
+  double sum = 0;
+  for (const double part : sums) sum += part;
+  return sum;
+}
+
+// (context, ruleType, ruleNumbers, parameters, first, second, gradients)
+napi_value update_dense(Call& call) {
+  const Context& context = call.context(0);
+  UpdateDenseArgs a;
+  int64_t length;
+  a.rule = read_rule(call, 1, 2);
+  a.parameters = call.floats_out(3, &length);
+  a.first = call.floats_out(4);
+  a.second = call.floats_out(5);
+  a.gradients = call.floats(6);
+  if (call.wrong() || length == 0) return nullptr;
+  if (a.rule.type == RuleType::rowwise_adagrad) {
+    const float h = a.first[0] += (float)(sum_squares_of(context, a.gradients, length) / (double)length);
+    const float rate = a.rule.learning_rate / (std::sqrt(h) + a.rule.epsilon);
+    context.ops->add_scaled(a.parameters, a.gradients, -rate, length);
+    return nullptr;
+  }
+  parallel(context.threads, length, range_values / 4,
+           [&](int64_t begin, int64_t end) { context.ops->update_dense(a, begin, end); });
+  return nullptr;
+}
+
+// Up to this many outputs, a long sum over k is cut into chunks that threads share. With more outputs there is work
+// enough without.
+constexpr int64_t few_outputs = 64 << 10;
+constexpr int64_t least_chunk = 512;
+constexpr int64_t most_chunks = 32;
+// Rows that share a packed panel.
+constexpr int64_t most_block_rows = 240;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+void cut_matmul(MatmulArgs& a, int64_t panel_cols) {
+  const int64_t blocks = divide_up(a.m, most_block_rows);
+  a.row_block = divide_up(divide_up(a.m, blocks), 6) * 6;
+  a.row_blocks = divide_up(a.m, a.row_block);
+  a.panels = divide_up(a.n, panel_cols);
+  a.chunks = 1;
+  if (a.m * a.n <= few_outputs) a.chunks = divide_up(a.k, least_chunk);
+  if (a.chunks > most_chunks) a.chunks = most_chunks;
+  a.k_chunk = divide_up(a.k, a.chunks);
+  a.chunks = divide_up(a.k, a.k_chunk);
+}
+
+// (context, m, n, k, a, transposeA, b, transposeB, out, scale)
+napi_value matmul(Call& call) {
+  const Context& context = call.context(0);
+  MatmulArgs a = {};
+  a.m = call.integer(1);
+  a.n = call.integer(2);
+  a.k = call.integer(3);
+  a.a = call.floats(4);
+  const bool transposed = call.boolean(5);
+  a.a_row = transposed ? 1 : a.k;
+  a.a_k = transposed ? a.m : 1;
+  a.b = call.floats(6);
+  a.b_transposed = call.boolean(7);
+  float* out = call.floats_out(8);
+  const float scale = (float)call.number(9);
+  const int64_t outputs = a.m * a.n;
+  if (call.wrong() || outputs == 0) return nullptr;
+  if (a.k == 0) {
+    memset(out, 0, (size_t)outputs * sizeof(float));
+    return nullptr;
+  }
+  cut_matmul(a, context.ops->panel_cols);
+  std::vector<float> parts;
+  if (a.chunks > 1) parts.resize((size_t)(a.chunks * outputs));
+  a.out = a.chunks > 1 ? parts.data() : out;
+  a.scale = a.chunks > 1 ? 1 : scale;
+  // Some 10 µs of multiplications at a time.
+  const int64_t task_products = (a.m < a.row_block ? a.m : a.row_block) * context.ops->panel_cols * a.k_chunk;
+  const int64_t grain = 1 + (128 << 10) / (task_products + 1);
+  parallel(context.threads, a.chunks * a.row_blocks * a.panels, grain,
+           [&](int64_t begin, int64_t end) { context.ops->matmul(a, begin, end); });
+  if (a.chunks > 1) {
+    memcpy(out, parts.data(), (size_t)outputs * sizeof(float));
+    for (int64_t i = 1; i < a.chunks; i++) context.ops->add_scaled(out, parts.data() + i * outputs, 1, outputs);
+    if (scale != 1) context.ops->scale(out, scale, outputs);
+  }
+  return nullptr;
+}
+
+// (context, rows, cols, x, row)
+napi_value add_to_rows(Call& call) {
+  const Context& context = call.context(0);
+  const int64_t rows = call.integer(1), cols = call.integer(2);
+  float* x = call.floats_out(3);
+  const float* row = call.floats(4);
+  if (call.wrong()) return nullptr;
+  parallel(context.threads, rows, grain_of(cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) context.ops->add_scaled(x + i * cols, row, 1, cols);
+  });
+  return nullptr;
+}
+
+// (context, rows, cols, x, out)
+napi_value sum_rows(Call& call) {
+  const Context& context = call.context(0);
+  const int64_t rows = call.integer(1), cols = call.integer(2);
+  const float* x = call.floats(3);
+  float* out = call.floats_out(4);
+  if (call.wrong()) return nullptr;
+  constexpr int64_t piece = 256;
+  const int64_t pieces = divide_up(rows, piece);
+  std::vector<float> sums((size_t)(pieces * cols));
+  parallel(context.threads, pieces, 1 + grain_of(cols) / piece, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * piece; i < rows && i < end * piece; i++) {
+      context.ops->add_scaled(sums.data() + i / piece * cols, x + i * cols, 1, cols);
+    }
+  });
+  memset(out, 0, (size_t)cols * sizeof(float));
+  for (int64_t i = 0; i < pieces; i++) context.ops->add_scaled(out, sums.data() + i * cols, 1, cols);
+  return nullptr;
+}
+
+// (context, cols, logits, labels, losses, gradient, scale)
+napi_value cross_entropy(Call& call) {
+  const Context& context = call.context(0);
+  CrossEntropyArgs a;
+  int64_t rows;
+  a.cols = call.integer(1);
+  a.logits = call.floats(2);
+  a.labels = call.ints(3, &rows);
+  a.losses = call.floats_out(4);
+  a.gradient = call.floats_out(5);
+  a.scale = (float)call.number(6);
+  if (call.wrong()) return nullptr;
+  parallel(context.threads, rows, grain_of(4 * a.cols),
+           [&](int64_t begin, int64_t end) { context.ops->cross_entropy(a, begin, end); });
+  return nullptr;
+}
+
+// (context, cols, x, norms)
+napi_value normalize_rows(Call& call) {
+  const Context& context = call.context(0);
+  NormalizeArgs a = {};
+  int64_t rows;
+  a.cols = call.integer(1);
+  a.x = call.floats_out(2);
+  a.norms = call.floats_out(3, &rows);
+  if (call.wrong()) return nullptr;
+  parallel(context.threads, rows, grain_of(2 * a.cols),
+           [&](int64_t begin, int64_t end) { context.ops->normalize(a, begin, end); });
+  return nullptr;
+}
+
+// (context, cols, y, norms, gradient)
+napi_value normalize_rows_backward(Call& call) {
+  const Context& context = call.context(0);
+  NormalizeArgs a = {};
+  int64_t rows;
+  a.cols = call.integer(1);
+  a.y = call.floats(2);
+  a.norms = call.floats_out(3, &rows);
+  a.x = call.floats_out(4);
+  if (call.wrong()) return nullptr;
+  parallel(context.threads, rows, grain_of(2 * a.cols),
+           [&](int64_t begin, int64_t end) { context.ops->normalize_backward(a, begin, end); });
+  return nullptr;
+}
+
+napi_value sum_squares(Call& call) {
+  const Context& context = call.context(0);
+  int64_t length;
+  const float* x = call.floats(1, &length);
+  return call.wrong() ? nullptr : call.result(sum_squares_of(context, x, length));
+}
+
+napi_value scale_in_place(Call& call) {
+  const Context& context = call.context(0);
+  int64_t length;
+  float* x = call.floats_out(1, &length);
+  const float factor = (float)call.number(2);
+  if (call.wrong()) return nullptr;
+  parallel(context.threads, length, range_values,
+           [&](int64_t begin, int64_t end) { context.ops->scale(x + begin, factor, end - begin); });
+  return nullptr;
+}
+
+napi_value first_non_finite(Call& call) {
+  const Context& context = call.context(0);
+  int64_t length;
+  const float* x = call.floats(1, &length);
+  return call.wrong() ? nullptr : call.result((double)context.ops->first_non_finite(x, length));
+}
+
+}  // namespace
+
+const NamedFunction dense_functions[] = {
+    {"updateDense", entry<update_dense>},
+    {"matmul", entry<matmul>},
+    {"addToRows", entry<add_to_rows>},
+    {"sumRows", entry<sum_rows>},
+    {"softmaxCrossEntropy", entry<cross_entropy>},
+    {"normalizeRows", entry<normalize_rows>},
+    {"normalizeRowsBackward", entry<normalize_rows_backward>},
+    {"sumSquares", entry<sum_squares>},
+    {"scaleInPlace", entry<scale_in_place>},
+    {"firstNonFinite", entry<first_non_finite>},
+    {nullptr, nullptr},
+};
+
+}  // namespace finetable

@@ -1,0 +1,15 @@
+// The functions that JavaScript sees, by the file that holds them.
+#pragma once
+#include "call.h"
+
+namespace finetable {
+
+// Each list ends with a null name.
+extern const NamedFunction row_functions[];
+extern const NamedFunction sparse_functions[];
+extern const NamedFunction dense_functions[];
+
+// A rule from two arguments: its type, and the numbers that native/rule.ts writes.
+Rule read_rule(Call& call, int type, int numbers);
+
+}  // namespace finetable
