@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { start, whenWritten, type Child } from './testing/child.ts';
+import { hasWritten, start, type Child } from './testing/child.ts';
 import { listTree, writeTinyJob } from './testing/tiny-job.ts';
 
 /** Long enough to be met while it runs, short enough to be finished. */
@@ -59,8 +59,7 @@ test('bad input and usage: status 2; with --json the error is on stdout', async 
 test.each(['SIGINT', 'SIGTERM'] as const)('%s: a checkpoint, status 130, nothing temporary; then --resume finishes', async (signal) => {
   const { job, run } = await writeTinyJob({ train: { epochs: 12, checkpointEverySteps: 10_000 } });
   const child = start(['train', job, '--json']);
-  // The first event after some steps; with --json it is on stdout.
-  await new Promise<void>((resolve) => child.process.stdout!.on('data', () => child.output().stdout.includes('"type":"step"') && resolve()));
+  expect(await hasWritten(child, 'stdout', '"type":"step"')).toBe(true);
   child.process.kill(signal);
   const { status, stdout, stderr } = await child.ended;
   expect({ status, signal: child.process.signalCode }).toEqual({ status: 130, signal: null });
@@ -84,7 +83,7 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s: a checkpoint, status 130, nothing
 test('a second signal ends the process at once, with status 130', async () => {
   const { job } = await writeTinyJob({ train: long });
   const child = start(['train', job]);
-  await whenWritten(child, 'step 10,');
+  expect(await hasWritten(child, 'stderr', 'step 10,')).toBe(true);
   // Stopped, so that both signals are there when it goes on.
   child.process.kill('SIGSTOP');
   child.process.kill('SIGINT');
@@ -98,7 +97,7 @@ test('a second signal ends the process at once, with status 130', async () => {
 test('two runs in one folder: the second is refused by the name of the first, which goes on', async () => {
   const { job, run } = await writeTinyJob({ train: long });
   const first = start(['train', job]);
-  await whenWritten(first, 'step 10,');
+  expect(await hasWritten(first, 'stderr', 'step 10,')).toBe(true);
   expect((await start(['inspect', run]).ended).stdout).toContain(`running (process ${first.process.pid})`);
   for (const option of ['--overwrite', '--resume']) {
     const second = await start(['train', job, option]).ended;

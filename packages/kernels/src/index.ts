@@ -13,7 +13,7 @@
  * ```
  * @module
  */
-export { loadKernels, type LoadOptions } from './load.ts';
+export { kernelsStatus, loadKernels, type KernelsStatus, type LoadOptions } from './load.ts';
 export type {
   CrossEntropyArgs,
   Delta,

@@ -28,12 +28,12 @@ export function start(argv: readonly string[]): Child {
   };
 }
 
-/** Resolves when `child` has written `text` to stderr; rejects when it ended without. */
-export async function whenWritten(child: Child, text: string): Promise<void> {
-  const seen = (): boolean => child.output().stderr.includes(text);
-  if (seen()) return;
-  await new Promise<void>((resolve, reject) => {
-    child.process.stderr!.on('data', () => seen() && resolve());
-    void child.ended.then(({ status, stderr }) => reject(new Error(`ended with ${status} before "${text}": ${stderr}`)));
+/** Whether `child` wrote `text`: true as soon as it has, false when it ends without. */
+export async function hasWritten(child: Child, stream: 'stdout' | 'stderr', text: string): Promise<boolean> {
+  const seen = (): boolean => child.output()[stream].includes(text);
+  if (seen()) return true;
+  return new Promise((resolve) => {
+    child.process[stream]!.on('data', () => seen() && resolve(true));
+    void child.ended.then(() => resolve(seen()));
   });
 }

@@ -1,0 +1,154 @@
+/** The addon's functions as TypeScript sees them, and finding it. Arguments are positional; native/*.cc names them. */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+
+/** Memory of a row store; freed by `closeRows` or when it is collected. */
+export type Handle = object & { readonly __rows: never };
+/** An instruction set and a number of threads. */
+export type Context = object & { readonly __context: never };
+
+type Ints = Int32Array;
+type Floats = Float32Array;
+
+export interface Addon {
+  /** Null where this processor lacks the instruction set. */
+  createContext(instructionSet: string | null, threads: number): Context | null;
+  instructionSet(context: Context): string;
+
+  createRows(sizeBytes: number): Handle;
+  mapRows(descriptor: number, byteOffset: number, sizeBytes: number): Handle;
+  readRows(context: Context, descriptor: number, byteOffset: number, sizeBytes: number): Handle;
+  closeRows(rows: Handle): void;
+  gatherRows(context: Context, from: Handle, dim: number, half: boolean, rows: Ints, out: Floats): void;
+  scatterRows(to: Handle, dim: number, half: boolean, rows: Ints, values: Floats): void;
+  readBytes(from: Handle, byteOffset: number, out: Uint8Array): void;
+  writeBytes(to: Handle, byteOffset: number, bytes: Uint8Array): void;
+  /** Regions of files that the process has mapped. */
+  mappedFiles(): number;
+
+  lookup(
+    context: Context,
+    dim: number,
+    /** handle, first row, half; handle, first row, half; … */
+    shards: readonly (Handle | number | boolean)[],
+    offsets: Ints,
+    placeUnique: Ints,
+    uniqueRows: Ints,
+    weights: Floats | null,
+    factors: Handle | null,
+    rank: number,
+    slots: Ints | null,
+    b: Floats | null,
+    scale: number,
+    out: Floats,
+    pooledFactors: Floats | null,
+  ): void;
+  segmentSum(
+    context: Context,
+    cols: number,
+    groupOffsets: Ints,
+    groupPlaces: Ints,
+    groupBags: Ints,
+    weights: Floats | null,
+    values: Floats,
+    out: Floats,
+  ): void;
+  updateRows(
+    context: Context,
+    ruleType: number,
+    ruleNumbers: Floats,
+    step: number,
+    dim: number,
+    parameters: Handle,
+    first: Handle | null,
+    second: Handle | null,
+    slots: Ints,
+    gradients: Floats,
+    lastSteps: Handle | null,
+  ): void;
+  replayRows(
+    context: Context,
+    ruleType: number,
+    ruleNumbers: Floats,
+    step: number,
+    dim: number,
+    parameters: Handle,
+    first: Handle | null,
+    second: Handle | null,
+    slots: Ints,
+    lastSteps: Handle,
+    corrections: Floats | null,
+    correctionSteps: number,
+  ): void;
+  updateDense(
+    context: Context,
+    ruleType: number,
+    ruleNumbers: Floats,
+    parameters: Floats,
+    first: Floats | null,
+    second: Floats | null,
+    gradients: Floats,
+  ): void;
+
+  matmul(
+    context: Context,
+    m: number,
+    n: number,
+    k: number,
+    a: Floats,
+    transposeA: boolean,
+    b: Floats,
+    transposeB: boolean,
+    out: Floats,
+    scale: number,
+  ): void;
+  addToRows(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
+  sumRows(context: Context, rows: number, cols: number, x: Floats, out: Floats): void;
+  softmaxCrossEntropy(
+    context: Context,
+    cols: number,
+    logits: Floats,
+    labels: Ints,
+    losses: Floats,
+    gradient: Floats | null,
+    scale: number,
+  ): void;
+  normalizeRows(context: Context, cols: number, x: Floats, norms: Floats): void;
+  normalizeRowsBackward(context: Context, cols: number, y: Floats, norms: Floats, gradient: Floats): void;
+  sumSquares(context: Context, x: Floats): number;
+  scaleInPlace(context: Context, x: Floats, factor: number): void;
+  firstNonFinite(context: Context, x: Floats): number;
+  firstOutside(context: Context, values: Ints, low: number, limit: number): number;
+  firstDescent(context: Context, values: Ints): number;
+  firstRepeated(values: Ints, limit: number): number;
+}
+
+export type Found = { readonly addon: Addon } | { readonly missing: string };
+
+let found: Found | undefined;
+
+/** The addon, or why there is none. Looked for once per JavaScript thread. */
+export function findAddon(): Found {
+  found ??= load();
+  return found;
+}
+
+function load(): Found {
+  // From `src` and from `dist` alike.
+  const build = new URL('../../build/', import.meta.url);
+  try {
+    return { addon: createRequire(import.meta.url)(new URL('finetable.node', build).pathname) as Addon };
+  } catch (error) {
+    return { missing: reasonOf(new URL('status.json', build)) ?? (error as Error).message.split('\n')[0]! };
+  }
+}
+
+/** What the install wrote down. */
+function reasonOf(statusFile: URL): string | undefined {
+  try {
+    const status = JSON.parse(readFileSync(statusFile, 'utf8')) as { built: boolean; reason?: string };
+    return status.reason;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,247 @@
+/** The native implementation: hands checked arguments to the addon. */
+import { FinetableError, formatBytes, type LookupPlan, type Matrix } from '@finetable/core';
+import { biasCorrections } from '../bias.ts';
+import { storeDtypeBytes } from '../check/stores.ts';
+import type { Implementation } from '../implementation.ts';
+import type { Delta, FileRows, RowStore, StoreDtype, UpdatableRows } from '../kernels.ts';
+import * as scans from '../portable/scans.ts';
+import type { Addon, Context, Handle } from './addon.ts';
+import { ruleNumbers, ruleTypes } from './rule.ts';
+
+export class NativeRows implements RowStore {
+  readonly rows: number;
+  readonly dim: number;
+  readonly dtype: StoreDtype;
+  readonly home: 'ram' | 'mapped';
+  readonly sizeBytes: number;
+  readonly handle: Handle;
+  readonly #addon: Addon;
+  #closed = false;
+
+  constructor(addon: Addon, handle: Handle, home: 'ram' | 'mapped', rows: number, dim: number, dtype: StoreDtype) {
+    this.#addon = addon;
+    this.handle = handle;
+    this.home = home;
+    this.rows = rows;
+    this.dim = dim;
+    this.dtype = dtype;
+    this.sizeBytes = rows * dim * storeDtypeBytes[dtype];
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  close(): void {
+    if (!this.#closed) this.#addon.closeRows(this.handle);
+    this.#closed = true;
+  }
+}
+
+const handleOf = (store: RowStore): Handle => (store as NativeRows).handle;
+const isHalf = (store: RowStore): boolean => store.dtype === 'f16';
+
+/** The system's refusals as errors of ours. */
+function attempt<T>(where: string, sizeBytes: number, operation: () => T): T {
+  try {
+    return operation();
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const size = formatBytes(sizeBytes);
+    if (code === 'ENOMEM')
+      throw new FinetableError('OUT_OF_MEMORY', `${where}: the system refused ${size}`, { sizeBytes }, { cause });
+    if (code === 'EOF') throw new FinetableError('INVALID_FILE', `${where}: ${message}`, {}, { cause });
+    throw new FinetableError('IO', `${where}: ${message}`, { errno: code ?? 'unknown' }, { cause });
+  }
+}
+
+// Below this many values a search is over sooner in JavaScript than a call into native code.
+const shortSearch = 256;
+
+/** @param instructionSet null for the best that the processor has */
+export function nativeKernels(addon: Addon, threads: number, instructionSet: string | null = null): Implementation {
+  const context = addon.createContext(instructionSet, threads);
+  if (!context) throw new FinetableError('UNSUPPORTED', `this processor does not have ${instructionSet}`);
+  const name = addon.instructionSet(context);
+  return {
+    name: 'native',
+    description: `native (C++, ${name}), ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
+    threads,
+    withThreads: (count) => nativeKernels(addon, count, instructionSet),
+    owns: (store) => store instanceof NativeRows,
+    ...rowCalls(addon, context),
+    ...sparseCalls(addon, context),
+    ...denseCalls(addon, context),
+    ...searches(addon, context),
+  };
+}
+
+type RowCalls = Pick<
+  Implementation,
+  'createRows' | 'openRows' | 'gatherRows' | 'scatterRows' | 'readBytes' | 'writeBytes'
+>;
+
+function rowCalls(addon: Addon, context: Context): RowCalls {
+  return {
+    createRows(rows, dim, dtype) {
+      const sizeBytes = rows * dim * storeDtypeBytes[dtype];
+      const handle = attempt('createRows', sizeBytes, () => addon.createRows(sizeBytes));
+      return new NativeRows(addon, handle, 'ram', rows, dim, dtype);
+    },
+    openRows({ path, byteOffset, rows, dim, dtype }: FileRows, home, descriptor) {
+      const sizeBytes = rows * dim * storeDtypeBytes[dtype];
+      const handle = attempt(path, sizeBytes, () =>
+        home === 'mapped'
+          ? addon.mapRows(descriptor, byteOffset, sizeBytes)
+          : addon.readRows(context, descriptor, byteOffset, sizeBytes),
+      );
+      return new NativeRows(addon, handle, home, rows, dim, dtype);
+    },
+    gatherRows: (store, rows, out) =>
+      addon.gatherRows(context, handleOf(store), store.dim, isHalf(store), rows, out.data),
+    scatterRows: (store, rows, values) =>
+      addon.scatterRows(handleOf(store), store.dim, isHalf(store), rows, values.data),
+    readBytes: (store, byteOffset, out) => addon.readBytes(handleOf(store), byteOffset, out),
+    writeBytes: (store, byteOffset, bytes) => addon.writeBytes(handleOf(store), byteOffset, bytes),
+  };
+}
+
+type SparseCalls = Pick<Implementation, 'lookup' | 'addDelta' | 'segmentSum' | 'updateRows' | 'replayRows'>;
+
+function sparseCalls(addon: Addon, context: Context): SparseCalls {
+  const pool = (
+    shards: readonly (Handle | number | boolean)[],
+    plan: LookupPlan,
+    delta: Delta | null,
+    out: Matrix,
+    pooledFactors: Matrix | null,
+  ): void =>
+    addon.lookup(
+      context,
+      out.cols,
+      shards,
+      plan.offsets,
+      plan.placeUnique,
+      plan.uniqueRows,
+      plan.weights,
+      delta && handleOf(delta.factors),
+      delta ? delta.factors.dim : 0,
+      delta && delta.slots,
+      delta && (delta.b?.data ?? null),
+      delta ? delta.scale : 0,
+      out.data,
+      pooledFactors && pooledFactors.data,
+    );
+  const stores = ({ parameters, state: [first, second] }: UpdatableRows) =>
+    [handleOf(parameters), first ? handleOf(first) : null, second ? handleOf(second) : null] as const;
+
+  return {
+    lookup({ base, plan, delta, out, pooledFactors }) {
+      const shards = base.flatMap(({ store, firstRow }) => [handleOf(store), firstRow, isHalf(store)]);
+      pool(shards, plan, delta ?? null, out, pooledFactors ?? null);
+    },
+    addDelta: ({ plan, delta, out, pooledFactors }) => pool([], plan, delta, out, pooledFactors ?? null),
+    segmentSum: ({ plan, values, out }) =>
+      addon.segmentSum(
+        context,
+        values.cols,
+        plan.groupOffsets,
+        plan.groupPlaces,
+        plan.groupBags,
+        plan.weights,
+        values.data,
+        out.data,
+      ),
+    updateRows(args) {
+      const { rule, step, parameters, slots, gradients, lastSteps } = args;
+      const numbers = ruleNumbers(rule, step);
+      const [rows, first, second] = stores(args);
+      const last = lastSteps ? handleOf(lastSteps) : null;
+      addon.updateRows(
+        context,
+        ruleTypes[rule.type],
+        numbers,
+        step,
+        parameters.dim,
+        rows,
+        first,
+        second,
+        slots,
+        gradients.data,
+        last,
+      );
+    },
+    replayRows(args) {
+      const { rule, step, parameters, slots, lastSteps } = args;
+      const adam = rule.type === 'adamw' ? biasCorrections(rule.beta1, rule.beta2, step) : { values: null, steps: 0 };
+      const numbers = ruleNumbers(rule, step);
+      const [rows, first, second] = stores(args);
+      addon.replayRows(
+        context,
+        ruleTypes[rule.type],
+        numbers,
+        step,
+        parameters.dim,
+        rows,
+        first,
+        second,
+        slots,
+        handleOf(lastSteps),
+        adam.values,
+        adam.steps,
+      );
+    },
+  };
+}
+
+type DenseCalls = Pick<
+  Implementation,
+  | 'updateDense'
+  | 'matmul'
+  | 'addToRows'
+  | 'sumRows'
+  | 'softmaxCrossEntropy'
+  | 'normalizeRows'
+  | 'normalizeRowsBackward'
+  | 'sumSquares'
+  | 'scaleInPlace'
+  | 'firstNonFinite'
+>;
+
+function denseCalls(addon: Addon, context: Context): DenseCalls {
+  return {
+    updateDense({ rule, step, parameters, state: [first, second], gradients }) {
+      const numbers = ruleNumbers(rule, step);
+      addon.updateDense(context, ruleTypes[rule.type], numbers, parameters, first ?? null, second ?? null, gradients);
+    },
+    matmul({ a, b, out, transposeA = false, transposeB = false, scale = 1 }) {
+      const k = transposeA ? a.rows : a.cols;
+      addon.matmul(context, out.rows, out.cols, k, a.data, transposeA, b.data, transposeB, out.data, scale);
+    },
+    addToRows: (x, row) => addon.addToRows(context, x.rows, x.cols, x.data, row),
+    sumRows: (x, out) => addon.sumRows(context, x.rows, x.cols, x.data, out),
+    softmaxCrossEntropy: ({ logits, labels, losses, gradient, scale = 1 }) =>
+      addon.softmaxCrossEntropy(context, logits.cols, logits.data, labels, losses, gradient?.data ?? null, scale),
+    normalizeRows: (x, norms) => addon.normalizeRows(context, x.cols, x.data, norms),
+    normalizeRowsBackward: (y, norms, gradient) =>
+      addon.normalizeRowsBackward(context, y.cols, y.data, norms, gradient.data),
+    sumSquares: (x) => addon.sumSquares(context, x),
+    scaleInPlace: (x, factor) => addon.scaleInPlace(context, x, factor),
+    firstNonFinite: (x) => addon.firstNonFinite(context, x),
+  };
+}
+
+type Searches = Pick<Implementation, 'firstOutside' | 'firstDescent' | 'firstRepeated'>;
+
+function searches(addon: Addon, context: Context): Searches {
+  return {
+    firstOutside: (values, low, limit) =>
+      values.length < shortSearch
+        ? scans.firstOutside(values, low, limit)
+        : addon.firstOutside(context, values, low, limit),
+    firstDescent: (values) =>
+      values.length < shortSearch ? scans.firstDescent(values) : addon.firstDescent(context, values),
+    firstRepeated: (values, limit) =>
+      values.length < shortSearch ? scans.firstRepeated(values, limit) : addon.firstRepeated(values, limit),
+  };
+}
