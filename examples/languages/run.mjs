@@ -12,19 +12,18 @@ const begun = performance.now();
 const seconds = () => `${((performance.now() - begun) / 1000).toFixed(1)} s`.padStart(7);
 const say = (text) => console.log(`${seconds()}  ${text}`);
 
-const { train, valid, test } = await makeExamples({
+const { sides } = await makeExamples({
   nodeModules: resolve(root, 'node_modules'),
   out: `${cache}/examples`,
   seed: 1,
 });
 const total = (side) => Object.values(side).reduce((sum, { snippets }) => sum + snippets, 0);
-say(
-  `snippets of ${Object.keys(train).length} languages from node_modules: ${total(train)} to train on, ${total(valid)} to choose by, ${total(test)} held out; whole packages on one side`,
-);
+say(`snippets of ${Object.keys(sides.train).length} languages from node_modules, whole packages on one side:`);
+say(`${total(sides.train)} to train on, ${total(sides.valid)} to choose by, ${total(sides.test)} held out`);
 await makeTable({ out: `${cache}/ngrams.safetensors`, rows: 1_000_000, dim: 64, seed: 1 });
 say('a frozen table of 1,000,000 x 64 n-gram vectors');
 
-// The frozen table's job is the same without the adapter, with the head's learning rate that suits it best.
+// The frozen table's job is the same without the adapter; the head's settings suit both (see README.md).
 const variants = {
   frozen: ['name=languages-frozen', 'output=../../.cache/languages/runs/frozen', 'adapters={}'],
   LoRA: [],

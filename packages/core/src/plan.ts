@@ -139,52 +139,82 @@ function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, 
   return out;
 }
 
-const digitBits = 11;
-const digits = 1 << digitBits;
+const largestDigitBits = 11;
+
+/** `[2n]`: row and place of every place in turn, ordered by row, then place; and an array of the same length to use freely. */
+function sortByRow(values: Int32Array, tableRows: number): { sorted: Int32Array; spare: Int32Array } {
+  const n = values.length;
+  const rowBits = 32 - Math.clz32(tableRows - 1);
+  const passes = Math.max(1, Math.ceil(rowBits / largestDigitBits));
+  const digitBits = Math.ceil(rowBits / passes);
+  const mask = (1 << digitBits) - 1;
+  const next = new Int32Array(mask + 1);
+  // Row and place side by side: a scattered write touches one cache line, not two, and no pass reads `values` at random.
+  let sorted = new Int32Array(2 * n);
+  let spare = new Int32Array(2 * n);
+  countDigit(values, 0, mask, next);
+  for (let place = 0; place < n; place++) {
+    const row = values[place]!;
+    const to = 2 * next[row & mask]!++;
+    sorted[to] = row;
+    sorted[to + 1] = place;
+  }
+  for (let shift = digitBits; shift < rowBits; shift += digitBits) {
+    if (countDigit(values, shift, mask, next)) continue;
+    [sorted, spare] = [spare, sorted];
+    for (let i = 0; i < 2 * n; i += 2) {
+      const row = spare[i]!;
+      const to = 2 * next[(row >>> shift) & mask]!++;
+      sorted[to] = row;
+      sorted[to + 1] = spare[i + 1]!;
+    }
+  }
+  return { sorted, spare };
+}
+
+/** `next[d]`: where the first row of digit d goes. True where every row has the same digit, so that their order stands. */
+function countDigit(values: Int32Array, shift: number, mask: number, next: Int32Array): boolean {
+  next.fill(0);
+  for (let i = 0; i < values.length; i++) next[(values[i]! >>> shift) & mask]!++;
+  let first = 0;
+  for (let d = 0; d <= mask; d++) {
+    const count = next[d]!;
+    if (count === values.length) return true;
+    next[d] = first;
+    first += count;
+  }
+  return false;
+}
 
 function planChecked(values: Int32Array, offsets: Int32Array, weights: Float32Array | null, tableRows: number): LookupPlan {
   const n = values.length;
-  let places = new Int32Array(n);
-  let spare = new Int32Array(n);
-  for (let i = 0; i < n; i++) places[i] = i;
-  const counts = new Int32Array(digits);
-  for (let shift = 0; shift < 31 && 2 ** shift < tableRows; shift += digitBits) {
-    counts.fill(0);
-    for (let i = 0; i < n; i++) counts[(values[i]! >>> shift) & (digits - 1)]!++;
-    for (let d = 0, sum = 0; d < digits; d++) {
-      const count = counts[d]!;
-      counts[d] = sum;
-      sum += count;
-    }
-    for (let i = 0; i < n; i++) {
-      const place = places[i]!;
-      spare[counts[(values[place]! >>> shift) & (digits - 1)]!++] = place;
-    }
-    [places, spare] = [spare, places];
-  }
-
-  const placeBag = spare; // its use as scratch is over
+  const { sorted, spare } = sortByRow(values, tableRows);
+  const placeBag = spare.subarray(0, n);
   for (let bag = 0; bag + 1 < offsets.length; bag++) placeBag.fill(bag, offsets[bag], offsets[bag + 1]);
 
-  const placeUnique = new Int32Array(n);
-  const groupBags = new Int32Array(n);
-  let unique = 0;
-  for (let i = 0; i < n; i++) if (i === 0 || values[places[i]!] !== values[places[i - 1]!]) unique++;
+  let unique = n === 0 ? 0 : 1;
+  for (let i = 2; i < 2 * n; i += 2) if (sorted[i] !== sorted[i - 2]) unique++;
   const uniqueRows = new Int32Array(unique);
   const groupOffsets = new Int32Array(unique + 1);
+  const placeUnique = new Int32Array(n);
+  const groupPlaces = new Int32Array(n);
+  const groupBags = new Int32Array(n);
   let u = -1;
+  let last = -1;
   for (let i = 0; i < n; i++) {
-    const place = places[i]!;
-    const row = values[place]!;
-    if (u < 0 || row !== uniqueRows[u]) {
+    const row = sorted[2 * i]!;
+    const place = sorted[2 * i + 1]!;
+    if (row !== last) {
+      last = row;
       uniqueRows[++u] = row;
       groupOffsets[u] = i;
     }
     placeUnique[place] = u;
+    groupPlaces[i] = place;
     groupBags[i] = placeBag[place]!;
   }
   groupOffsets[unique] = n;
-  return { tableRows, offsets, weights, uniqueRows, placeUnique, groupOffsets, groupPlaces: places, groupBags };
+  return { tableRows, offsets, weights, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags };
 }
 
 /** The buffers of a plan, to be transferred to another thread rather than copied. */

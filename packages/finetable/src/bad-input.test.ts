@@ -9,14 +9,18 @@ import { listTree, tableDim, tableRows, writeTable, writeTinyJob, type TinyJob }
 interface Case {
   readonly what: string;
   /** Makes the job bad, or gives options that do. */
-  readonly spoil: (job: TinyJob) => Promise<string[] | void>;
+  readonly spoil: (job: TinyJob) => Promise<string[] | undefined>;
   readonly code: string;
   /** Parts that the message must have. */
   readonly says: readonly string[];
   readonly details?: object;
 }
 
-const addLine = (line: string) => async (job: TinyJob) => appendFile(join(job.folder, 'train.jsonl'), `\n${line}\n`);
+function addLine(line: string) {
+  return async (job: TinyJob): Promise<undefined> => {
+    await appendFile(join(job.folder, 'train.jsonl'), `\n${line}\n`);
+  };
+}
 const set = (override: string) => () => Promise.resolve(['--set', override]);
 
 /** A safetensors file with this header and as many bytes of data. */

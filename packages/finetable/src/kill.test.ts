@@ -3,7 +3,7 @@
  * that was left alone; and after every kill, everything on the disk that has its final name is complete.
  */
 import { existsSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { RandomStream } from '@finetable/core';
@@ -97,5 +97,5 @@ test('killed at random moments and resumed, a run ends with the same bytes', { t
   expect(afterCheckpoint, summary).toBeGreaterThanOrEqual(10);
   expect(kills.start, summary).toBeGreaterThanOrEqual(3);
   expect(kills.steps + kills.checkpoint, summary).toBeGreaterThanOrEqual(6);
-  context.annotate(summary);
+  await context.annotate(summary);
 });

@@ -93,6 +93,7 @@ function addConvert(program: Command, io: Io): void {
     .addOption(new Option('--to <format>', 'format to write').choices(['safetensors', 'npy', 'sparse', 'peft']))
     .addOption(new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices(['f32', 'f16']))
     .option('--tensor <name>', 'which tensor of a safetensors file to read; for word vectors and .npy, the name to write')
+    .addOption(new Option('--duplicates <rule>', 'a word that comes twice (default: refuse; skip keeps the first)').choices(['refuse', 'skip']))
     .option('--base <table>', 'the table that an adapter belongs to; it is checked, and its fingerprint recorded')
     .option('--overwrite', 'replace <out> where it is there')
     .option('--json', 'print what was written as one JSON object')
@@ -136,6 +137,7 @@ export interface ConvertOptions {
   readonly to?: 'safetensors' | 'npy' | 'sparse' | 'peft';
   readonly dtype?: 'f32' | 'f16';
   readonly tensor?: string;
+  readonly duplicates?: 'refuse' | 'skip';
   readonly base?: string;
   readonly overwrite?: boolean;
   readonly json?: boolean;

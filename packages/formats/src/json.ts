@@ -154,7 +154,22 @@ export async function readJsonObject(path: string): Promise<JsonObject> {
   throw new FinetableError('INVALID_FILE', `${path}: the JSON is ${show(value)}; allowed: an object`, { file: path });
 }
 
-/** The bytes of a JSON file of ours: keys in the order given, two spaces, a newline at the end. */
+/**
+ * The text of a JSON file of ours: keys in the order given, two spaces, a newline at the end. A Map becomes an object and keeps
+ * its order even for keys such as `0`, which a JavaScript object would put first.
+ */
 export function formatJson(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
+  return `${format(value, '\n')}\n`;
+}
+
+function format(value: unknown, newline: string): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const inner = `${newline}  `;
+  if (Array.isArray(value)) {
+    if (value.length === 0) return '[]';
+    return `[${value.map((item) => inner + format(item, inner)).join(',')}${newline}]`;
+  }
+  const members = value instanceof Map ? [...(value as ReadonlyMap<string, unknown>)] : Object.entries(value);
+  if (members.length === 0) return '{}';
+  return `{${members.map(([key, item]) => `${inner}${JSON.stringify(key)}: ${format(item, inner)}`).join(',')}${newline}}`;
 }

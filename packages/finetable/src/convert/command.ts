@@ -33,7 +33,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
   const inputIs = (await kindOf(input)) === 'folder' ? 'adapter' : 'table';
   if (resolve(input) === resolve(output)) throw refuse(`${output} is the input itself; name another output`);
   const to = chooseTarget(inputIs, output, options);
-  checkOptions(inputIs, options);
+  checkOptions(input, inputIs, options);
   if (options.overwrite !== true && (await kindOf(output, true)) !== null) throw exists(output);
   if (to === 'sparse' || to === 'peft') return convertAdapter(input, output, to, options);
   return isTableFile(input) ? convertTable(input, output, to, options) : convertWords(input, output, to, options);
@@ -53,9 +53,10 @@ function chooseTarget(inputIs: 'adapter' | 'table', output: string, { to }: Conv
   throw refuse(`${what} cannot become ${chosen}; allowed: ${allowed.join(', ')}`);
 }
 
-function checkOptions(inputIs: 'adapter' | 'table', { dtype, tensor, base }: ConvertOptions): void {
+function checkOptions(input: string, inputIs: 'adapter' | 'table', { dtype, tensor, base, duplicates }: ConvertOptions): void {
   if (inputIs === 'adapter' && dtype !== undefined) throw refuse('--dtype goes with tables; adapters are always f32');
   if (inputIs === 'adapter' && tensor !== undefined) throw refuse('--tensor goes with tables; an adapter folder is converted whole');
+  if (duplicates !== undefined && (inputIs === 'adapter' || isTableFile(input))) throw refuse('--duplicates goes with word vectors');
   if (inputIs === 'table' && base !== undefined) throw refuse('--base goes with adapters; a table has no base');
 }
 

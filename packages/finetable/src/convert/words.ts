@@ -1,5 +1,39 @@
-import { FinetableError } from '@finetable/core';
-import type { Written } from './command.ts';
-export function convertWords(input: string, _output: string, _to: string, _options: object): Promise<Written[]> {
-  return Promise.reject(new FinetableError('UNSUPPORTED', input));
+/** Word vectors to a table and `words.txt` beside it, one word a line, in one pass over the file. */
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { f32ToF16 } from '@finetable/core';
+import { readWordVectors, writeFileAtomic, writeNpy, writeSafetensors, type WriteChunk } from '@finetable/formats';
+import type { ConvertOptions } from '../program.ts';
+import { exists, type Written } from './command.ts';
+import { defaultTensor } from './table.ts';
+
+export async function convertWords(input: string, output: string, to: 'safetensors' | 'npy', options: ConvertOptions): Promise<Written[]> {
+  const wordsPath = join(dirname(output), 'words.txt');
+  // With --overwrite too: the file that is read must not be replaced while it is.
+  if (resolve(wordsPath) === resolve(input) || (options.overwrite !== true && existsSync(wordsPath))) throw exists(wordsPath);
+  const vectors = await readWordVectors(input, { duplicates: options.duplicates });
+  const { dim } = vectors;
+  const half = options.dtype === 'f16';
+  const dtype = half ? 'F16' : 'F32';
+  let rows = 0;
+
+  async function* values(writeWords: WriteChunk): AsyncGenerator<Uint8Array> {
+    for await (const { words, values } of vectors.blocks()) {
+      rows += words.length;
+      await writeWords(Buffer.from(words.map((word) => `${word}\n`).join('')));
+      const stored = half ? Uint16Array.from(values, f32ToF16) : values;
+      yield new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+    }
+  }
+
+  // The table gets its name first: words without it would be of no use, and are not left by a failure.
+  await writeFileAtomic(wordsPath, async (writeWords) => {
+    const source = { dtype, shape: [null, dim], data: values(writeWords) } as const;
+    if (to === 'npy') await writeNpy(output, source);
+    else await writeSafetensors(output, [{ name: options.tensor ?? defaultTensor, ...source }]);
+  });
+  return [
+    { path: output, what: `${dtype} [${rows}, ${dim}]` },
+    { path: wordsPath, what: `${rows} words` },
+  ];
 }

@@ -45,8 +45,8 @@ export interface WordsReport {
   readonly kind: 'words';
   readonly path: string;
   readonly sizeBytes: number;
-  readonly format: string;
-  /** Null where the file has no header and would have to be read to its end. */
+  readonly format: 'text' | 'binary';
+  /** As the first line says; null where it does not, and only reading to the end would tell. */
   readonly rows: number | null;
   readonly dim: number;
   readonly words: readonly string[];

@@ -167,11 +167,9 @@ export function adapterConfig(
   modules: readonly string[],
   extra: object = {},
 ): object {
-  const pattern = <T>(values: readonly T[]): Record<string, T> | null => {
-    if (values.every((value) => value === values[0])) return null;
-    const pairs = modules.map((module, i): [string, T] => [module, values[i]!]);
-    pairs.sort(([a], [b]) => b.length - a.length || (a < b ? -1 : 1));
-    return Object.fromEntries(pairs);
+  const pattern = <T>(values: readonly T[]): ReadonlyMap<string, T> => {
+    if (values.every((value) => value === values[0])) return new Map();
+    return longestFirst(modules.map((module, i) => [module, values[i]!]));
   };
   const first = adapters[0]!;
   return {
@@ -181,8 +179,8 @@ export function adapterConfig(
     r: first.rank,
     lora_alpha: first.alpha,
     target_modules: modules,
-    rank_pattern: pattern(adapters.map(({ rank }) => rank)) ?? {},
-    alpha_pattern: pattern(adapters.map(({ alpha }) => alpha)) ?? {},
+    rank_pattern: pattern(adapters.map(({ rank }) => rank)),
+    alpha_pattern: pattern(adapters.map(({ alpha }) => alpha)),
     use_rslora: adapters.every(({ rsLora }) => rsLora),
     use_dora: false,
     lora_dropout: 0,
@@ -195,8 +193,11 @@ export function adapterConfig(
 }
 
 /** `rslora_pattern` of the sparse format: only where tables differ, which PEFT's one `use_rslora` cannot say. */
-export function rsLoraPattern(adapters: readonly AdapterTensors[]): Record<string, boolean> | null {
+export function rsLoraPattern(adapters: readonly AdapterTensors[]): ReadonlyMap<string, boolean> | null {
   if (adapters.every(({ rsLora }) => rsLora === adapters[0]!.rsLora)) return null;
-  const sorted = [...adapters].sort((a, b) => b.table.length - a.table.length || (a.table < b.table ? -1 : 1));
-  return Object.fromEntries(sorted.map(({ table, rsLora }) => [table, rsLora]));
+  return longestFirst(adapters.map(({ table, rsLora }) => [table, rsLora]));
+}
+
+function longestFirst<T>(pairs: (readonly [string, T])[]): ReadonlyMap<string, T> {
+  return new Map(pairs.sort(([a], [b]) => b.length - a.length || (a < b ? -1 : 1)));
 }

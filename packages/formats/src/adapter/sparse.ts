@@ -43,7 +43,7 @@ export async function saveSparseAdapter(
   const pattern = rsLoraPattern(adapters);
   const finetable = {
     format: 1,
-    kinds: Object.fromEntries(adapters.map(({ table, kind }) => [table, kind])),
+    kinds: new Map(adapters.map(({ table, kind }) => [table, kind])),
     ...(pattern && { rslora_pattern: pattern }),
   };
   const config = adapterConfig(adapters, adapters.map(({ table }) => table), { finetable }); // prettier-ignore

@@ -1,6 +1,7 @@
 /** The addon's functions as TypeScript sees them, and finding it. Arguments are positional; native/*.cc names them. */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 
 /** Memory of a row store; freed by `closeRows` or when it is collected. */
 export type Handle = object & { readonly __rows: never };
@@ -137,7 +138,7 @@ function load(): Found {
   // From `src` and from `dist` alike.
   const build = new URL('../../build/', import.meta.url);
   try {
-    return { addon: createRequire(import.meta.url)(new URL('finetable.node', build).pathname) as Addon };
+    return { addon: createRequire(import.meta.url)(fileURLToPath(new URL('finetable.node', build))) as Addon };
   } catch (error) {
     return { missing: reasonOf(new URL('status.json', build)) ?? (error as Error).message.split('\n')[0]! };
   }

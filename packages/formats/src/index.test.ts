@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import * as formats from './index.ts';
+
+test('the public names', () => {
+  expect(Object.keys(formats).sort()).toMatchInlineSnapshot(`
+    [
+      "ioError",
+      "loadAdapter",
+      "loadPeftAdapter",
+      "loadSparseAdapter",
+      "manifestName",
+      "openSafetensors",
+      "readNpy",
+      "readNpyF32",
+      "readNpyHeader",
+      "readSafetensorsHeader",
+      "readTensor",
+      "readTensorF32",
+      "readWordVectors",
+      "recoverFolder",
+      "removeLeftovers",
+      "savePeftAdapter",
+      "saveSparseAdapter",
+      "sha256File",
+      "verifyManifest",
+      "writeFileAtomic",
+      "writeFolderAtomic",
+      "writeManifest",
+      "writeNpy",
+      "writeSafetensors",
+    ]
+  `);
+});

@@ -1,0 +1,151 @@
+/** Answers worked out by hand, for both implementations. */
+import { jagged, makePlan, matrix, type Matrix } from '@finetable/core';
+import { expect } from 'vitest';
+import type { Kernels, RowStore } from './kernels.ts';
+import { testBoth } from './testing/implementations.ts';
+
+const of = (rows: number, ...values: number[]): Matrix => matrix(rows, values.length / rows, Float32Array.from(values));
+
+function storeOf(kernels: Kernels, values: Matrix, dtype: 'f32' | 'f16' = 'f32'): RowStore {
+  const store = kernels.createRows(values.rows, values.cols, dtype);
+  kernels.scatterRows(store, Int32Array.from({ length: values.rows }, (_, i) => i), values);
+  return store;
+}
+
+testBoth('lookup adds up rows with weights, an empty bag gives zeros', (kernels) => {
+  const store = storeOf(kernels, of(3, 1, 2, 3, 4, 5, 6));
+  const plan = makePlan(jagged([[0, 2], [], [1]], [[2, -1], [], [0.5]]), 3);
+  const out = matrix(3, 2);
+  kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out });
+  expect([...out.data]).toEqual([2 * 1 - 5, 2 * 2 - 6, 0, 0, 1.5, 2]);
+});
+
+testBoth('the delta is s Ā B, over touched rows alone', (kernels) => {
+  const store = storeOf(kernels, of(3, 1, 2, 3, 4, 5, 6), 'f16');
+  const plan = makePlan(jagged([[0, 2], [1]]), 3);
+  const factors = storeOf(kernels, of(2, 10, 100, 1, 2));
+  // Rows 0, 1, 2 have slots 1, none, 0; the second bag has no touched row.
+  const delta = { factors, slots: Int32Array.of(1, -1, 0), b: of(2, 1, 0, 0, 3), scale: 2 };
+  const out = matrix(2, 2);
+  const pooledFactors = matrix(2, 2);
+  kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta, out, pooledFactors });
+  expect([...pooledFactors.data]).toEqual([11, 102, 0, 0]);
+  expect([...out.data]).toEqual([6 + 2 * 11, 8 + 2 * 3 * 102, 3, 4]);
+});
+
+testBoth('a dense delta has no B', (kernels) => {
+  const store = storeOf(kernels, of(2, 1, 2, 3, 4));
+  const plan = makePlan(jagged([[0, 1, 0]]), 2);
+  const delta = { factors: storeOf(kernels, of(1, 0.5, 0.25)), slots: Int32Array.of(0, -1), b: null, scale: 4 };
+  const out = matrix(1, 2);
+  kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta, out });
+  expect([...out.data]).toEqual([5 + 4, 8 + 2]);
+});
+
+testBoth('segmentSum gives each unique row its bags, weighted', (kernels) => {
+  const plan = makePlan(jagged([[5, 7], [5]], [[1, 2], [10]]), 10);
+  const out = matrix(2, 2);
+  kernels.segmentSum({ plan, values: of(2, 1, 2, 3, 4), out });
+  expect([...out.data]).toEqual([1 + 30, 2 + 40, 2, 4]);
+});
+
+testBoth('the three products, scaled', (kernels) => {
+  const a = of(2, 1, 2, 3, 4, 5, 6);
+  const b = of(2, 1, 0, 2, 0, 1, 3);
+  const nt = matrix(2, 2);
+  kernels.matmul({ a, b, out: nt, transposeB: true, scale: 2 });
+  expect([...nt.data]).toEqual([14, 22, 32, 46]);
+  const tn = matrix(3, 3);
+  kernels.matmul({ a, b, out: tn, transposeA: true });
+  expect([...tn.data]).toEqual([1, 4, 14, 2, 5, 19, 3, 6, 24]);
+  const nn = matrix(2, 1);
+  kernels.matmul({ a, b: of(3, 1, 1, 2), out: nn });
+  expect([...nn.data]).toEqual([9, 21]);
+});
+
+testBoth('a product over no terms is zero', (kernels) => {
+  const out = of(2, 7, 7, 7, 7);
+  kernels.matmul({ a: matrix(2, 0), b: matrix(0, 2), out });
+  expect([...out.data]).toEqual([0, 0, 0, 0]);
+});
+
+testBoth('row sums and additions', (kernels) => {
+  const x = of(3, 1, 2, 3, 4, 5, 6);
+  const sums = new Float32Array(2);
+  kernels.sumRows(x, sums);
+  expect([...sums]).toEqual([9, 12]);
+  kernels.addToRows(x, Float32Array.of(10, 20));
+  expect([...x.data]).toEqual([11, 22, 13, 24, 15, 26]);
+});
+
+testBoth('cross-entropy of equal logits is ln C; its gradient may overwrite the logits', (kernels) => {
+  const logits = of(2, 3, 3, 3, 3, 1000, 0, 0, 0);
+  const losses = new Float32Array(2);
+  kernels.softmaxCrossEntropy({ logits, labels: Int32Array.of(2, 0), losses, gradient: logits, scale: 0.5 });
+  expect(losses[0]).toBeCloseTo(Math.log(4), 6);
+  expect(losses[1]).toBe(0);
+  expect([...logits.data]).toEqual([0.125, 0.125, -0.375, 0.125, 0, 0, 0, 0]);
+});
+
+testBoth('a NaN among the logits makes the loss NaN', (kernels) => {
+  for (const at of [0, 3, 8]) {
+    const logits = matrix(1, 9);
+    logits.data[at] = NaN;
+    const losses = new Float32Array(1);
+    kernels.softmaxCrossEntropy({ logits, labels: Int32Array.of(4), losses });
+    expect(losses[0]).toBeNaN();
+  }
+});
+
+testBoth('normalised rows and their gradient; a zero row stays zero', (kernels) => {
+  const x = of(2, 3, 4, 0, 0);
+  const norms = new Float32Array(2);
+  kernels.normalizeRows(x, norms);
+  expect([...norms]).toEqual([5, 0]);
+  expect([...x.data]).toEqual([Math.fround(0.6), Math.fround(0.8), 0, 0]);
+  const gradient = of(2, 1, 0, 1, 1);
+  kernels.normalizeRowsBackward(x, norms, gradient);
+  // (g - (g·y) y) / 5 with g·y = 0.6; rounding of 0.6 and 0.8 to f32 leaves about 1e-8.
+  expect(gradient.data[0]).toBeCloseTo((1 - 0.36) / 5, 7);
+  expect(gradient.data[1]).toBeCloseTo((0 - 0.48) / 5, 7);
+  expect([...gradient.data.subarray(2)]).toEqual([0, 0]);
+});
+
+testBoth('norms of values whose squares leave the range of f32', (kernels) => {
+  const x = of(2, 3e30, 4e30, 3e-30, 4e-30);
+  const norms = new Float32Array(2);
+  kernels.normalizeRows(x, norms);
+  expect(norms[0]! / 5e30).toBeCloseTo(1, 6);
+  expect(norms[1]! / 5e-30).toBeCloseTo(1, 6);
+  expect(kernels.sumSquares(Float32Array.of(1e30, 1e-30)) / 1e60).toBeCloseTo(1, 6);
+});
+
+testBoth('scaling, sums of squares, and the first value that is not finite', (kernels) => {
+  const x = Float32Array.of(1, -2, 3);
+  expect(kernels.sumSquares(x)).toBe(14);
+  kernels.scaleInPlace(x, -0.5);
+  expect([...x]).toEqual([-0.5, 1, -1.5]);
+  expect(kernels.firstNonFinite(x)).toBe(-1);
+  for (const [bad, at] of [
+    [NaN, 0],
+    [Infinity, 700],
+    [-Infinity, 1999],
+  ] as const) {
+    const long = new Float32Array(2000);
+    long[1999] = NaN;
+    long[at] = bad;
+    expect(kernels.firstNonFinite(long)).toBe(at);
+  }
+});
+
+testBoth('empty inputs are allowed', (kernels) => {
+  const store = kernels.createRows(0, 4, 'f32');
+  const plan = makePlan(jagged([]), 0);
+  kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out: matrix(0, 4) });
+  kernels.segmentSum({ plan, values: matrix(0, 4), out: matrix(0, 4) });
+  kernels.gatherRows(store, new Int32Array(0), matrix(0, 4));
+  kernels.sumRows(matrix(0, 2), new Float32Array(2));
+  kernels.softmaxCrossEntropy({ logits: matrix(0, 3), labels: new Int32Array(0), losses: new Float32Array(0) });
+  expect(kernels.sumSquares(new Float32Array(0))).toBe(0);
+  expect(kernels.firstNonFinite(new Float32Array(0))).toBe(-1);
+});
