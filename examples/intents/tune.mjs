@@ -1,6 +1,6 @@
 // Tunes the three jobs with the same effort: as many random settings each, all chosen by a validation split of the training
 // data; the test split is looked at once, with the chosen setting. Prints Markdown tables.
-//   node examples/intents/tune.mjs [--trials 16] [--data DIR] [frozen lora full]
+//   node examples/intents/tune.mjs [--trials 24] [--data DIR] [frozen lora full]
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ import { findData, jobPaths } from './data.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { data: { type: 'string' }, trials: { type: 'string', default: '16' } },
+  options: { data: { type: 'string' }, trials: { type: 'string', default: '24' } },
 });
 const data = findData(values.data);
 const here = fileURLToPath(new URL('.', import.meta.url));
@@ -37,21 +37,20 @@ const logUniform = (low, high) => Number((low * (high / low) ** (random.uint32(d
 const head = () => ({
   'objective.learningRate': logUniform(0.003, 0.1),
   'objective.normalize': pick(true, false),
-  'objective.weightDecay': pick(0, 0.001, 0.01, 0.1),
 });
 const spaces = {
   frozen: head,
   lora: () => {
-    const rate = logUniform(0.0003, 0.01);
+    const rate = logUniform(0.00003, 0.003);
     return {
       ...head(),
       'adapters.words.learningRate': rate,
       'adapters.words.learningRateB': pick(0, rate / 10, rate),
-      'adapters.words.rank': pick(4, 8, 16, 32),
-      'adapters.words.alpha': pick(0.5, 1, 2, 4, 8, 16),
+      'adapters.words.rank': pick(4, 8, 32, 64),
+      'adapters.words.alpha': pick(1, 4, 16, 64),
     };
   },
-  full: () => ({ ...head(), 'adapters.words.learningRate': logUniform(0.0001, 0.01) }),
+  full: () => ({ ...head(), 'adapters.words.learningRate': logUniform(0.00003, 0.003) }),
 };
 
 await split();
@@ -63,8 +62,8 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(spaces)) {
       ...jobPaths(data),
       `data.train.file=${work}/fit.jsonl`,
       `data.validation.file=${work}/valid.jsonl`,
-      'train.epochs=40',
-      'train.patience=3',
+      'train.epochs=60',
+      'train.patience=4',
       'train.metric=accuracy',
       ...Object.entries(settings).map(([path, value]) => `${path}=${value}`),
     ]);

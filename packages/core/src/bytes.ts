@@ -23,7 +23,7 @@ export function parseBytes(value: number | string, where: string, total?: number
     const share = total === undefined ? '' : ', or a share such as "75%"';
     throw new FinetableError(
       'INVALID_ARGUMENT',
-      `${where}: ${JSON.stringify(value)} is not a size; allowed: a number of bytes, or text such as "8GiB", "500MB"${share}`,
+      `${where}: ${typeof value === 'string' ? JSON.stringify(value) : String(value)} is not a size; allowed: a number of bytes, or text such as "8GiB", "500MB"${share}`,
       { path: where, found: String(value) },
     );
   };
@@ -35,7 +35,7 @@ export function parseBytes(value: number | string, where: string, total?: number
   }
   const match = /^\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)?\s*$/.exec(value);
   if (!match) return refuse();
-  const bytes = Math.floor(Number(match[1]) * units[match[2] ?? 'B']!);
+  const bytes = Math.round(Number(match[1]) * units[match[2] ?? 'B']!);
   return Number.isSafeInteger(bytes) ? bytes : refuse();
 }
 

@@ -79,6 +79,6 @@ export function toPlainError(error: unknown): PlainError {
 /** The error again. One that was not ours becomes `fallback`, its first message kept. */
 export function fromPlainError(plain: PlainError, fallback: ErrorCode = 'WORKER_FAILED'): FinetableError {
   const error = new FinetableError(plain.code ?? fallback, plain.message, plain.details);
-  error.stack = plain.stack;
+  if (plain.stack !== '') error.stack = plain.stack;
   return error;
 }

@@ -8,8 +8,15 @@ export interface Matrix {
   readonly cols: number;
 }
 
-/** A matrix over `data`, or over new zeros. */
-export function matrix(rows: number, cols: number, data: Float32Array = new Float32Array(rows * cols)): Matrix {
+/**
+ * A matrix over `data`, or over new zeros.
+ * @throws INVALID_ARGUMENT for a shape that is none, or `data` of another length
+ */
+export function matrix(rows: number, cols: number, data?: Float32Array): Matrix {
+  if (!isCount(rows) || !isCount(cols)) {
+    throw new FinetableError('INVALID_ARGUMENT', `a [${rows}, ${cols}] matrix; allowed: whole numbers from 0`);
+  }
+  data ??= new Float32Array(rows * cols);
   if (data.length !== rows * cols) {
     throw new FinetableError('INVALID_ARGUMENT', `a [${rows}, ${cols}] matrix needs ${rows * cols} values, found ${data.length}`);
   }
@@ -18,7 +25,7 @@ export function matrix(rows: number, cols: number, data: Float32Array = new Floa
 
 /** Rows `[first, first + count)` as a view; no copy. */
 export function rowsOf(m: Matrix, first: number, count: number): Matrix {
-  if (first < 0 || count < 0 || first + count > m.rows) {
+  if (!isCount(first) || !isCount(count) || first + count > m.rows) {
     throw new FinetableError('INVALID_ARGUMENT', `rows ${first}..${first + count} of a matrix with ${m.rows} rows`);
   }
   return { data: m.data.subarray(first * m.cols, (first + count) * m.cols), rows: count, cols: m.cols };
@@ -36,9 +43,11 @@ export class Scratch {
     const length = rows * cols;
     let array = this.#arrays.get(name);
     if (array === undefined || array.length < length) {
-      array = new Float32Array(length);
+      array = matrix(rows, cols).data;
       this.#arrays.set(name, array);
     }
-    return { data: array.subarray(0, length), rows, cols };
+    return matrix(rows, cols, array.subarray(0, length));
   }
 }
+
+const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0;

@@ -30,7 +30,7 @@ export interface LookupPlan {
   readonly tableRows: number;
   /** `[b + 1] i32`: bag i holds places `offsets[i] .. offsets[i + 1]`. */
   readonly offsets: Int32Array;
-  /** `[n] f32`, pooling folded in; null when every weight is 1. */
+  /** `[n] f32`, pooling folded in; null means that every weight is 1. */
   readonly weights: Float32Array | null;
   /** `[u] i32`, ascending, each in [0, tableRows). */
   readonly uniqueRows: Int32Array;
@@ -55,7 +55,8 @@ export const planBags = (plan: LookupPlan): number => plan.offsets.length - 1;
 export const planPlaces = (plan: LookupPlan): number => plan.placeUnique.length;
 
 /**
- * Makes the plan of `ids` over a table of `tableRows` rows.
+ * Makes the plan of `ids` over a table of `tableRows` rows. The plan keeps `ids.offsets`, and for `sum` also `ids.weights`,
+ * as they are, without a copy: whoever transfers {@link planBuffers} gives those away too.
  * @throws ID_OUT_OF_RANGE naming bag, place, id and table; INVALID_ARGUMENT for bad offsets, non-finite weights, or a mean
  *   over weights that add up to 0
  */
@@ -100,6 +101,9 @@ export function makeSharedPlan(
 }
 
 function checkIds({ values, offsets }: Jagged, tableRows: number, table: string): void {
+  if (!Number.isInteger(tableRows) || tableRows < 1 || tableRows > 0x7fffffff) {
+    throw new FinetableError('INVALID_ARGUMENT', `${table}: ${tableRows} rows; allowed: an integer from 1 to 2147483647`, { table });
+  }
   for (let place = 0; place < values.length; place++) {
     const id = values[place]!;
     if (id < 0 || id >= tableRows) {
@@ -114,7 +118,7 @@ function checkIds({ values, offsets }: Jagged, tableRows: number, table: string)
   }
 }
 
-/** The place weights with pooling folded in, or null where all are 1. */
+/** The place weights with pooling folded in, or null for a sum without weights. */
 function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, table: string): Float32Array | null {
   if (weights) {
     const bad = weights.findIndex((w) => !Number.isFinite(w));
@@ -125,85 +129,99 @@ function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, 
   for (let bag = 0; bag + 1 < offsets.length; bag++) {
     const begin = offsets[bag]!;
     const end = offsets[bag + 1]!;
-    let total = 0;
-    for (let place = begin; place < end; place++) {
-      const w = weights ? weights[place]! : 1;
-      total += pooling === 'mean' ? w : w * w;
-    }
+    let total = weights ? 0 : end - begin;
+    if (weights) for (let place = begin; place < end; place++) total += pooling === 'mean' ? weights[place]! : weights[place]! ** 2;
     if (total === 0 && end > begin) {
       throw new FinetableError('INVALID_ARGUMENT', `${table}: ${pooling} pooling of bag ${bag}, whose weights add up to 0`, { table, bag });
     }
     const factor = 1 / (pooling === 'mean' ? total : Math.sqrt(total));
-    for (let place = begin; place < end; place++) out[place] = (weights ? weights[place]! : 1) * factor;
+    for (let place = begin; place < end; place++) {
+      out[place] = (weights ? weights[place]! : 1) * factor;
+      // Weights that all but cancel out can pass the largest f32.
+      if (!Number.isFinite(out[place])) {
+        throw new FinetableError('NON_FINITE', `${table}: ${pooling} pooling of bag ${bag}, whose weights add up to ${total}`, { table, bag });
+      }
+    }
   }
   return out;
 }
 
 const largestDigitBits = 11;
 
-/** `[2n]`: row and place of every place in turn, ordered by row, then place; and an array of the same length to use freely. */
-function sortByRow(values: Int32Array, tableRows: number): { sorted: Int32Array; spare: Int32Array } {
+/**
+ * Sorts (row, place) by row, then place. Counters and both halves of the sort lie in one array, `work`, and row and place
+ * side by side in it: V8 keeps one array's address and bounds in registers where it would spill three, and a scattered
+ * write touches one cache line. The pairs begin at `pairs`; the `2n` numbers from `free` on are for the caller to use.
+ */
+function sortByRow(values: Int32Array, tableRows: number): { work: Int32Array; pairs: number; free: number } {
   const n = values.length;
   const rowBits = 32 - Math.clz32(tableRows - 1);
   const passes = Math.max(1, Math.ceil(rowBits / largestDigitBits));
   const digitBits = Math.ceil(rowBits / passes);
   const mask = (1 << digitBits) - 1;
-  const next = new Int32Array(mask + 1);
-  // Row and place side by side: a scattered write touches one cache line, not two, and no pass reads `values` at random.
-  let sorted = new Int32Array(2 * n);
-  let spare = new Int32Array(2 * n);
-  countDigit(values, 0, mask, next);
+  const work = new Int32Array(mask + 1 + 4 * n);
+  let free = mask + 1;
+  let pairs = free + 2 * n;
+  countDigit(values, 0, mask, work, pairs);
   for (let place = 0; place < n; place++) {
     const row = values[place]!;
-    const to = 2 * next[row & mask]!++;
-    sorted[to] = row;
-    sorted[to + 1] = place;
+    const to = work[row & mask]!;
+    work[row & mask] = to + 2;
+    work[to] = row;
+    work[to + 1] = place;
   }
   for (let shift = digitBits; shift < rowBits; shift += digitBits) {
-    if (countDigit(values, shift, mask, next)) continue;
-    [sorted, spare] = [spare, sorted];
-    for (let i = 0; i < 2 * n; i += 2) {
-      const row = spare[i]!;
-      const to = 2 * next[(row >>> shift) & mask]!++;
-      sorted[to] = row;
-      sorted[to + 1] = spare[i + 1]!;
+    if (countDigit(values, shift, mask, work, free)) continue;
+    const end = pairs + 2 * n;
+    for (let from = pairs; from < end; from += 2) {
+      const row = work[from]!;
+      const digit = (row >>> shift) & mask;
+      const to = work[digit]!;
+      work[digit] = to + 2;
+      work[to] = row;
+      work[to + 1] = work[from + 1]!;
     }
+    [pairs, free] = [free, pairs];
   }
-  return { sorted, spare };
+  return { work, pairs, free };
 }
 
-/** `next[d]`: where the first row of digit d goes. True where every row has the same digit, so that their order stands. */
-function countDigit(values: Int32Array, shift: number, mask: number, next: Int32Array): boolean {
-  next.fill(0);
-  for (let i = 0; i < values.length; i++) next[(values[i]! >>> shift) & mask]!++;
-  let first = 0;
+/** `work[d]`: where the first pair of digit d goes. True where every row has the same digit: their order stands as it is. */
+function countDigit(values: Int32Array, shift: number, mask: number, work: Int32Array, begin: number): boolean {
+  work.fill(0, 0, mask + 1);
+  for (let i = 0; i < values.length; i++) work[(values[i]! >>> shift) & mask]!++;
+  let next = begin;
   for (let d = 0; d <= mask; d++) {
-    const count = next[d]!;
-    if (count === values.length) return true;
-    next[d] = first;
-    first += count;
+    const count = work[d]!;
+    if (shift > 0 && count === values.length) return true;
+    work[d] = next;
+    next += 2 * count;
   }
   return false;
 }
 
 function planChecked(values: Int32Array, offsets: Int32Array, weights: Float32Array | null, tableRows: number): LookupPlan {
   const n = values.length;
-  const { sorted, spare } = sortByRow(values, tableRows);
-  const placeBag = spare.subarray(0, n);
-  for (let bag = 0; bag + 1 < offsets.length; bag++) placeBag.fill(bag, offsets[bag], offsets[bag + 1]);
+  const { work, pairs, free } = sortByRow(values, tableRows);
+  // Stays within the free half: n of its 2n numbers.
+  for (let bag = 0, place = 0; bag + 1 < offsets.length; bag++) {
+    for (const end = offsets[bag + 1]!; place < end; place++) work[free + place] = bag;
+  }
 
-  let unique = n === 0 ? 0 : 1;
-  for (let i = 2; i < 2 * n; i += 2) if (sorted[i] !== sorted[i - 2]) unique++;
+  let unique = 0;
+  for (let i = 0, last = -1; i < n; i++) {
+    const row = work[pairs + 2 * i]!;
+    if (row !== last) unique++;
+    last = row;
+  }
   const uniqueRows = new Int32Array(unique);
   const groupOffsets = new Int32Array(unique + 1);
   const placeUnique = new Int32Array(n);
   const groupPlaces = new Int32Array(n);
   const groupBags = new Int32Array(n);
-  let u = -1;
-  let last = -1;
-  for (let i = 0; i < n; i++) {
-    const row = sorted[2 * i]!;
-    const place = sorted[2 * i + 1]!;
+  for (let i = 0, u = -1, last = -1; i < n; i++) {
+    const row = work[pairs + 2 * i]!;
+    const place = work[pairs + 2 * i + 1]!;
     if (row !== last) {
       last = row;
       uniqueRows[++u] = row;
@@ -211,16 +229,15 @@ function planChecked(values: Int32Array, offsets: Int32Array, weights: Float32Ar
     }
     placeUnique[place] = u;
     groupPlaces[i] = place;
-    groupBags[i] = placeBag[place]!;
+    groupBags[i] = work[free + place]!;
   }
   groupOffsets[unique] = n;
   return { tableRows, offsets, weights, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags };
 }
 
-/** The buffers of a plan, to be transferred to another thread rather than copied. */
+/** The buffers of a plan, each once, to be transferred to another thread rather than copied. */
 export function planBuffers(plan: LookupPlan): ArrayBuffer[] {
-  const arrays = [plan.offsets, plan.uniqueRows, plan.placeUnique, plan.groupOffsets, plan.groupPlaces, plan.groupBags];
-  const buffers = arrays.map((array) => array.buffer as ArrayBuffer);
-  if (plan.weights) buffers.push(plan.weights.buffer as ArrayBuffer);
-  return buffers;
+  const { offsets, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags, weights } = plan;
+  const arrays = [offsets, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags, ...(weights ? [weights] : [])];
+  return [...new Set(arrays.map((array) => array.buffer as ArrayBuffer))];
 }

@@ -8,20 +8,17 @@ import { listTree, tableDim, tableRows, writeTable, writeTinyJob, type TinyJob }
 
 interface Case {
   readonly what: string;
-  /** Makes the job bad, or gives options that do. */
-  readonly spoil: (job: TinyJob) => Promise<string[] | undefined>;
+  /** Makes the files bad. */
+  readonly spoil?: (job: TinyJob) => Promise<unknown>;
+  /** Makes the job bad, by `--set`. */
+  readonly set?: string;
   readonly code: string;
   /** Parts that the message must have. */
   readonly says: readonly string[];
   readonly details?: object;
 }
 
-function addLine(line: string) {
-  return async (job: TinyJob): Promise<undefined> => {
-    await appendFile(join(job.folder, 'train.jsonl'), `\n${line}\n`);
-  };
-}
-const set = (override: string) => () => Promise.resolve(['--set', override]);
+const addLine = (line: string) => (job: TinyJob) => appendFile(join(job.folder, 'train.jsonl'), `\n${line}\n`);
 
 /** A safetensors file with this header and as many bytes of data. */
 async function writeRaw(path: string, header: string, dataBytes: number, lengthField?: bigint): Promise<void> {
@@ -68,19 +65,15 @@ const cases: Case[] = [
   },
   {
     what: 'an unknown label',
-    spoil: async (job) => {
-      await addLine('{"ids": [1], "label": "bb"}')(job);
-      return ['--set', 'objective.classes=[a, b, c]'];
-    },
+    spoil: addLine('{"ids": [1], "label": "bb"}'),
+    set: 'objective.classes=[a, b, c]',
     code: 'INVALID_DATA',
     says: ['line 161', '"label"', 'unknown class "bb"', '"b"'],
   },
   {
     what: 'a label of the validation data that training has not',
-    spoil: async (job) => {
-      await appendFile(join(job.folder, 'valid.jsonl'), '\n{"ids": [1], "label": "d"}');
-      return ['--set', 'train.checkpointEverySteps=1000'];
-    },
+    spoil: (job) => appendFile(join(job.folder, 'valid.jsonl'), '\n{"ids": [1], "label": "d"}'),
+    set: 'train.checkpointEverySteps=1000',
     code: 'INVALID_DATA',
     says: ['valid.jsonl, line 25', 'unknown class "d"', '"a"'],
   },
@@ -92,10 +85,8 @@ const cases: Case[] = [
   },
   {
     what: 'a column that the CSV header lacks',
-    spoil: async (job) => {
-      await writeFile(join(job.folder, 'train.csv'), 'id,label\n1,a\n2,b\n');
-      return ['--set', 'data.train.file=train.csv'];
-    },
+    spoil: (job) => writeFile(join(job.folder, 'train.csv'), 'id,label\n1,a\n2,b\n'),
+    set: 'data.train.file=train.csv',
     code: 'INVALID_DATA',
     says: ['train.csv, header', 'no column "ids"', '"id", "label"'],
   },
@@ -107,7 +98,7 @@ const cases: Case[] = [
   },
   {
     what: 'a truncated table',
-    spoil: async (job) => truncate(table(job), 1000),
+    spoil: (job) => truncate(table(job), 1000),
     code: 'INVALID_FILE',
     says: ['table.safetensors', 'truncated', 'the file has 1000'],
   },
@@ -139,59 +130,57 @@ const cases: Case[] = [
   },
   {
     what: 'a tensor that is there with three dimensions',
-    spoil: async (job) => {
-      await writeSafetensors(table(job), [{ name: 'cube', dtype: 'F32', shape: [2, 2, 2], data: new Float32Array(8) }]);
-      return ['--set', 'tables.items.tensor=cube'];
-    },
+    spoil: (job) => writeSafetensors(table(job), [{ name: 'cube', dtype: 'F32', shape: [2, 2, 2], data: new Float32Array(8) }]),
+    set: 'tables.items.tensor=cube',
     code: 'INVALID_FILE',
     says: ['tensor "cube"', '[2, 2, 2]', '[rows, dims]'],
   },
   {
     what: 'a tensor that is not there',
-    spoil: set('tables.items.tensor=weights'),
+    set: 'tables.items.tensor=weights',
     code: 'INVALID_ARGUMENT',
     says: ['"weights"', 'embeddings'],
   },
   {
     what: 'a rank above min(V, D)',
-    spoil: set(`adapters.items.rank=${tableDim + 1}`),
+    set: `adapters.items.rank=${tableDim + 1}`,
     code: 'INVALID_ARGUMENT',
     says: ['items', `rank ${tableDim + 1}`, `1 to ${tableDim}`],
   },
   {
     what: 'an unknown key in the job',
-    spoil: set('train.epoch=3'),
+    set: 'train.epoch=3',
     code: 'INVALID_JOB',
     says: ['job.yaml', 'train.epoch', 'did you mean "epochs"'],
     details: { path: 'train.epoch' },
   },
   {
     what: 'a value of the wrong type',
-    spoil: set('data.batchSize=many'),
+    set: 'data.batchSize=many',
     code: 'INVALID_JOB',
     says: ['data.batchSize', 'found "many"', 'number'],
   },
   {
     what: 'an override without a value',
-    spoil: set('train.epochs'),
+    set: 'train.epochs',
     code: 'INVALID_JOB',
     says: ['--set train.epochs', 'field.path=value'],
   },
   {
     what: 'a table file that is not there',
-    spoil: set('tables.items.file=tabel.safetensors'),
+    set: 'tables.items.file=tabel.safetensors',
     code: 'NOT_FOUND',
     says: ['tabel.safetensors'],
   },
   {
     what: 'a data file that is not there',
-    spoil: set('data.train.file=trian.jsonl'),
+    set: 'data.train.file=trian.jsonl',
     code: 'NOT_FOUND',
     says: ['trian.jsonl'],
   },
   {
     what: 'validation data that are not there',
-    spoil: set('data.validation.file=vaild.jsonl'),
+    set: 'data.validation.file=vaild.jsonl',
     code: 'NOT_FOUND',
     says: ['vaild.jsonl'],
   },
@@ -204,9 +193,10 @@ const cases: Case[] = [
 ];
 
 describe.each(['--json', ''])('train %s', (json) => {
-  test.each(cases)('$what', async ({ spoil, code, says, details }) => {
+  test.each(cases)('$what', async ({ spoil, set, code, says, details }) => {
     const job = await writeTinyJob();
-    const options = (await spoil(job)) ?? [];
+    await spoil?.(job);
+    const options = set === undefined ? [] : ['--set', set];
     const before = await listTree(job.folder);
     const { status, stdout, stderr } = await runHere(['train', job.job, ...options, ...(json ? [json] : [])]);
     expect(stderr).toContain('finetable: ');

@@ -1,8 +1,9 @@
 /** `finetable doctor`: what this machine offers and what is in use. */
 import { readFile } from 'node:fs/promises';
-import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { availableParallelism, cpus, freemem, tmpdir, totalmem } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { formatBytes } from '@finetable/core';
-import { loadKernels } from '@finetable/kernels';
+import { kernelsStatus, type KernelsStatus } from '@finetable/kernels';
 import { writeJson } from './failure.ts';
 import { alignRows } from './format.ts';
 import type { Io } from './io.ts';
@@ -14,7 +15,11 @@ export interface DoctorReport {
   readonly cores: number;
   readonly memoryBytes: number;
   readonly freeMemoryBytes: number;
-  readonly kernels: { readonly name: string; readonly description: string; readonly threads: number };
+  readonly kernels: KernelsStatus;
+  /** Where the native kernels are built. */
+  readonly kernelsFolder: string;
+  /** Where training without a run folder keeps its best state. */
+  readonly temporaryFolder: string;
   /** `always`, `madvise` or `never` on Linux; null elsewhere. */
   readonly hugePages: string | null;
   /** What could be better, each with what to do. */
@@ -28,9 +33,12 @@ export async function doctor({ json }: { json?: boolean }, io: Io): Promise<void
 }
 
 async function examine(): Promise<DoctorReport> {
-  const { name, description, threads } = loadKernels();
+  const kernels = kernelsStatus();
   const hugePages = await readHugePages();
   const advice: string[] = [];
+  if (!kernels.native) advice.push(`there are no native kernels (${kernels.reason}); with a C++ compiler: npm rebuild @finetable/kernels`);
+  else if (kernels.reason !== null) advice.push(kernels.reason);
+  else if (kernels.kind === 'portable') advice.push('native kernels are built but not used: unset FINETABLE_KERNELS');
   if (hugePages === 'never') {
     advice.push('huge pages are off, which makes tables in RAM slower to look up: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled');
   }
@@ -41,7 +49,9 @@ async function examine(): Promise<DoctorReport> {
     cores: availableParallelism(),
     memoryBytes: totalmem(),
     freeMemoryBytes: freemem(),
-    kernels: { name, description, threads },
+    kernels,
+    kernelsFolder: fileURLToPath(new URL('../build', import.meta.resolve('@finetable/kernels'))),
+    temporaryFolder: tmpdir(),
     hugePages,
     advice,
   };
@@ -57,13 +67,20 @@ async function readHugePages(): Promise<string | null> {
 }
 
 function describe(report: DoctorReport): string {
-  const { node, platform, processor, cores, memoryBytes, freeMemoryBytes, kernels, hugePages, advice } = report;
+  const { node, platform, processor, cores, memoryBytes, freeMemoryBytes, hugePages, advice } = report;
   return alignRows([
     ['Node.js', `${node}, ${platform}`],
     ['processor', `${processor}, ${cores} cores for this process`],
     ['memory', `${formatBytes(memoryBytes)}, ${formatBytes(freeMemoryBytes)} free`],
-    ['kernels', kernels.description],
+    ['kernels', describeKernels(report.kernels)],
+    ['built in', report.kernelsFolder],
+    ['temporary', report.temporaryFolder],
     ...(hugePages === null ? [] : [['huge pages', hugePages]]),
     ...advice.map((text) => ['advice', text]),
   ]);
+}
+
+function describeKernels({ kind, instructionSet, threads }: KernelsStatus): string {
+  if (kind === null) return 'none: see the advice';
+  return `${kind}${kind === 'native' ? ` (${instructionSet})` : ''}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
 }

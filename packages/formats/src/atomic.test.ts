@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { recoverFolder, removeLeftovers, writeFileAtomic, writeFolderAtomic } from './atomic.ts';
 
+// A RegExp inside toMatchObject matches every string.
+const matching = (pattern: RegExp) => expect.stringMatching(pattern) as string;
+
 let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'finetable-'));
@@ -94,7 +97,13 @@ test('a write error that the function swallows still fails the file', async () =
 test('short writes of the operating system are continued', async () => {
   const prototype = await spyOnHandles();
   const write = prototype.write;
-  vi.spyOn(prototype, 'write').mockImplementation(function (this: typeof prototype, chunk: Uint8Array, offset: number, length: number, at: number) {
+  vi.spyOn(prototype, 'write').mockImplementation(function (
+    this: typeof prototype,
+    chunk: Uint8Array,
+    offset: number,
+    length: number,
+    at: number,
+  ) {
     return write.call(this, chunk, offset, Math.min(length, 3), at);
   } as never);
   await writeFileAtomic(join(folder, 'x'), 'ten bytes!');
@@ -103,10 +112,22 @@ test('short writes of the operating system are continued', async () => {
 
 test('says what is wrong with the path', async () => {
   await writeFile(join(folder, 'file'), '');
-  await expect(writeFileAtomic(join(folder, 'file', 'x'), '')).rejects.toMatchObject({ code: 'IO', message: /ENOTDIR.*a part of the path is a file/ });
-  await expect(writeFileAtomic(join(folder, 'none', 'x'), '')).rejects.toMatchObject({ code: 'IO', message: /ENOENT.*create the folder first/ });
-  await expect(writeFileAtomic(folder, '')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: /is a folder/ });
-  await expect(writeFileAtomic('/dev/null', '')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', message: /not a regular file/ });
+  await expect(writeFileAtomic(join(folder, 'file', 'x'), '')).rejects.toMatchObject({
+    code: 'IO',
+    message: matching(/ENOTDIR.*a part of the path is a file/),
+  });
+  await expect(writeFileAtomic(join(folder, 'none', 'x'), '')).rejects.toMatchObject({
+    code: 'IO',
+    message: matching(/ENOENT.*create the folder first/),
+  });
+  await expect(writeFileAtomic(folder, '')).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: matching(/is a folder/),
+  });
+  await expect(writeFileAtomic('/dev/null', '')).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: matching(/not a regular file/),
+  });
 });
 
 test('a symbolic link is replaced, its target stays', async () => {
@@ -134,7 +155,9 @@ test('makes a folder and its parents; replaces one only when asked to', async ()
   expect(await content(path)).toBe('three');
   expect(await readdir(join(folder, 'p'))).toEqual(['q']);
   await writeFile(join(folder, 'file'), '');
-  await expect(writeFolderAtomic(join(folder, 'file'), fill('x'), { replace: true })).rejects.toMatchObject({ code: 'EXISTS' });
+  await expect(writeFolderAtomic(join(folder, 'file'), fill('x'), { replace: true })).rejects.toMatchObject({
+    code: 'EXISTS',
+  });
 });
 
 test('a build that throws leaves the old folder and nothing else', async () => {

@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { sha256File, verifyManifest, writeManifest } from './checksum.ts';
 
+// A RegExp inside toMatchObject matches every string.
+const matching = (pattern: RegExp) => expect.stringMatching(pattern) as string;
+
 let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'finetable-'));
@@ -21,9 +24,11 @@ test('checksums of files, also longer than a block', async () => {
   expect(await sha256File(join(folder, 'b'))).toBe(abc);
   expect(await sha256File(join(folder, 'sub', 'a'))).toBe(empty);
   await writeFile(join(folder, 'long'), 'a'.repeat(3_000_000));
-  expect(await sha256File(join(folder, 'long'))).toBe('2a152c894398719c0570f83fac34ac03a0f6e8e474b995c2403aa5434f7b9dd4');
+  expect(await sha256File(join(folder, 'long'))).toBe(
+    '2a152c894398719c0570f83fac34ac03a0f6e8e474b995c2403aa5434f7b9dd4',
+  );
   await expect(sha256File(join(folder, 'none'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
-  await expect(sha256File(folder)).rejects.toMatchObject({ code: 'INVALID_FILE', message: /is a folder/ });
+  await expect(sha256File(folder)).rejects.toMatchObject({ code: 'INVALID_FILE', message: matching(/is a folder/) });
 });
 
 test('a manifest lists every file, sorted, and is not in itself', async () => {
@@ -45,7 +50,11 @@ test('damage is named with what was expected and found', async () => {
   await writeFile(join(folder, 'b'), 'abd');
   await expect(verifyManifest(folder)).rejects.toMatchObject({
     code: 'INVALID_FILE',
-    details: { file: join(folder, 'b'), expected: `SHA-256 ${abc}`, found: expect.stringMatching(/^[0-9a-f]{64}$/) as string },
+    details: {
+      file: join(folder, 'b'),
+      expected: `SHA-256 ${abc}`,
+      found: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+    },
   });
   await writeFile(join(folder, 'b'), 'abcd');
   await expect(verifyManifest(folder)).rejects.toThrow(/expected 3 bytes .*found 4 bytes/);
@@ -64,7 +73,7 @@ test.each([
   ['[]', /the JSON is an array; allowed: an object/],
 ])('refuses the manifest %s', async (text, message) => {
   await writeFile(join(folder, 'manifest.json'), text);
-  await expect(verifyManifest(folder)).rejects.toMatchObject({ code: 'INVALID_FILE', message });
+  await expect(verifyManifest(folder)).rejects.toMatchObject({ code: 'INVALID_FILE', message: matching(message) });
 });
 
 test('no manifest, and what has no checksum', async () => {

@@ -19,7 +19,27 @@ test('reads what JSON.parse reads', () => {
 });
 
 test('accepts and refuses the same texts as JSON.parse, but for keys that come twice', () => {
-  const pieces = ['{', '}', '[', ']', ',', ':', '"a"', '"b\\u0041"', '1', '-', '.5', 'e3', '01', 'true', 'nul', ' ', '\n', '"\\x"', '\t'];
+  const pieces = [
+    '{',
+    '}',
+    '[',
+    ']',
+    ',',
+    ':',
+    '"a"',
+    '"b\\u0041"',
+    '1',
+    '-',
+    '.5',
+    'e3',
+    '01',
+    'true',
+    'nul',
+    ' ',
+    '\n',
+    '"\\x"',
+    '\t',
+  ];
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...pieces), { maxLength: 12 }), (parts) => {
       const text = parts.join('');

@@ -1,6 +1,6 @@
 /** A float matrix of a safetensors or npy file as a stream of its bytes, in another element type where one is asked for. */
 import { createReadStream } from 'node:fs';
-import { f16ToF32, f32ToF16, FinetableError, type RowDtype, type TensorDtype } from '@finetable/core';
+import { f16ToF32, f32ToF16, FinetableError, tensorDtypeBytes, type RowDtype, type TensorDtype } from '@finetable/core';
 import { openSafetensors, readNpyHeader } from '@finetable/formats';
 
 export interface TableSource {
@@ -16,16 +16,15 @@ export function isTableFile(path: string): boolean {
 
 /** @throws INVALID_FILE, INVALID_ARGUMENT (no such tensor, or several and none named), UNSUPPORTED (integers to floats) */
 export async function openTableSource(path: string, tensor: string | undefined, dtype: RowDtype | undefined): Promise<TableSource> {
-  const found = await locate(path, tensor);
-  const bytes = createReadStream(found.file, { start: found.byteOffset, end: found.byteOffset + found.byteLength - 1, highWaterMark: 2 ** 20 });
-  const wanted = dtype === undefined ? found.dtype : tensorDtypes[dtype];
-  const { shape } = found;
-  const name = found.name;
-  if (found.byteLength === 0) throw new FinetableError('INVALID_ARGUMENT', `${path}: shape [${shape.join(', ')}] holds nothing to convert`, { file: path });
-  if (wanted === found.dtype) return { tensor: name, dtype: wanted, shape, bytes };
-  if (found.dtype === 'F32') return { tensor: name, dtype: wanted, shape, bytes: wholeValues(bytes, 4, narrow) };
-  if (found.dtype === 'F16') return { tensor: name, dtype: wanted, shape, bytes: wholeValues(bytes, 2, widen) };
-  throw new FinetableError('UNSUPPORTED', `${path}: ${found.dtype} is not converted to ${dtype}; allowed: F32, F16`, { file: path, dtype: found.dtype });
+  const { file, name, shape, byteOffset, byteLength, dtype: from } = await locate(path, tensor);
+  const to = dtype === undefined ? from : tensorDtypes[dtype];
+  if (byteLength === 0) throw new FinetableError('INVALID_ARGUMENT', `${path}: shape [${shape.join(', ')}] holds nothing to convert`, { file: path });
+  const convert = from === to ? null : converters[from];
+  if (convert === undefined) {
+    throw new FinetableError('UNSUPPORTED', `${path}: ${from} is not converted to ${dtype}; allowed: ${Object.keys(converters).join(', ')}`, { file: path, dtype: from });
+  }
+  const bytes = createReadStream(file, { start: byteOffset, end: byteOffset + byteLength - 1, highWaterMark: 2 ** 20 });
+  return { tensor: name, dtype: to, shape, bytes: convert ? wholeValues(bytes, tensorDtypeBytes[from], convert) : bytes };
 }
 
 const tensorDtypes = { f32: 'F32', f16: 'F16' } as const;
@@ -75,3 +74,6 @@ function widen(bytes: Uint8Array<ArrayBuffer>): Uint8Array {
   const values = new Uint16Array(bytes.buffer, 0, bytes.length / 2);
   return new Uint8Array(Float32Array.from(values, f16ToF32).buffer);
 }
+
+/** From each of the two to the other. */
+const converters: Partial<Record<TensorDtype, (bytes: Uint8Array<ArrayBuffer>) => Uint8Array>> = { F32: narrow, F16: widen };

@@ -7,7 +7,7 @@ import type {
   UpdateDenseArgs, UpdateRowsArgs,
 } from '../kernels.ts'; // prettier-ignore
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
-import { checkDelta, checkShape, checkShards, checkStore, openFile } from './stores.ts';
+import { checkDelta, checkFloatStore, checkShape, checkShards, checkStore, checkStretch, openFile } from './stores.ts';
 import { checkDense, checkUpdatable } from './update.ts';
 import {
   checkApart,
@@ -63,7 +63,7 @@ export class CheckedKernels implements Kernels {
   }
 
   gatherRows(store: RowStore, rows: Int32Array, out: Matrix): void {
-    checkStore(this.#inner, 'gatherRows', 'store', store);
+    checkFloatStore(this.#inner, 'gatherRows', 'store', store);
     checkInts('gatherRows', 'rows', rows);
     checkMatrix('gatherRows', 'out', out, rows.length, store.dim);
     checkRows(this.#inner, 'gatherRows', 'rows', rows, store.rows);
@@ -72,7 +72,7 @@ export class CheckedKernels implements Kernels {
   }
 
   scatterRows(store: RowStore, rows: Int32Array, values: Matrix): void {
-    checkStore(this.#inner, 'scatterRows', 'store', store, { writable: true });
+    checkFloatStore(this.#inner, 'scatterRows', 'store', store, { writable: true });
     checkInts('scatterRows', 'rows', rows);
     checkMatrix('scatterRows', 'values', values, rows.length, store.dim);
     checkRows(this.#inner, 'scatterRows', 'rows', rows, store.rows);
@@ -81,15 +81,13 @@ export class CheckedKernels implements Kernels {
 
   readBytes(store: RowStore, byteOffset: number, out: Uint8Array): void {
     checkStore(this.#inner, 'readBytes', 'store', store);
-    checkBytes('readBytes', 'out', out);
-    checkInteger('readBytes', 'byteOffset', byteOffset, 0, store.sizeBytes - out.length);
+    checkStretch('readBytes', 'out', store, byteOffset, out);
     this.#inner.readBytes(store, byteOffset, out);
   }
 
   writeBytes(store: RowStore, byteOffset: number, bytes: Uint8Array): void {
     checkStore(this.#inner, 'writeBytes', 'store', store, { writable: true });
-    checkBytes('writeBytes', 'bytes', bytes);
-    checkInteger('writeBytes', 'byteOffset', byteOffset, 0, store.sizeBytes - bytes.length);
+    checkStretch('writeBytes', 'bytes', store, byteOffset, bytes);
     this.#inner.writeBytes(store, byteOffset, bytes);
   }
 

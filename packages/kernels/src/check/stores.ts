@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync } from 'node:fs';
 import { FinetableError, formatBytes, type RowDtype } from '@finetable/core';
 import type { Implementation } from '../implementation.ts';
 import type { Delta, FileRows, RowStore, Shard, StoreDtype } from '../kernels.ts';
-import { checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
+import { checkBytes, checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
 import { checkIndices } from './plan.ts';
 
 export const storeDtypeBytes: Readonly<Record<StoreDtype, number>> = { f32: 4, f16: 2, i32: 4 };
@@ -12,6 +12,9 @@ export const storeDtypeBytes: Readonly<Record<StoreDtype, number>> = { f32: 4, f
 const largestStore = 2 ** 46;
 // A row of 2^24 f32 is 64 MiB; a portable store needs a row to fit one typed array.
 const widestRow = 2 ** 24;
+
+// `max_rank` of native/ops.h, which keeps a pooled factor row on the stack. A larger rank is no low-rank delta.
+const mostRank = 4096;
 
 export function checkShape(where: string, rows: number, dim: number, dtype: StoreDtype): void {
   checkInteger(where, 'rows', rows, 0, 0x7fffffff);
@@ -44,6 +47,25 @@ export function checkStore(
   if (writable && store.home !== 'ram') refuse(where, name, 'must be in RAM to be written, found a mapped file');
 }
 
+/** A store of rows that are numbers; step counts are read as bytes, since f32 cannot hold all of them. */
+export function checkFloatStore(
+  kernels: Implementation,
+  where: string,
+  name: string,
+  store: RowStore,
+  expected: { dim?: number; writable?: boolean } = {},
+): void {
+  checkStore(kernels, where, name, store, expected);
+  if (store.dtype === 'i32') refuse(where, name, 'must hold f32 or f16, found i32; readBytes and writeBytes take any store');
+}
+
+/** Bytes `[byteOffset, byteOffset + bytes.length)` of a store. */
+export function checkStretch(where: string, name: string, store: RowStore, byteOffset: number, bytes: Uint8Array): void {
+  checkBytes(where, name, bytes);
+  if (bytes.length > store.sizeBytes) refuse(where, name, `must have at most the store's ${store.sizeBytes} bytes, found ${bytes.length}`);
+  checkInteger(where, 'byteOffset', byteOffset, 0, store.sizeBytes - bytes.length);
+}
+
 /** Ascending shards of one width that cover `[0, tableRows)`. */
 export function checkShards(
   kernels: Implementation,
@@ -55,8 +77,7 @@ export function checkShards(
   if (!Array.isArray(shards) || shards.length === 0) refuse(where, 'base', 'must be a list of at least one shard');
   let covered = 0;
   shards.forEach(({ store, firstRow }, i) => {
-    checkStore(kernels, where, `base[${i}].store`, store, { dim });
-    if (store.dtype === 'i32') refuse(where, `base[${i}].store`, 'must hold f32 or f16, found i32');
+    checkFloatStore(kernels, where, `base[${i}].store`, store, { dim });
     if (firstRow !== covered) refuse(where, `base[${i}].firstRow`, `must be ${covered}, found ${firstRow}`);
     covered += store.rows;
   });
@@ -68,7 +89,10 @@ export function checkDelta(kernels: Implementation, where: string, delta: Delta,
   const { factors, slots, b, scale } = delta;
   checkStore(kernels, where, 'delta.factors', factors, { dtype: 'f32' });
   if (b === null) checkStore(kernels, where, 'delta.factors', factors, { dim });
-  else checkMatrix(where, 'delta.b', b, factors.dim, dim);
+  else {
+    checkMatrix(where, 'delta.b', b, factors.dim, dim);
+    if (b.rows > mostRank) refuse(where, 'delta.b', `must have at most ${mostRank} rows, found ${b.rows}`);
+  }
   checkNumber(where, 'delta.scale', scale);
   checkInts(where, 'delta.slots', slots, unique);
   checkIndices(kernels, where, 'delta.slots', slots, -1, factors.rows);

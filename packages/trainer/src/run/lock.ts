@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { FinetableError } from '@finetable/core';
+import { ioError } from '@finetable/formats';
 
 interface Holder {
   readonly pid: number;
@@ -14,20 +15,18 @@ interface Holder {
   readonly started: string | null;
 }
 
-/** Takes the lock. @returns a function that gives it back @throws LOCKED naming the process that holds it */
+/** Takes the lock. @returns a function that gives it back @throws LOCKED naming the process that holds it; IO */
 export async function lockFolder(path: string): Promise<() => Promise<void>> {
   const own: Holder = { pid: process.pid, host: hostname(), started: startedAt(process.pid) };
   const text = JSON.stringify(own);
   for (let attempt = 0; attempt < 5; attempt++) {
     try {
-      const file = await open(path, 'wx');
-      await file.writeFile(text);
-      await file.close();
+      await writeNew(path, text);
       return async () => {
         if ((await readFile(path, 'utf8').catch(() => '')) === text) await rm(path, { force: true });
       };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw ioError(error, 'writing', path);
     }
     const found = await readFile(path, 'utf8').catch(() => null);
     if (found === null) continue; // given back just now
@@ -46,6 +45,19 @@ export async function lockFolder(path: string): Promise<() => Promise<void>> {
     await takeAway(path, found);
   }
   throw new FinetableError('LOCKED', `${path}: the lock is contended; try again`, { file: path });
+}
+
+/** A file that was not there before; none is left where it cannot be written. */
+async function writeNew(path: string, text: string): Promise<void> {
+  const file = await open(path, 'wx');
+  try {
+    await file.writeFile(text);
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
+  } finally {
+    await file.close();
+  }
 }
 
 /** The living process that holds the lock, or null. */

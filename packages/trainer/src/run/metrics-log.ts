@@ -1,26 +1,62 @@
 /** `metrics.jsonl`: one line per logged step and evaluation. A resumed run drops the lines after its checkpoint. */
-import { openSync, closeSync, writeSync, fsyncSync, readFileSync, truncateSync, existsSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs';
+import { ioError } from '@finetable/formats';
 
 export class MetricsLog {
+  readonly #path: string;
   readonly #file: number;
+  /** Of whole lines. */
+  #sizeBytes: number;
 
-  /** Opens `path`, keeping only whole lines up to step `step`. */
+  /** Opens `path`, keeping only whole lines up to step `step`. @throws IO */
   constructor(path: string, step: number) {
-    if (existsSync(path)) truncateSync(path, keptBytes(path, step));
-    this.#file = openSync(path, 'a');
+    this.#path = path;
+    [this.#file, this.#sizeBytes] = this.#writing(() => {
+      if (existsSync(path)) truncateSync(path, keptBytes(path, step));
+      const file = openSync(path, 'a');
+      return [file, fstatSync(file).size];
+    });
   }
 
-  /** One line, in a single write, so that a kill leaves no half of it. */
+  /** One line, in a single write, so that a kill leaves no half of it; nor does a full disk. @throws IO */
   write(line: Readonly<Record<string, unknown>>): void {
-    writeSync(this.#file, `${JSON.stringify(line)}\n`);
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
+    this.#writing(() => {
+      try {
+        for (let done = 0; done < bytes.length; ) done += writeSync(this.#file, bytes, done);
+      } catch (error) {
+        ftruncateSync(this.#file, this.#sizeBytes);
+        throw error;
+      }
+    });
+    this.#sizeBytes += bytes.length;
   }
 
+  /** @throws IO */
   sync(): void {
-    fsyncSync(this.#file);
+    this.#writing(() => fsyncSync(this.#file));
   }
 
   close(): void {
     closeSync(this.#file);
+  }
+
+  #writing<T>(operation: () => T): T {
+    try {
+      return operation();
+    } catch (error) {
+      throw ioError(error, 'writing', this.#path);
+    }
   }
 }
 

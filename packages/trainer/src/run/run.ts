@@ -12,7 +12,7 @@
 import { mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { FinetableError, isFinetableError } from '@finetable/core';
-import { removeLeftovers, sha256File, writeFileAtomic } from '@finetable/formats';
+import { ioError, removeLeftovers, sha256File, writeFileAtomic } from '@finetable/formats';
 import { saveAdapters, type Adapter } from '@finetable/lora';
 import { parse, stringify } from 'yaml';
 import { OpenJob } from '../job/open.ts';
@@ -147,7 +147,9 @@ async function inFolder<T>(
   { existing = 'refuse' }: RunOptions,
   body: (folder: string, log: (event: TrainingEvent) => void) => Promise<T>,
 ): Promise<T> {
-  const firstMade = await mkdir(folder, { recursive: true });
+  const firstMade = await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw ioError(error, 'writing', folder);
+  });
   const unlock = await lockFolder(join(folder, 'lock'));
   let log: MetricsLog | null = null;
   let fresh = false;

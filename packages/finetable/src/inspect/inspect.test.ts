@@ -1,0 +1,213 @@
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { savePeftAdapter, writeNpy, writeSafetensors, type AdapterTensors } from '@finetable/formats';
+import { expect, test } from 'vitest';
+import { runHere } from '../testing/capture.ts';
+import { tableDim, tableRows, temporaryFolder, writeTable, writeTinyJob } from '../testing/tiny-job.ts';
+import { inspect } from './command.ts';
+
+/** Text and JSON of one path, which must both come without a word on stderr. */
+async function both(path: string): Promise<{ text: string; report: unknown }> {
+  const [text, json] = [await runHere(['inspect', path]), await runHere(['inspect', path, '--json'])];
+  expect([text.status, text.stderr, json.status, json.stderr]).toEqual([0, '', 0, '']);
+  return { text: text.stdout, report: JSON.parse(json.stdout) };
+}
+
+test('safetensors: tensors, metadata, and statistics of a table', async () => {
+  const folder = await temporaryFolder();
+  const path = join(folder, 'model.safetensors');
+  const rows = Float32Array.of(3, -4, 0, 0, 1, NaN, 2, 2);
+  await writeSafetensors(
+    path,
+    [
+      { name: 'table', dtype: 'F32', shape: [4, 2], data: rows },
+      { name: 'bias', dtype: 'I64', shape: [3], data: new BigInt64Array(3) },
+    ],
+    { author: 'me' },
+  );
+  const { text, report } = await both(path);
+  expect(report).toMatchObject({
+    kind: 'safetensors',
+    metadata: { author: 'me' },
+    tensors: [
+      { name: 'bias', dtype: 'I64', shape: [3], sizeBytes: 24 },
+      { name: 'table', dtype: 'F32', shape: [4, 2], sizeBytes: 32 },
+    ],
+    tables: [
+      {
+        tensor: 'table',
+        sampledRows: 4,
+        nonFiniteRows: 1,
+        rows: [
+          { row: 0, min: -4, max: 3, norm: 5 },
+          { row: 1, min: 0, max: 0, norm: 0 },
+          { row: 2, min: null, max: null, norm: null },
+        ],
+      },
+    ],
+  });
+  expect(text).toContain('bias   I64  [3]     24 B');
+  expect(text).toContain('metadata author: me');
+  expect(text).toContain('of 4 rows looked at, 1 with NaN or infinity');
+  expect(text).toContain('row 0  min -4   max 3    norm 5');
+});
+
+test('a large table is sampled, not read', async () => {
+  const folder = await temporaryFolder();
+  const path = join(folder, 'large.npy');
+  async function* zeros(): AsyncGenerator<Uint8Array> {
+    for (let i = 0; i < 64; i++) yield new Uint8Array(2 ** 20);
+  }
+  await writeNpy(path, { dtype: 'F16', shape: [2 ** 20, 32], data: zeros() });
+  const { text, report } = await both(path);
+  expect(report).toMatchObject({ kind: 'npy', tensors: [{ name: '', dtype: 'F16', shape: [2 ** 20, 32] }], tables: [{ sampledRows: 256 }] });
+  expect(text).toContain('array  F16  [1048576, 32]  64 MiB');
+});
+
+test('the index of a sharded model tells the file of each tensor', async () => {
+  const folder = await temporaryFolder();
+  for (const name of ['a', 'b']) {
+    await writeSafetensors(join(folder, `${name}.safetensors`), [{ name, dtype: 'F32', shape: [2], data: new Float32Array(2) }]);
+  }
+  const index = join(folder, 'model.safetensors.index.json');
+  await writeFile(index, JSON.stringify({ weight_map: { a: 'a.safetensors', b: 'b.safetensors' } }));
+  const { text, report } = await both(index);
+  expect(report).toMatchObject({ tensors: [{ name: 'a', file: join(folder, 'a.safetensors') }, { name: 'b', file: join(folder, 'b.safetensors') }] });
+  expect(text).toContain('2 tensors');
+  expect(text).toContain('b.safetensors');
+});
+
+test('word vectors, text and binary', async () => {
+  const folder = await temporaryFolder();
+  const glove = join(folder, 'glove.txt');
+  await writeFile(glove, 'the 3 4\nof 1 0\n');
+  expect((await both(glove)).report).toMatchObject({ kind: 'words', format: 'text', rows: null, dim: 2, words: ['the', 'of'], firstRows: [{ norm: 5 }, { norm: 1 }] });
+  const binary = join(folder, 'vectors.bin');
+  const values = Buffer.from(Float32Array.of(3, 4).buffer);
+  await writeFile(binary, Buffer.concat([Buffer.from('1 2\nword '), values, Buffer.from('\n')]));
+  const { text, report } = await both(binary);
+  expect(report).toMatchObject({ format: 'binary', rows: 1, dim: 2, words: ['word'] });
+  expect(text).toContain('word vectors (binary)');
+  expect(text).toContain('1 rows of 2 dims');
+});
+
+test('a run, from interrupted to finished, its adapter, and its job', async () => {
+  const { folder, job, run } = await writeTinyJob();
+  const stop = new AbortController();
+  stop.abort();
+  expect((await runHere(['train', job], { signal: stop.signal })).status).toBe(130);
+  const interrupted = await both(run);
+  expect(interrupted.report).toMatchObject({ kind: 'run', status: 'interrupted', pid: null, checkpointSteps: [], result: null });
+  expect(interrupted.text).toContain('interrupted, before its first checkpoint');
+
+  expect((await runHere(['train', job, '--resume'])).status).toBe(0);
+  const finished = await both(run);
+  expect(finished.report).toMatchObject({ status: 'finished', name: 'tiny', checkpointSteps: [32, 40], result: { steps: 40 } });
+  expect(finished.text).toContain('run "tiny", finished');
+  expect(finished.text).toContain('validation  loss');
+
+  const adapter = await both(join(run, 'adapter'));
+  expect(adapter.report).toMatchObject({
+    kind: 'adapter',
+    format: 'sparse',
+    adapters: [{ table: 'items', kind: 'lora', rank: 2, base: { rows: tableRows, dim: tableDim, dtype: 'f32' } }],
+  });
+  expect(adapter.text).toMatch(/items: rank 2, alpha 2, \d+ of 120 rows/);
+
+  const checked = await both(job);
+  expect(checked.report).toMatchObject({ kind: 'job', job: { train: { epochs: 2, keepCheckpoints: 2 } } });
+  expect(checked.text).toMatch(/train\.epochs +2$/m);
+
+  await mkdir(join(folder, 'empty'));
+  expect(await runHere(['inspect', join(folder, 'empty')])).toMatchObject({ status: 2, stdout: '' });
+});
+
+test('a PEFT adapter', async () => {
+  const folder = await temporaryFolder();
+  const tensors: AdapterTensors = {
+    table: 'embedding',
+    base: { rows: 5, dim: 3, dtype: 'f32', fingerprint: null },
+    kind: 'lora',
+    rank: 1,
+    alpha: 2,
+    rsLora: false,
+    rows: Int32Array.of(1, 4),
+    a: Float32Array.of(1, 2),
+    b: Float32Array.of(1, 2, 3),
+  };
+  await savePeftAdapter(join(folder, 'peft'), [tensors]);
+  const { text, report } = await both(join(folder, 'peft'));
+  expect(report).toMatchObject({ format: 'peft', adapters: [{ table: 'embedding', touchedRows: 2, base: { rows: 5, dim: 3 } }] });
+  expect(text).toContain('peft adapter');
+  expect(text).toContain('2 of 5 rows');
+});
+
+test('JSON Lines: columns, what they hold, and how many rows there are', async () => {
+  const folder = await temporaryFolder();
+  const path = join(folder, 'a.jsonl');
+  const lines = Array.from({ length: 150 }, (_, i) => JSON.stringify({ ids: [i, i + 1], weight: i + 0.5, label: i % 2 ? 'odd' : 'even', ...(i < 3 && { note: null }) }));
+  await writeFile(path, `${lines.slice(0, 50).join('\n')}\n\n${lines.slice(50).join('\r\n')}`);
+  const { text, report } = await both(path);
+  expect(report).toMatchObject({
+    kind: 'data',
+    format: 'jsonl',
+    rows: 150,
+    sampledRows: 100,
+    columns: [
+      { name: 'ids', types: ['list of integers'], missing: 0, examples: ['[0,1]', '[1,2]', '[2,3]'] },
+      { name: 'weight', types: ['number'] },
+      { name: 'label', types: ['text'], examples: ['even', 'odd'] },
+      { name: 'note', types: ['null'], missing: 97 },
+    ],
+  });
+  expect(text).toContain('150 rows');
+  expect(text).toContain('null (missing in 97 of 100)');
+});
+
+test('CSV: quotes, line ends inside them, and numbers in text', async () => {
+  const folder = await temporaryFolder();
+  const path = join(folder, 'a.csv');
+  await writeFile(path, '\ufeffid,ids,"a ""text"""\r\n1,3 17 5,"two\nlines, ""quoted"""\r\n2,"[1,2]",\n');
+  const { report } = await both(path);
+  expect(report).toMatchObject({
+    format: 'csv',
+    rows: 2,
+    sampledRows: 2,
+    columns: [
+      { name: 'id', types: ['integer text'], examples: ['1', '2'] },
+      { name: 'ids', types: ['integers text', 'text'] },
+      { name: 'a "text"', types: ['text', 'empty'], examples: ['two lines, "quoted"', ''] },
+    ],
+  });
+});
+
+test.each([
+  ['bad.jsonl', '{"a": 1}\n{"a": ', 'bad.jsonl, line 2: not JSON'],
+  ['list.jsonl', '[1]\n', 'line 1: found [1]; allowed: a JSON object'],
+  ['empty.jsonl', '\n \n', 'holds no rows'],
+  ['fields.csv', 'a,b\n1,2\n3\n', 'line 3: 1 fields; allowed: 2'],
+  ['quote.csv', 'a,b\n1,x"y"\n', 'line 2: a quote in the middle of field 2'],
+  ['open.csv', 'a,b\n1,"x\n', 'line 2: a quote is opened and never closed'],
+  ['job.yaml', 'name: x\ntabels: {}\n', 'did you mean "tables"'],
+  ['cut.safetensors', '12345678', 'cut.safetensors'],
+  ['none.npy', 'no', 'none.npy: does not begin with the bytes of a .npy file'],
+  ['letter.txt', 'Dear all,\n', 'Is this a word vector file?'],
+])('%s is refused with status 2', async (name, content, message) => {
+  const path = join(await temporaryFolder(), name);
+  await writeFile(path, content);
+  const { status, stdout, stderr } = await runHere(['inspect', path]);
+  expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+  expect(stderr).toContain(message);
+});
+
+test('what is not there', async () => {
+  const folder = await temporaryFolder();
+  const path = join(folder, 'table.safetensors');
+  await writeTable(path);
+  await symlink(path, join(folder, 'link.safetensors'));
+  expect(await inspect(join(folder, 'link.safetensors'))).toMatchObject({ kind: 'safetensors' });
+  await rm(path);
+  const { status, stderr } = await runHere(['inspect', path]);
+  expect(status).toBe(2);
+  expect(stderr).toBe(`finetable: ${path}: no such file or folder\n`);
+});
