@@ -32,9 +32,11 @@ export function checkJagged(ids: Jagged, where: string): void {
   if (offsets.length === 0) fail('offsets are empty; [0] describes no bags');
   if (offsets[0] !== 0) fail(`offsets start at ${offsets[0]}, must start at 0`);
   for (let i = 1; i < offsets.length; i++) {
-    if (offsets[i]! < offsets[i - 1]!) fail(`offsets[${i}] is ${offsets[i]}, below offsets[${i - 1}] = ${offsets[i - 1]}`);
+    if (offsets[i]! < offsets[i - 1]!)
+      fail(`offsets[${i}] is ${offsets[i]}, below offsets[${i - 1}] = ${offsets[i - 1]}`);
   }
-  if (offsets[offsets.length - 1] !== n) fail(`offsets end at ${offsets[offsets.length - 1]}, must end at the number of ids, ${n}`);
+  if (offsets[offsets.length - 1] !== n)
+    fail(`offsets end at ${offsets[offsets.length - 1]}, must end at the number of ids, ${n}`);
   if (weights && weights.length !== n) fail(`${weights.length} weights for ${n} ids`);
 }
 
@@ -73,5 +75,9 @@ export function jagged(bags: readonly (readonly number[])[], weights?: readonly 
 }
 
 function outOfRange(bag: number, place: number, id: number): never {
-  throw new FinetableError('ID_OUT_OF_RANGE', `bag ${bag}, place ${place}: id ${id}; allowed: 0 to 2147483647`, { bag, place, id });
+  throw new FinetableError('ID_OUT_OF_RANGE', `bag ${bag}, place ${place}: id ${id}; allowed: 0 to 2147483647`, {
+    bag,
+    place,
+    id,
+  });
 }

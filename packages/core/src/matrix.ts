@@ -18,7 +18,10 @@ export function matrix(rows: number, cols: number, data?: Float32Array): Matrix 
   }
   data ??= new Float32Array(rows * cols);
   if (data.length !== rows * cols) {
-    throw new FinetableError('INVALID_ARGUMENT', `a [${rows}, ${cols}] matrix needs ${rows * cols} values, found ${data.length}`);
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `a [${rows}, ${cols}] matrix needs ${rows * cols} values, found ${data.length}`,
+    );
   }
   return { data, rows, cols };
 }

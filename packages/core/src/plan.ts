@@ -102,7 +102,11 @@ export function makeSharedPlan(
 
 function checkIds({ values, offsets }: Jagged, tableRows: number, table: string): void {
   if (!Number.isInteger(tableRows) || tableRows < 1 || tableRows > 0x7fffffff) {
-    throw new FinetableError('INVALID_ARGUMENT', `${table}: ${tableRows} rows; allowed: an integer from 1 to 2147483647`, { table });
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `${table}: ${tableRows} rows; allowed: an integer from 1 to 2147483647`,
+      { table },
+    );
   }
   for (let place = 0; place < values.length; place++) {
     const id = values[place]!;
@@ -122,7 +126,8 @@ function checkIds({ values, offsets }: Jagged, tableRows: number, table: string)
 function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, table: string): Float32Array | null {
   if (weights) {
     const bad = weights.findIndex((w) => !Number.isFinite(w));
-    if (bad >= 0) throw new FinetableError('NON_FINITE', `${table}: weight ${weights[bad]} at place ${bad}`, { table, place: bad });
+    if (bad >= 0)
+      throw new FinetableError('NON_FINITE', `${table}: weight ${weights[bad]} at place ${bad}`, { table, place: bad });
   }
   if (pooling === 'sum') return weights ?? null;
   const out = new Float32Array(values.length);
@@ -130,16 +135,26 @@ function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, 
     const begin = offsets[bag]!;
     const end = offsets[bag + 1]!;
     let total = weights ? 0 : end - begin;
-    if (weights) for (let place = begin; place < end; place++) total += pooling === 'mean' ? weights[place]! : weights[place]! ** 2;
+    if (weights)
+      for (let place = begin; place < end; place++)
+        total += pooling === 'mean' ? weights[place]! : weights[place]! ** 2;
     if (total === 0 && end > begin) {
-      throw new FinetableError('INVALID_ARGUMENT', `${table}: ${pooling} pooling of bag ${bag}, whose weights add up to 0`, { table, bag });
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${table}: ${pooling} pooling of bag ${bag}, whose weights add up to 0`,
+        { table, bag },
+      );
     }
     const factor = 1 / (pooling === 'mean' ? total : Math.sqrt(total));
     for (let place = begin; place < end; place++) {
       out[place] = (weights ? weights[place]! : 1) * factor;
       // Weights that all but cancel out can pass the largest f32.
       if (!Number.isFinite(out[place])) {
-        throw new FinetableError('NON_FINITE', `${table}: ${pooling} pooling of bag ${bag}, whose weights add up to ${total}`, { table, bag });
+        throw new FinetableError(
+          'NON_FINITE',
+          `${table}: ${pooling} pooling of bag ${bag}, whose weights add up to ${total}`,
+          { table, bag },
+        );
       }
     }
   }
@@ -200,7 +215,12 @@ function countDigit(values: Int32Array, shift: number, mask: number, work: Int32
   return false;
 }
 
-function planChecked(values: Int32Array, offsets: Int32Array, weights: Float32Array | null, tableRows: number): LookupPlan {
+function planChecked(
+  values: Int32Array,
+  offsets: Int32Array,
+  weights: Float32Array | null,
+  tableRows: number,
+): LookupPlan {
   const n = values.length;
   const { work, pairs, free } = sortByRow(values, tableRows);
   // Stays within the free half: n of its 2n numbers.
@@ -238,6 +258,14 @@ function planChecked(values: Int32Array, offsets: Int32Array, weights: Float32Ar
 /** The buffers of a plan, each once, to be transferred to another thread rather than copied. */
 export function planBuffers(plan: LookupPlan): ArrayBuffer[] {
   const { offsets, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags, weights } = plan;
-  const arrays = [offsets, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags, ...(weights ? [weights] : [])];
+  const arrays = [
+    offsets,
+    uniqueRows,
+    placeUnique,
+    groupOffsets,
+    groupPlaces,
+    groupBags,
+    ...(weights ? [weights] : []),
+  ];
   return [...new Set(arrays.map((array) => array.buffer as ArrayBuffer))];
 }

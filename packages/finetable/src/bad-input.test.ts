@@ -111,26 +111,33 @@ const cases: Case[] = [
   {
     what: 'tensors that overlap',
     spoil: (job) =>
-      writeRaw(table(job), '{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[2,2],"data_offsets":[8,24]}}', 24),
+      writeRaw(
+        table(job),
+        '{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[2,2],"data_offsets":[8,24]}}',
+        24,
+      ),
     code: 'INVALID_FILE',
     says: ['tensor "b"', 'overlaps "a"'],
     details: { tensor: 'b' },
   },
   {
     what: 'a shape that overflows',
-    spoil: (job) => writeRaw(table(job), '{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}', 0),
+    spoil: (job) =>
+      writeRaw(table(job), '{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}', 0),
     code: 'INVALID_FILE',
     says: ['tensor "a"', 'overflows'],
   },
   {
     what: 'a table of one dimension',
-    spoil: (job) => writeSafetensors(table(job), [{ name: 'embeddings', dtype: 'F32', shape: [4], data: new Float32Array(4) }]),
+    spoil: (job) =>
+      writeSafetensors(table(job), [{ name: 'embeddings', dtype: 'F32', shape: [4], data: new Float32Array(4) }]),
     code: 'INVALID_ARGUMENT',
     says: ['table.safetensors', 'no 2-d F32 or F16 tensor', 'embeddings'],
   },
   {
     what: 'a tensor that is there with three dimensions',
-    spoil: (job) => writeSafetensors(table(job), [{ name: 'cube', dtype: 'F32', shape: [2, 2, 2], data: new Float32Array(8) }]),
+    spoil: (job) =>
+      writeSafetensors(table(job), [{ name: 'cube', dtype: 'F32', shape: [2, 2, 2], data: new Float32Array(8) }]),
     set: 'tables.items.tensor=cube',
     code: 'INVALID_FILE',
     says: ['tensor "cube"', '[2, 2, 2]', '[rows, dims]'],
@@ -265,7 +272,11 @@ test('a run is resumed only with the job that it was started with', async () => 
 });
 
 test.each([
-  ['no such run', (job: TinyJob) => [join(job.folder, 'nothing'), '--data', join(job.folder, 'valid.jsonl')], 'is not a run'],
+  [
+    'no such run',
+    (job: TinyJob) => [join(job.folder, 'nothing'), '--data', join(job.folder, 'valid.jsonl')],
+    'is not a run',
+  ],
   ['no such data', (job: TinyJob) => [job.run, '--data', join(job.folder, 'vaild.jsonl')], 'vaild.jsonl'],
 ])('evaluate: %s', async (_, argv, says) => {
   const job = await writeTinyJob();
@@ -275,4 +286,13 @@ test.each([
   expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
   expect(stderr).toContain(says);
   expect(await listTree(job.folder)).toEqual(before);
+});
+
+test('evaluate, interrupted', async () => {
+  const { folder, job, run } = await writeTinyJob();
+  await runHere(['train', job]);
+  const ended = await runHere(['evaluate', run, '--data', join(folder, 'valid.jsonl')], {
+    signal: AbortSignal.abort(),
+  });
+  expect(ended).toMatchObject({ status: 130, stdout: '' });
 });

@@ -10,7 +10,13 @@ const long = { epochs: 200, checkpointEverySteps: 50, logEverySteps: 10 };
 
 async function jsonLines(child: Child): Promise<{ status: number | null; objects: Record<string, unknown>[] }> {
   const { status, stdout } = await child.ended;
-  return { status, objects: stdout.trimEnd().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>) };
+  return {
+    status,
+    objects: stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>),
+  };
 }
 
 test('train, evaluate and inspect: status 0, results on stdout, progress on stderr', async () => {
@@ -56,29 +62,34 @@ test('bad input and usage: status 2; with --json the error is on stdout', async 
   expect(usage.stderr).toContain('Did you mean train?');
 });
 
-test.each(['SIGINT', 'SIGTERM'] as const)('%s: a checkpoint, status 130, nothing temporary; then --resume finishes', async (signal) => {
-  const { job, run } = await writeTinyJob({ train: { epochs: 12, checkpointEverySteps: 10_000 } });
-  const child = start(['train', job, '--json']);
-  expect(await hasWritten(child, 'stdout', '"type":"step"')).toBe(true);
-  child.process.kill(signal);
-  const { status, stdout, stderr } = await child.ended;
-  expect({ status, signal: child.process.signalCode }).toEqual({ status: 130, signal: null });
-  expect(stderr).toMatch(/finetable: interrupted after step \d+/);
-  expect(stderr).toContain('--resume');
-  const error = JSON.parse(stdout.trimEnd().split('\n').at(-1)!) as { error: { code: string; details: { step: number } } };
-  expect(error.error.code).toBe('INTERRUPTED');
+test.each(['SIGINT', 'SIGTERM'] as const)(
+  '%s: a checkpoint, status 130, nothing temporary; then --resume finishes',
+  async (signal) => {
+    const { job, run } = await writeTinyJob({ train: { epochs: 12, checkpointEverySteps: 10_000 } });
+    const child = start(['train', job, '--json']);
+    expect(await hasWritten(child, 'stdout', '"type":"step"')).toBe(true);
+    child.process.kill(signal);
+    const { status, stdout, stderr } = await child.ended;
+    expect({ status, signal: child.process.signalCode }).toEqual({ status: 130, signal: null });
+    expect(stderr).toMatch(/finetable: interrupted after step \d+/);
+    expect(stderr).toContain('--resume');
+    const error = JSON.parse(stdout.trimEnd().split('\n').at(-1)!) as {
+      error: { code: string; details: { step: number } };
+    };
+    expect(error.error.code).toBe('INTERRUPTED');
 
-  const { step } = error.error.details;
-  const checkpoints = await readdir(join(run, 'checkpoints'));
-  expect(checkpoints).toContain(`step-${String(step).padStart(8, '0')}`);
-  expect((await listTree(run)).filter((name) => /\.finetable-|lock/.test(name))).toEqual([]);
-  expect((await start(['inspect', run]).ended).stdout).toContain(`interrupted, last checkpoint after step ${step}`);
+    const { step } = error.error.details;
+    const checkpoints = await readdir(join(run, 'checkpoints'));
+    expect(checkpoints).toContain(`step-${String(step).padStart(8, '0')}`);
+    expect((await listTree(run)).filter((name) => /\.finetable-|lock/.test(name))).toEqual([]);
+    expect((await start(['inspect', run]).ended).stdout).toContain(`interrupted, last checkpoint after step ${step}`);
 
-  const resumed = await jsonLines(start(['train', job, '--json', '--resume']));
-  expect(resumed.status).toBe(0);
-  expect(resumed.objects[0]).toMatchObject({ type: 'start', step });
-  expect(resumed.objects.at(-1)).toMatchObject({ type: 'result', steps: 240 });
-});
+    const resumed = await jsonLines(start(['train', job, '--json', '--resume']));
+    expect(resumed.status).toBe(0);
+    expect(resumed.objects[0]).toMatchObject({ type: 'start', step });
+    expect(resumed.objects.at(-1)).toMatchObject({ type: 'result', steps: 240 });
+  },
+);
 
 test('a second signal ends the process at once, with status 130', async () => {
   const { job } = await writeTinyJob({ train: long });

@@ -36,11 +36,14 @@ async function examine(): Promise<DoctorReport> {
   const kernels = kernelsStatus();
   const hugePages = await readHugePages();
   const advice: string[] = [];
-  if (!kernels.native) advice.push(`there are no native kernels (${kernels.reason}); with a C++ compiler: npm rebuild @finetable/kernels`);
+  if (!kernels.native)
+    advice.push(`there are no native kernels (${kernels.reason}); with a C++ compiler: npm rebuild @finetable/kernels`);
   else if (kernels.reason !== null) advice.push(kernels.reason);
   else if (kernels.kind === 'portable') advice.push('native kernels are built but not used: unset FINETABLE_KERNELS');
   if (hugePages === 'never') {
-    advice.push('huge pages are off, which makes tables in RAM slower to look up: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled');
+    advice.push(
+      'huge pages are off, which makes tables in RAM slower to look up: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled',
+    );
   }
   return {
     node: process.version,

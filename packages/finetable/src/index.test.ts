@@ -16,6 +16,17 @@ test('every public name of every package comes through, and no other', () => {
 
 test('the names that the README and the examples use are there', () => {
   expect(Object.keys(finetable)).toEqual(
-    expect.arrayContaining(['openTable', 'createAdapter', 'Trainer', 'adamw', 'classification', 'openLoader', 'saveAdapters', 'readJob', 'runJob', 'evaluateRun']),
+    expect.arrayContaining([
+      'openTable',
+      'createAdapter',
+      'Trainer',
+      'adamw',
+      'classification',
+      'openLoader',
+      'saveAdapters',
+      'readJob',
+      'runJob',
+      'evaluateRun',
+    ]),
   );
 });

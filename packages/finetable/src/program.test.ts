@@ -5,7 +5,9 @@ import { runHere } from './testing/capture.ts';
 const commands = ['train', 'evaluate', 'inspect', 'convert', 'doctor'];
 
 test('the version is that of the package', async () => {
-  const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
+  const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
   expect(await runHere(['--version'])).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' });
 });
 
@@ -53,5 +55,7 @@ test('no command at all shows the help, with status 2', async () => {
 test('with --json an error of usage is an object on stdout too', async () => {
   const { status, stdout } = await runHere(['doctor', '--json', '--loud']);
   expect(status).toBe(2);
-  expect(JSON.parse(stdout)).toEqual({ error: { code: 'INVALID_ARGUMENT', message: "unknown option '--loud'", details: {} } });
+  expect(JSON.parse(stdout)).toEqual({
+    error: { code: 'INVALID_ARGUMENT', message: "unknown option '--loud'", details: {} },
+  });
 });

@@ -39,7 +39,10 @@ function createProgram(io: Io): Command {
       getOutHelpWidth: () => io.stdout.columns ?? 100,
       getErrHelpWidth: () => io.stderr.columns ?? 100,
     })
-    .addHelpText('after', '\nExit status: 0 done, 1 failed, 2 bad input, 130 interrupted.\nFINETABLE_DEBUG=1 shows where an error arose.');
+    .addHelpText(
+      'after',
+      '\nExit status: 0 done, 1 failed, 2 bad input, 130 interrupted.\nFINETABLE_DEBUG=1 shows where an error arose.',
+    );
   addTrain(program, io);
   addEvaluate(program, io);
   addInspect(program, io);
@@ -59,7 +62,13 @@ function addTrain(program: Command, io: Io): void {
     .option('--run <folder>', "the run's folder (default: the job's output, or runs/<name> beside the job file)")
     .option('--threads <n>', 'kernel threads; the same as --set train.threads=<n>', positiveInteger)
     .option('--json', 'print one JSON object per event, the result last')
-    .addHelpText('after', examples('finetable train job.yaml', 'finetable train job.yaml --set train.epochs=3 --run runs/short --overwrite'))
+    .addHelpText(
+      'after',
+      examples(
+        'finetable train job.yaml',
+        'finetable train job.yaml --set train.epochs=3 --run runs/short --overwrite',
+      ),
+    )
     .action(async (job: string, options: TrainOptions) => (await import('./train/command.ts')).train(job, options, io));
 }
 
@@ -71,17 +80,24 @@ function addEvaluate(program: Command, io: Io): void {
     .requiredOption('--data <file>', 'examples, .jsonl or .csv, with the columns that the job reads')
     .option('--json', 'print the metrics as one JSON object')
     .addHelpText('after', examples('finetable evaluate runs/support-intents --data test.jsonl'))
-    .action(async (folder: string, options: EvaluateOptions) => (await import('./evaluate.ts')).evaluate(folder, options, io));
+    .action(async (folder: string, options: EvaluateOptions) =>
+      (await import('./evaluate.ts')).evaluate(folder, options, io),
+    );
 }
 
 function addInspect(program: Command, io: Io): void {
   program
     .command('inspect')
     .description('what a file or folder holds: tables, adapters, runs, jobs, data')
-    .argument('<path>', '.safetensors, .safetensors.index.json, .npy, word vectors, .jsonl, .csv, job file, adapter or run folder')
+    .argument(
+      '<path>',
+      '.safetensors, .safetensors.index.json, .npy, word vectors, .jsonl, .csv, job file, adapter or run folder',
+    )
     .option('--json', 'print it as one JSON object')
     .addHelpText('after', examples('finetable inspect vectors.safetensors', 'finetable inspect runs/support-intents'))
-    .action(async (path: string, options: InspectOptions) => (await import('./inspect/command.ts')).inspectCommand(path, options, io));
+    .action(async (path: string, options: InspectOptions) =>
+      (await import('./inspect/command.ts')).inspectCommand(path, options, io),
+    );
 }
 
 function addConvert(program: Command, io: Io): void {
@@ -91,15 +107,31 @@ function addConvert(program: Command, io: Io): void {
     .argument('<in>', 'word vectors (GloVe, word2vec), .npy, .safetensors, or an adapter folder')
     .argument('<out>', 'file or folder to write; its ending chooses the format where --to does not')
     .addOption(new Option('--to <format>', 'format to write').choices(['safetensors', 'npy', 'sparse', 'peft']))
-    .addOption(new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices(['f32', 'f16']))
-    .option('--tensor <name>', 'which tensor of a safetensors file to read; for word vectors and .npy, the name to write')
-    .addOption(new Option('--duplicates <rule>', 'a word that comes twice (default: refuse; skip keeps the first)').choices(['refuse', 'skip']))
+    .addOption(
+      new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices([
+        'f32',
+        'f16',
+      ]),
+    )
+    .option(
+      '--tensor <name>',
+      'which tensor of a safetensors file to read; for word vectors and .npy, the name to write',
+    )
+    .addOption(
+      new Option('--duplicates <rule>', 'a word that comes twice (default: refuse; skip keeps the first)').choices([
+        'refuse',
+        'skip',
+      ]),
+    )
     .option('--base <table>', 'the table that an adapter belongs to; it is checked, and its fingerprint recorded')
     .option('--overwrite', 'replace <out> where it is there')
     .option('--json', 'print what was written as one JSON object')
     .addHelpText(
       'after',
-      examples('finetable convert glove.txt glove.safetensors --dtype f16', 'finetable convert runs/intents/adapter intents-peft --to peft'),
+      examples(
+        'finetable convert glove.txt glove.safetensors --dtype f16',
+        'finetable convert runs/intents/adapter intents-peft --to peft',
+      ),
     )
     .action(async (input: string, output: string, options: ConvertOptions) =>
       (await import('./convert/command.ts')).convertCommand(input, output, options, io),
@@ -151,7 +183,8 @@ function positiveInteger(text: string): number {
   throw new InvalidArgumentError('Allowed: an integer of 1 or more.');
 }
 
-const examples = (...lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  $ ${line}\n`).join('')}`;
+const examples = (...lines: readonly string[]): string =>
+  `\nExamples:\n${lines.map((line) => `  $ ${line}\n`).join('')}`;
 
 function readVersion(): string {
   const file = new URL('../package.json', import.meta.url);

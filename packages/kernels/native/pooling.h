@@ -13,8 +13,14 @@
 #endif
 constexpr int block_vectors = FT_BLOCK_VECTORS;
 
-// Places whose rows are being fetched while one is summed: measured flat from 8 to 24 for rows of 256 bytes.
-constexpr int64_t prefetch_places = 12;
+// Rows are fetched this many places ahead: enough lines to keep a core's fill buffers busy, few enough to stay in the
+// first-level cache until their turn.
+constexpr int64_t lines_ahead = 64;
+
+FT_INLINE int64_t places_ahead(int64_t row_bytes) {
+  const int64_t places = lines_ahead / (row_bytes / 64 + 1);
+  return places < 2 ? 2 : places > 24 ? 24 : places;
+}
 
 template <int N>
 struct Vectors {
@@ -26,6 +32,14 @@ template <int N, class Element>
 FT_INLINE void add_weighted(const Element* x, V w, int lanes, V* sums) {
   if (N == 0) sums[0] = fma(w, load_first(x, lanes), sums[0]);
   for (int i = 0; i < N; i++) sums[i] = fma(w, load(x + i * W), sums[i]);
+}
+
+// Fetches the part of a row that a block reads. The last byte stands for the line that a row not aligned to lines ends in.
+template <int N, class Element>
+FT_INLINE void prefetch_block(const Element* x, int lanes) {
+  const int bytes = (N ? N * W : lanes) * (int)sizeof(Element);
+  for (int at = 0; at < bytes; at += 64) prefetch_line((const char*)x + at);
+  prefetch_line((const char*)x + bytes - 1);
 }
 
 static const float one = 1;
@@ -55,7 +69,10 @@ struct TableRows {
         place_unique(a.place_unique),
         weights(a.weights) {}
   FT_MEMBER const Element* row(int64_t place) const { return data + unique_rows[place_unique[place]] * dim; }
-  FT_MEMBER void prefetch(int64_t place) const { prefetch_bytes(row(place), dim * (int64_t)sizeof(Element)); }
+  template <int N>
+  FT_MEMBER void prefetch(int64_t place, int64_t at, int lanes) const {
+    prefetch_block<N>(row(place) + at, lanes);
+  }
   template <int N>
   FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
     add_weighted<N>(row(place) + at, weights.at(place), lanes, sums);
@@ -90,10 +107,13 @@ struct ShardedRows {
     return *shard;
   }
   FT_MEMBER int64_t row_bytes(const ShardView& shard) const { return dim * (shard.half ? 2 : 4); }
-  FT_MEMBER void prefetch(int64_t place) const {
+  template <int N>
+  FT_MEMBER void prefetch(int64_t place, int64_t at, int lanes) const {
     const int64_t row = unique_rows[place_unique[place]];
     const ShardView& shard = shard_of(row);
-    prefetch_bytes(shard.data + (row - shard.first_row) * row_bytes(shard), row_bytes(shard));
+    const char* data = shard.data + (row - shard.first_row) * row_bytes(shard);
+    if (shard.half) prefetch_block<N>((const Half*)data + at, lanes);
+    else prefetch_block<N>((const float*)data + at, lanes);
   }
   template <int N>
   FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
@@ -109,12 +129,14 @@ struct ShardedRows {
 struct PooledBefore {
   static constexpr bool pooled_before = true;
   PooledBefore(const LookupArgs&) {}
-  FT_MEMBER void prefetch(int64_t) const {}
+  template <int N>
+  FT_MEMBER void prefetch(int64_t, int64_t, int) const {}
   template <int N>
   FT_MEMBER void add(int64_t, int64_t, int, V*) {}
 };
 
-// Rows of A, or none where a row was never touched.
+// Rows of A, or none where a row was never touched. They are pooled along with the first block of base rows, so that both
+// are fetched together; their sums lie in memory, where the next addition finds them within a few cycles.
 struct FactorRows {
   const float* data;
   int64_t rank;
@@ -125,9 +147,13 @@ struct FactorRows {
 
   FactorRows(const LookupArgs& a)
       : data(a.factors), rank(a.rank), slots(a.slots), place_unique(a.place_unique), weights(a.weights) {}
-  FT_MEMBER void prefetch(int64_t place) const {
+  FT_MEMBER const float* row_ahead(int64_t place) const {
     const int64_t slot = slots[place_unique[place]];
-    prefetch_bytes(data + (slot < 0 ? 0 : slot) * rank, rank * (int64_t)sizeof(float));
+    return data + (slot < 0 ? 0 : slot) * rank;
+  }
+  template <int N>
+  FT_MEMBER void prefetch(int64_t place, int64_t at, int lanes) const {
+    prefetch_block<N>(row_ahead(place) + at, lanes);
   }
   template <int N>
   FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
@@ -135,6 +161,16 @@ struct FactorRows {
     if (slot < 0) return;
     touched = true;
     add_weighted<N>(data + slot * rank + at, weights.at(place), lanes, sums);
+  }
+  // `pooled` has room for whole vectors.
+  FT_MEMBER void pool(int64_t place, float* pooled) {
+    const int64_t slot = slots[place_unique[place]];
+    if (slot < 0) return;
+    touched = true;
+    const V w = weights.at(place);
+    for (int64_t k = 0; k < rank; k += W) {
+      store(pooled + k, fma(w, load_some(data + slot * rank + k, rank - k), load(pooled + k)));
+    }
   }
 };
 
@@ -148,19 +184,28 @@ struct BagRows {
 
   BagRows(const SegmentSumArgs& a)
       : values(a.values), cols(a.cols), group_bags(a.group_bags), group_places(a.group_places), weights(a.weights) {}
-  FT_MEMBER void prefetch(int64_t i) const { prefetch_bytes(values + group_bags[i] * cols, cols * (int64_t)sizeof(float)); }
+  template <int N>
+  FT_MEMBER void prefetch(int64_t i, int64_t at, int lanes) const {
+    prefetch_block<N>(values + group_bags[i] * cols + at, lanes);
+  }
   template <int N>
   FT_MEMBER void add(int64_t i, int64_t at, int lanes, V* sums) {
     add_weighted<N>(values + group_bags[i] * cols + at, weights.at(group_places[i]), lanes, sums);
   }
 };
 
-// Adds places [begin, end) to the sums of one block. The first block of a row fetches ahead for all of them, up to place
-// `count`, which may be beyond this bag and this range.
+// The place to fetch while place p is summed, which may lie beyond the bag and the range of a thread.
+struct Ahead {
+  int64_t places, last;
+  Ahead(int64_t row_bytes, int64_t count) : places(places_ahead(row_bytes)), last(count - 1) {}
+  FT_MEMBER int64_t of(int64_t p) const { return p + places < last ? p + places : last; }
+};
+
+// Adds places [begin, end) to the sums of one block, fetching the same block of later places.
 template <int N, class Source>
-FT_INLINE void sum_places(Source& source, int64_t begin, int64_t end, int64_t count, int64_t at, int lanes, V* sums) {
+FT_INLINE void sum_places(Source& source, int64_t begin, int64_t end, Ahead ahead, int64_t at, int lanes, V* sums) {
   for (int64_t p = begin; p < end; p++) {
-    if (at == 0) source.prefetch(p + prefetch_places < count ? p + prefetch_places : count - 1);
+    source.template prefetch<N>(ahead.of(p), at, lanes);
     source.template add<N>(p, at, lanes, sums);
   }
 }
@@ -201,22 +246,22 @@ FT_INLINE void store_block(float* x, int lanes, const V* sums) {
 
 // out = the sum of one bag.
 template <class Source>
-static void sum_bag(Source& source, int64_t begin, int64_t end, int64_t count, int64_t cols, float* out) {
+static void sum_bag(Source& source, int64_t begin, int64_t end, Ahead ahead, int64_t cols, float* out) {
   for_blocks(cols, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
     constexpr int N = decltype(block)::count;
     V sums[decltype(block)::sums] = {};
-    sum_places<N>(source, begin, end, count, at, lanes, sums);
+    sum_places<N>(source, begin, end, ahead, at, lanes, sums);
     store_block<N>(out + at, lanes, sums);
   });
 }
 
 // out += scale · the sum of one bag, added up on its own first: the delta of a dense group.
-static void add_bag(FactorRows& source, int64_t begin, int64_t end, int64_t count, float scale, float* out) {
+static void add_bag(FactorRows& source, int64_t begin, int64_t end, Ahead ahead, float scale, float* out) {
   for_blocks(source.rank, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
     constexpr int N = decltype(block)::count;
     constexpr int vectors = decltype(block)::sums;
     V deltas[vectors] = {}, sums[vectors];
-    sum_places<N>(source, begin, end, count, at, lanes, deltas);
+    sum_places<N>(source, begin, end, ahead, at, lanes, deltas);
     if (!source.touched) return;
     load_block<N>(out + at, lanes, sums);
     for (int i = 0; i < vectors; i++) sums[i] = fma(broadcast(scale), deltas[i], sums[i]);
@@ -230,26 +275,39 @@ static void add_bag(FactorRows& source, int64_t begin, int64_t end, int64_t coun
 template <class Base>
 static void lookup_bags(const LookupArgs& a, int64_t begin, int64_t end) {
   Base base(a);
-  float scratch[max_rank];
+  const Ahead ahead(a.dim * (int64_t)sizeof(float), a.places);
+  const bool low_rank = a.b != nullptr;
+  alignas(64) float pooled[max_rank + W];
   for (int64_t bag = begin; bag < end; bag++) {
     const int64_t first = a.offsets[bag], last = a.offsets[bag + 1];
-    float* pooled = a.pooled ? a.pooled + bag * a.rank : scratch;
     FactorRows factors(a);
-    if (a.b) sum_bag(factors, first, last, a.places, a.rank, pooled);
+    if (low_rank) {
+      for (int64_t k = 0; k < a.rank; k += W) store(pooled + k, zero());
+    }
     for_blocks(a.dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
       constexpr int N = decltype(block)::count;
-      V sums[decltype(block)::sums] = {};
       float* out = a.out + bag * a.dim + at;
+      V sums[decltype(block)::sums] = {};
       if (Base::pooled_before) load_block<N>(out, lanes, sums);
-      else sum_places<N>(base, first, last, a.places, at, lanes, sums);
-      if (factors.touched) {
+      if (at == 0 && low_rank) {
+        for (int64_t p = first; p < last; p++) {
+          base.template prefetch<N>(ahead.of(p), at, lanes);
+          prefetch_bytes(factors.row_ahead(ahead.of(p)), a.rank * (int64_t)sizeof(float));
+          base.template add<N>(p, at, lanes, sums);
+          factors.pool(p, pooled);
+        }
+      } else {
+        sum_places<N>(base, first, last, ahead, at, lanes, sums);
+      }
+      if (low_rank && factors.touched) {
         for (int64_t k = 0; k < a.rank; k++) {
           add_weighted<N>(a.b + k * a.dim + at, broadcast(a.scale * pooled[k]), lanes, sums);
         }
       }
       store_block<N>(out, lanes, sums);
     });
-    if (a.factors && !a.b) add_bag(factors, first, last, a.places, a.scale, a.out + bag * a.dim);
+    if (a.pooled) memcpy(a.pooled + bag * a.rank, pooled, (size_t)a.rank * sizeof(float));
+    if (a.factors && !low_rank) add_bag(factors, first, last, ahead, a.scale, a.out + bag * a.dim);
   }
 }
 
@@ -262,16 +320,17 @@ static void lookup(const LookupArgs& a, int64_t begin, int64_t end) {
 
 static void segment_sum(const SegmentSumArgs& a, int64_t begin, int64_t end) {
   BagRows rows(a);
+  const Ahead ahead(a.cols * (int64_t)sizeof(float), a.places);
   for (int64_t u = begin; u < end; u++) {
-    sum_bag(rows, a.group_offsets[u], a.group_offsets[u + 1], a.places, a.cols, a.out + u * a.cols);
+    sum_bag(rows, a.group_offsets[u], a.group_offsets[u + 1], ahead, a.cols, a.out + u * a.cols);
   }
 }
 
 static void gather(const GatherArgs& a, int64_t begin, int64_t end) {
   const int64_t row_bytes = a.dim * (a.half ? 2 : 4);
+  const Ahead ahead(row_bytes, end);
   for (int64_t i = begin; i < end; i++) {
-    const int64_t next = i + prefetch_places < end ? i + prefetch_places : end - 1;
-    prefetch_bytes(a.data + a.rows[next] * row_bytes, row_bytes);
+    prefetch_bytes(a.data + a.rows[ahead.of(i)] * row_bytes, row_bytes);
     const char* row = a.data + a.rows[i] * row_bytes;
     float* out = a.out + i * a.dim;
     if (!a.half) {

@@ -12,11 +12,6 @@ struct Half {
 };
 
 FT_INLINE V zero() { return V{}; }
-FT_INLINE V broadcast(float x) {
-  V v;
-  for (int i = 0; i < W; i++) v[i] = x;
-  return v;
-}
 
 FT_INLINE V load(const float* p) {
   V v;
@@ -27,6 +22,7 @@ FT_INLINE void store(float* p, V v) { memcpy(p, &v, sizeof v); }
 
 #if FT_WIDTH == 16
 
+FT_INLINE V broadcast(float x) { return _mm512_set1_ps(x); }
 FT_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 FT_INLINE V square_root(V v) { return _mm512_sqrt_ps(v); }
 FT_INLINE bool all(VI mask) { return _mm512_movepi32_mask((__m512i)mask) == 0xffff; }
@@ -37,6 +33,7 @@ FT_INLINE V load(const Half* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((con
 
 #elif FT_WIDTH == 8
 
+FT_INLINE V broadcast(float x) { return _mm256_set1_ps(x); }
 FT_INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 FT_INLINE V square_root(V v) { return _mm256_sqrt_ps(v); }
 FT_INLINE bool all(VI mask) { return _mm256_movemask_ps((__m256)mask) == 0xff; }
@@ -49,6 +46,7 @@ FT_INLINE V load(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const 
 
 #else
 
+FT_INLINE V broadcast(float x) { return V{x, x, x, x}; }
 #if defined(__aarch64__)
 FT_INLINE V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 FT_INLINE V square_root(V v) { return vsqrtq_f32(v); }

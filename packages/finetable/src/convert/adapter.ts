@@ -5,7 +5,12 @@ import { openTable } from '@finetable/placement';
 import type { ConvertOptions } from '../program.ts';
 import type { Written } from './command.ts';
 
-export async function convertAdapter(input: string, output: string, to: 'sparse' | 'peft', options: ConvertOptions): Promise<Written[]> {
+export async function convertAdapter(
+  input: string,
+  output: string,
+  to: 'sparse' | 'peft',
+  options: ConvertOptions,
+): Promise<Written[]> {
   let adapters = await loadAdapter(input);
   if (options.base !== undefined) adapters = [await withBase(input, adapters, options.base)];
   const replace = options.overwrite === true;
@@ -20,17 +25,28 @@ async function withBase(input: string, adapters: readonly AdapterTensors[], path
   const [adapter] = adapters;
   if (!adapter || adapters.length > 1) {
     const names = adapters.map(({ table }) => table).join(', ');
-    throw new FinetableError('INVALID_ARGUMENT', `convert: --base names one table, ${input} adapts ${adapters.length} (${names}); leave it out`);
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `convert: --base names one table, ${input} adapts ${adapters.length} (${names}); leave it out`,
+    );
   }
   const table = await openTable(path);
   try {
     const { base } = adapter;
     const { rows, dim, dtype, fingerprint } = table;
     if (base.rows !== rows || base.dim !== dim) {
-      throw new FinetableError('MISMATCH', `${input}: the adapter was made for a table of [${base.rows}, ${base.dim}]; ${path} is [${rows}, ${dim}]`, { file: input });
+      throw new FinetableError(
+        'MISMATCH',
+        `${input}: the adapter was made for a table of [${base.rows}, ${base.dim}]; ${path} is [${rows}, ${dim}]`,
+        { file: input },
+      );
     }
     if (base.fingerprint !== null && base.fingerprint !== fingerprint) {
-      throw new FinetableError('MISMATCH', `${input}: the adapter was made for other values than those of ${path} (their fingerprints differ)`, { file: input });
+      throw new FinetableError(
+        'MISMATCH',
+        `${input}: the adapter was made for other values than those of ${path} (their fingerprints differ)`,
+        { file: input },
+      );
     }
     return { ...adapter, base: { rows, dim, dtype, fingerprint } };
   } finally {

@@ -22,26 +22,36 @@ export interface Written {
 const targets = { adapter: ['sparse', 'peft'], table: ['safetensors', 'npy'] } as const;
 
 export async function convertCommand(input: string, output: string, options: ConvertOptions, io: Io): Promise<void> {
-  const written = await convert(input, output, options);
+  const written = await convert(input, output, options, io.signal);
   const sized = await Promise.all(written.map(async (file) => ({ ...file, sizeBytes: await sizeOf(file.path) })));
   if (options.json) writeJson(io, { written: sized });
-  else for (const { path, what, sizeBytes } of sized) io.stdout.write(`${path}: ${what}${sizeBytes === null ? '' : `, ${formatBytes(sizeBytes)}`}\n`);
+  else
+    for (const { path, what, sizeBytes } of sized)
+      io.stdout.write(`${path}: ${what}${sizeBytes === null ? '' : `, ${formatBytes(sizeBytes)}`}\n`);
 }
 
 /** @throws INVALID_ARGUMENT for combinations that mean nothing; EXISTS without `overwrite`; what reading and writing throw */
-export async function convert(input: string, output: string, options: ConvertOptions): Promise<Written[]> {
+export async function convert(
+  input: string,
+  output: string,
+  options: ConvertOptions,
+  signal: AbortSignal,
+): Promise<Written[]> {
   const inputIs = (await kindOf(input)) === 'folder' ? 'adapter' : 'table';
   if (resolve(input) === resolve(output)) throw refuse(`${output} is the input itself; name another output`);
   const to = chooseTarget(inputIs, output, options);
-  checkOptions(input, inputIs, options);
+  checkOptions(input, inputIs, to, options);
   if (options.overwrite !== true && (await kindOf(output, true)) !== null) throw exists(output);
   if (to === 'sparse' || to === 'peft') return convertAdapter(input, output, to, options);
-  return isTableFile(input) ? convertTable(input, output, to, options) : convertWords(input, output, to, options);
+  const convertIt = isTableFile(input) ? convertTable : convertWords;
+  return convertIt(input, output, to, options, signal);
 }
 
 /** For outputs that are there and were not to be replaced. */
 export function exists(path: string): FinetableError {
-  return new FinetableError('EXISTS', `${path} is there already; choose another name, or replace it with --overwrite`, { file: path });
+  return new FinetableError('EXISTS', `${path} is there already; choose another name, or replace it with --overwrite`, {
+    file: path,
+  });
 }
 
 function chooseTarget(inputIs: 'adapter' | 'table', output: string, { to }: ConvertOptions): Target {
@@ -49,14 +59,26 @@ function chooseTarget(inputIs: 'adapter' | 'table', output: string, { to }: Conv
   const chosen = to ?? /\.(safetensors|npy)$/.exec(output)?.[1];
   if (chosen !== undefined && (allowed as readonly string[]).includes(chosen)) return chosen as Target;
   const what = inputIs === 'adapter' ? 'an adapter' : 'a table';
-  if (chosen === undefined) throw refuse(`${output}: its ending does not tell the format; allowed for ${what}: --to ${allowed.join(' or --to ')}`);
+  if (chosen === undefined)
+    throw refuse(
+      `${output}: its ending does not tell the format; allowed for ${what}: --to ${allowed.join(' or --to ')}`,
+    );
   throw refuse(`${what} cannot become ${chosen}; allowed: ${allowed.join(', ')}`);
 }
 
-function checkOptions(input: string, inputIs: 'adapter' | 'table', { dtype, tensor, base, duplicates }: ConvertOptions): void {
+function checkOptions(
+  input: string,
+  inputIs: 'adapter' | 'table',
+  to: Target,
+  { dtype, tensor, base, duplicates }: ConvertOptions,
+): void {
   if (inputIs === 'adapter' && dtype !== undefined) throw refuse('--dtype goes with tables; adapters are always f32');
-  if (inputIs === 'adapter' && tensor !== undefined) throw refuse('--tensor goes with tables; an adapter folder is converted whole');
-  if (duplicates !== undefined && (inputIs === 'adapter' || isTableFile(input))) throw refuse('--duplicates goes with word vectors');
+  if (inputIs === 'adapter' && tensor !== undefined)
+    throw refuse('--tensor goes with tables; an adapter folder is converted whole');
+  if (to === 'npy' && tensor !== undefined && !/\.(safetensors|index\.json)$/.test(input))
+    throw refuse('--tensor goes with safetensors; a .npy file holds one array without a name');
+  if (duplicates !== undefined && (inputIs === 'adapter' || isTableFile(input)))
+    throw refuse('--duplicates goes with word vectors');
   if (inputIs === 'table' && base !== undefined) throw refuse('--base goes with adapters; a table has no base');
 }
 

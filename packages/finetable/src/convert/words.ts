@@ -1,16 +1,23 @@
 /** Word vectors to a table and `words.txt` beside it, one word a line, in one pass over the file. */
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { f32ToF16 } from '@finetable/core';
 import { readWordVectors, writeFileAtomic, writeNpy, writeSafetensors, type WriteChunk } from '@finetable/formats';
 import type { ConvertOptions } from '../program.ts';
+import { toHalf, untilAborted } from './chunks.ts';
 import { exists, type Written } from './command.ts';
 import { defaultTensor } from './table.ts';
 
-export async function convertWords(input: string, output: string, to: 'safetensors' | 'npy', options: ConvertOptions): Promise<Written[]> {
+export async function convertWords(
+  input: string,
+  output: string,
+  to: 'safetensors' | 'npy',
+  options: ConvertOptions,
+  signal: AbortSignal,
+): Promise<Written[]> {
   const wordsPath = join(dirname(output), 'words.txt');
   // With --overwrite too: the file that is read must not be replaced while it is.
-  if (resolve(wordsPath) === resolve(input) || (options.overwrite !== true && existsSync(wordsPath))) throw exists(wordsPath);
+  if (resolve(wordsPath) === resolve(input) || (options.overwrite !== true && existsSync(wordsPath)))
+    throw exists(wordsPath);
   const vectors = await readWordVectors(input, { duplicates: options.duplicates });
   const { dim } = vectors;
   const half = options.dtype === 'f16';
@@ -18,10 +25,10 @@ export async function convertWords(input: string, output: string, to: 'safetenso
   let rows = 0;
 
   async function* values(writeWords: WriteChunk): AsyncGenerator<Uint8Array> {
-    for await (const { words, values } of vectors.blocks()) {
-      rows += words.length;
+    for await (const { words, values } of untilAborted(vectors.blocks(), signal)) {
       await writeWords(Buffer.from(words.map((word) => `${word}\n`).join('')));
-      const stored = half ? Uint16Array.from(values, f32ToF16) : values;
+      const stored = half ? toHalf(values, (i) => `${input}: the vector of "${words[Math.floor(i / dim)]}"`) : values;
+      rows += words.length;
       yield new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
     }
   }

@@ -15,18 +15,18 @@ import { inspectNpy, inspectSafetensors } from './tensors.ts';
 import { inspectWords } from './words.ts';
 
 export async function inspectCommand(path: string, { json }: InspectOptions, io: Io): Promise<void> {
-  const report = await inspect(path);
+  const report = await inspect(path, io.signal);
   if (json) writeJson(io, report);
   else io.stdout.write(describeReport(report));
 }
 
 /** By what is in a folder, and by a file's ending. Word vectors have no ending of their own: they are the rest. */
-export async function inspect(path: string): Promise<Report> {
+export async function inspect(path: string, signal: AbortSignal): Promise<Report> {
   if (await isFolder(path)) return (await isThere(join(path, 'job.yaml'))) ? inspectRun(path) : inspectAdapter(path);
-  if (/\.safetensors(\.index\.json)?$|\.index\.json$/.test(path)) return inspectSafetensors(path);
+  if (/\.(safetensors|index\.json)$/.test(path)) return inspectSafetensors(path);
   if (path.endsWith('.npy')) return inspectNpy(path);
-  if (/\.(jsonl|ndjson)$/.test(path)) return inspectData(path, 'jsonl');
-  if (path.endsWith('.csv')) return inspectData(path, 'csv');
+  if (/\.(jsonl|ndjson)$/.test(path)) return inspectData(path, 'jsonl', signal);
+  if (path.endsWith('.csv')) return inspectData(path, 'csv', signal);
   if (/\.(ya?ml|json)$/.test(path)) return { kind: 'job', path, job: (await readJob(path)).job };
   return inspectWords(path);
 }

@@ -9,9 +9,9 @@ const sampleRows = 100;
 const longestRecordBytes = 16 * 2 ** 20;
 
 /** @throws INVALID_DATA naming the line, NOT_FOUND */
-export async function inspectData(path: string, format: 'jsonl' | 'csv'): Promise<DataReport> {
+export async function inspectData(path: string, format: 'jsonl' | 'csv', signal: AbortSignal): Promise<DataReport> {
   const csv = format === 'csv';
-  const { records, count } = await scanRecords(path, csv, sampleRows + (csv ? 1 : 0));
+  const { records, count } = await scanRecords(path, csv, sampleRows + (csv ? 1 : 0), signal);
   if (records.length === 0) throw new FinetableError('INVALID_DATA', `${path}: the file holds no rows`, { file: path });
   const rows = csv ? csvRows(records, path) : records.map(({ text, line }) => parseObject(text, path, line));
   const names = new Set(csv ? splitCsv(records[0]!, path) : rows.flatMap((row) => Object.keys(row)));
@@ -32,7 +32,12 @@ interface RecordText {
 }
 
 /** The first `wanted` records, and how many there are. A line end inside quotes ends no CSV record; blank lines are none. */
-async function scanRecords(path: string, csv: boolean, wanted: number): Promise<{ records: RecordText[]; count: number }> {
+async function scanRecords(
+  path: string,
+  csv: boolean,
+  wanted: number,
+  signal: AbortSignal,
+): Promise<{ records: RecordText[]; count: number }> {
   const records: RecordText[] = [];
   let count = 0;
   let kept: Buffer[] = [];
@@ -46,18 +51,29 @@ async function scanRecords(path: string, csv: boolean, wanted: number): Promise<
     kept.push(bytes);
     keptBytes += bytes.length;
     if (keptBytes <= longestRecordBytes) return;
-    throw new FinetableError('INVALID_DATA', `${path}, line ${firstLine}: a record of more than ${longestRecordBytes} bytes`, { file: path, line: firstLine });
+    throw new FinetableError(
+      'INVALID_DATA',
+      `${path}, line ${firstLine}: a record of more than ${longestRecordBytes} bytes`,
+      { file: path, line: firstLine },
+    );
   };
   const end = (): void => {
     if (!blank) {
       count++;
-      if (records.length < wanted) records.push({ text: Buffer.concat(kept).toString().replace(/^\ufeff|\r$/g, ''), line: firstLine });
+      if (records.length < wanted)
+        records.push({
+          text: Buffer.concat(kept)
+            .toString()
+            .replace(/^\ufeff|\r$/g, ''),
+          line: firstLine,
+        });
     }
     kept = [];
     keptBytes = 0;
     blank = true;
   };
   for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    if (signal.aborted) throw new FinetableError('INTERRUPTED', `${path}: interrupted while reading`);
     let begin = 0;
     for (let i = 0; i < chunk.length; i++) {
       const byte = chunk[i]!;
@@ -73,7 +89,11 @@ async function scanRecords(path: string, csv: boolean, wanted: number): Promise<
     }
     keep(chunk.subarray(begin));
   }
-  if (quoted) throw new FinetableError('INVALID_DATA', `${path}, line ${firstLine}: a quote is opened and never closed`, { file: path, line: firstLine });
+  if (quoted)
+    throw new FinetableError('INVALID_DATA', `${path}, line ${firstLine}: a quote is opened and never closed`, {
+      file: path,
+      line: firstLine,
+    });
   end();
   return { records, count };
 }
@@ -85,10 +105,17 @@ function parseObject(text: string, path: string, line: number): Row {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new FinetableError('INVALID_DATA', `${path}, line ${line}: not JSON: ${(error as Error).message}`, { file: path, line });
+    throw new FinetableError('INVALID_DATA', `${path}, line ${line}: not JSON: ${(error as Error).message}`, {
+      file: path,
+      line,
+    });
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Row;
-  throw new FinetableError('INVALID_DATA', `${path}, line ${line}: found ${shorten(JSON.stringify(value))}; allowed: a JSON object`, { file: path, line });
+  throw new FinetableError(
+    'INVALID_DATA',
+    `${path}, line ${line}: found ${shorten(JSON.stringify(value))}; allowed: a JSON object`,
+    { file: path, line },
+  );
 }
 
 function csvRows([header, ...records]: readonly RecordText[], path: string): Row[] {
@@ -97,7 +124,11 @@ function csvRows([header, ...records]: readonly RecordText[], path: string): Row
     const fields = splitCsv(record, path);
     if (fields.length !== names.length) {
       const { line } = record;
-      throw new FinetableError('INVALID_DATA', `${path}, line ${line}: ${fields.length} fields; allowed: ${names.length}, as in the header`, { file: path, line });
+      throw new FinetableError(
+        'INVALID_DATA',
+        `${path}, line ${line}: ${fields.length} fields; allowed: ${names.length}, as in the header`,
+        { file: path, line },
+      );
     }
     return Object.fromEntries(names.map((name, i) => [name, fields[i]]));
   });
@@ -107,10 +138,14 @@ function csvRows([header, ...records]: readonly RecordText[], path: string): Row
 function splitCsv({ text, line }: RecordText, path: string): string[] {
   const field = /(?:"((?:[^"]|"")*)"|([^",]*))(,|$)/gy;
   const fields: string[] = [];
-  for (let more = true; more; ) {
+  for (let more = true; more;) {
     const match = field.exec(text);
     if (!match) {
-      throw new FinetableError('INVALID_DATA', `${path}, line ${line}: a quote in the middle of field ${fields.length + 1}`, { file: path, line });
+      throw new FinetableError(
+        'INVALID_DATA',
+        `${path}, line ${line}: a quote in the middle of field ${fields.length + 1}`,
+        { file: path, line },
+      );
     }
     fields.push(match[1]?.replaceAll('""', '"') ?? match[2]!);
     more = match[3] === ',';
@@ -152,12 +187,17 @@ function typeOf(value: unknown): string {
 function typeOfText(text: string): string {
   const words = text.trim().split(/\s+/);
   if (words[0] === '') return 'empty';
-  const type = words.every((word) => /^-?\d+$/.test(word)) ? 'integer' : words.every((word) => /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(word)) ? 'number' : null;
+  const type = words.every((word) => /^-?\d+$/.test(word))
+    ? 'integer'
+    : words.every((word) => /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/.test(word))
+      ? 'number'
+      : null;
   if (type === null) return 'text';
   return words.length === 1 ? `${type} text` : `${plural(type)} text`;
 }
 
-const plural = (type: string): string => (type === 'text' || type === 'null' || type.includes('list') ? type : `${type}s`);
+const plural = (type: string): string =>
+  type === 'text' || type === 'null' || type.includes('list') ? type : `${type}s`;
 
 function shorten(text: string): string {
   const line = text.replace(/\s+/g, ' ');

@@ -1,7 +1,16 @@
 /** Reports as text. */
 import { formatBytes } from '@finetable/core';
 import { alignRows, formatCount, formatMetrics, formatNumber } from '../format.ts';
-import type { AdapterReport, DataReport, JobReport, Report, RowStatistics, RunReport, TensorsReport, WordsReport } from './report.ts';
+import type {
+  AdapterReport,
+  DataReport,
+  JobReport,
+  Report,
+  RowStatistics,
+  RunReport,
+  TensorsReport,
+  WordsReport,
+} from './report.ts';
 
 export function describeReport(report: Report): string {
   switch (report.kind) {
@@ -44,7 +53,12 @@ function describeTensors({ kind, path, sizeBytes, metadata, tensors, tables }: T
 
 function describeRows(rows: readonly RowStatistics[]): string {
   return alignRows(
-    rows.map(({ row, min, max, norm }) => [`row ${row}`, `min ${formatNumber(min)}`, `max ${formatNumber(max)}`, `norm ${formatNumber(norm)}`]),
+    rows.map(({ row, min, max, norm }) => [
+      `row ${row}`,
+      `min ${formatNumber(min)}`,
+      `max ${formatNumber(max)}`,
+      `norm ${formatNumber(norm)}`,
+    ]),
     '  ',
   );
 }
@@ -56,7 +70,8 @@ function describeWords({ path, sizeBytes, format, rows, dim, words, firstRows }:
 
 function describeAdapter({ path, format, adapters }: AdapterReport): string {
   const lines = adapters.map(({ table, base, kind, rank, alpha, rsLora, touchedRows, sizeBytes }) => {
-    const what = kind === 'dense' ? 'dense' : `rank ${rank}, alpha ${formatNumber(alpha)}${rsLora ? ' (rank-stabilised)' : ''}`;
+    const what =
+      kind === 'dense' ? 'dense' : `rank ${rank}, alpha ${formatNumber(alpha)}${rsLora ? ' (rank-stabilised)' : ''}`;
     const dtype = base.dtype === 'unknown' ? '' : ` ${base.dtype}`;
     return `  ${table}: ${what}, ${formatCount(touchedRows)} of ${formatCount(base.rows)} rows, ${formatBytes(sizeBytes)}; base [${base.rows}, ${base.dim}]${dtype}, fingerprint ${base.fingerprint ?? 'unknown'}\n`;
   });
@@ -92,7 +107,8 @@ function describeJob({ path, job }: JobReport): string {
 /** `train.epochs` and its value, for every field. */
 function fieldsOf(value: object, prefix: string): string[][] {
   return Object.entries(value).flatMap(([key, field]: [string, unknown]) => {
-    if (typeof field === 'object' && field !== null && !Array.isArray(field)) return fieldsOf(field, `${prefix}${key}.`);
+    if (typeof field === 'object' && field !== null && !Array.isArray(field))
+      return fieldsOf(field, `${prefix}${key}.`);
     return field === undefined ? [] : [[`${prefix}${key}`, JSON.stringify(field)]];
   });
 }

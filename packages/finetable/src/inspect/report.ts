@@ -59,7 +59,12 @@ export interface AdapterReport {
   readonly format: 'sparse' | 'peft';
   readonly adapters: readonly {
     readonly table: string;
-    readonly base: { readonly rows: number; readonly dim: number; readonly dtype: string; readonly fingerprint: string | null };
+    readonly base: {
+      readonly rows: number;
+      readonly dim: number;
+      readonly dtype: string;
+      readonly fingerprint: string | null;
+    };
     readonly kind: 'lora' | 'dense';
     readonly rank: number;
     readonly alpha: number;

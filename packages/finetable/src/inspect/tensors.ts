@@ -14,7 +14,13 @@ const sampledTables = 4;
 
 export async function inspectSafetensors(path: string): Promise<TensorsReport> {
   const { tensors, metadata, fileBytes } = await openSafetensors(path);
-  const reports = [...tensors].map(([name, { dtype, shape, byteLength, file }]): TensorReport => ({ name, dtype, shape, sizeBytes: byteLength, file }));
+  const reports = [...tensors].map(([name, { dtype, shape, byteLength, file }]): TensorReport => ({
+    name,
+    dtype,
+    shape,
+    sizeBytes: byteLength,
+    file,
+  }));
   const tables: TableSample[] = [];
   for (const tensor of reports.filter(canBeTable).slice(0, sampledTables)) tables.push(await sampleTable(path, tensor));
   return { kind: 'safetensors', path, sizeBytes: fileBytes, metadata, tensors: reports, tables };
@@ -28,7 +34,9 @@ export async function inspectNpy(path: string): Promise<TensorsReport> {
 }
 
 function canBeTable({ dtype, shape }: TensorReport): boolean {
-  return (dtype === 'F32' || dtype === 'F16') && shape.length === 2 && shape.every((n) => n >= 1) && shape[0]! <= 0x7fffffff;
+  return (
+    (dtype === 'F32' || dtype === 'F16') && shape.length === 2 && shape.every((n) => n >= 1) && shape[0]! <= 0x7fffffff
+  );
 }
 
 async function sampleTable(path: string, { name }: TensorReport): Promise<TableSample> {
@@ -36,7 +44,9 @@ async function sampleTable(path: string, { name }: TensorReport): Promise<TableS
   try {
     const first = Int32Array.from({ length: Math.min(shownRows, table.rows) }, (_, i) => i);
     const count = Math.min(sampledRows, table.rows);
-    const spread = Int32Array.from({ length: count }, (_, i) => Math.floor((i * (table.rows - 1)) / Math.max(1, count - 1)));
+    const spread = Int32Array.from({ length: count }, (_, i) =>
+      Math.floor((i * (table.rows - 1)) / Math.max(1, count - 1)),
+    );
     return {
       tensor: name,
       rows: rowStatistics(table.gather(first)),

@@ -27,9 +27,12 @@ export class Captured extends Writable {
   }
 }
 
-export async function runHere(argv: readonly string[], options: { signal?: AbortSignal; stderr?: Captured } = {}): Promise<Ended> {
-  const stdout = new Captured();
-  const stderr = options.stderr ?? new Captured();
+export async function runHere(
+  argv: readonly string[],
+  options: { signal?: AbortSignal; stdout?: Captured } = {},
+): Promise<Ended> {
+  const stdout = options.stdout ?? new Captured();
+  const stderr = new Captured();
   const signal = options.signal ?? new AbortController().signal;
   const status = await run(argv, { stdout: stdout satisfies Output, stderr: stderr satisfies Output, signal });
   return { status, stdout: stdout.text, stderr: stderr.text };

@@ -31,17 +31,26 @@ export async function expectComplete(run: string): Promise<number[]> {
   for (const name of checkpoints) {
     expect(name).toMatch(/^(best|step-\d{8})$/);
     const entries = await verifyManifest(join(run, 'checkpoints', name));
-    expect(entries.map((entry) => entry.name)).toEqual(['adapter-items.safetensors', 'objective.safetensors', 'progress.json']);
+    expect(entries.map((entry) => entry.name)).toEqual([
+      'adapter-items.safetensors',
+      'objective.safetensors',
+      'progress.json',
+    ]);
     JSON.parse(readFileSync(join(run, 'checkpoints', name, 'progress.json'), 'utf8'));
   }
-  return checkpoints.filter((name) => name !== 'best').map((name) => Number(name.slice(5))).sort((a, b) => a - b);
+  return checkpoints
+    .filter((name) => name !== 'best')
+    .map((name) => Number(name.slice(5)))
+    .sort((a, b) => a - b);
 }
 
 /** The bytes that two runs of one job must agree on, by name. */
 export async function resultBytes(run: string): Promise<Record<string, string>> {
   const adapter = (await readdir(join(run, 'adapter'))).map((name) => join('adapter', name));
   const files = [...adapter, 'objective.safetensors'].sort();
-  return Object.fromEntries(await Promise.all(files.map(async (name) => [name, (await readFile(join(run, name))).toString('base64')] as const)));
+  return Object.fromEntries(
+    await Promise.all(files.map(async (name) => [name, (await readFile(join(run, name))).toString('base64')] as const)),
+  );
 }
 
 /**

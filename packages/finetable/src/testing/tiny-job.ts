@@ -29,7 +29,10 @@ export function exampleLines(count: number, seed: number): string[] {
   const random = new RandomStream(seed, 'examples');
   return Array.from({ length: count }, (_, i) => {
     const label = random.below(5 * i, 3);
-    const ids = Array.from({ length: 4 }, (_, j) => label * (tableRows / 3) + random.below(5 * i + 1 + j, tableRows / 3));
+    const ids = Array.from(
+      { length: 4 },
+      (_, j) => label * (tableRows / 3) + random.below(5 * i + 1 + j, tableRows / 3),
+    );
     return JSON.stringify({ ids, label: 'abc'[label] });
   });
 }
@@ -41,7 +44,9 @@ export interface TinyJob {
 }
 
 /** Table, data and job in a new folder: `train.epochs` (default 2) of 20 steps, a checkpoint every 8. */
-export async function writeTinyJob(settings: { readonly train?: object; readonly examples?: number } = {}): Promise<TinyJob> {
+export async function writeTinyJob(
+  settings: { readonly train?: object; readonly examples?: number } = {},
+): Promise<TinyJob> {
   const folder = await temporaryFolder();
   const { train = {}, examples = 160 } = settings;
   await writeTable(join(folder, 'table.safetensors'));

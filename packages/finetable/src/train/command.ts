@@ -13,7 +13,10 @@ export async function train(jobFile: string, options: TrainOptions, io: Io): Pro
   const loaded = await readJob(jobFile, [...options.set, ...threads]);
   const folder = options.run ?? relative('.', runFolder(loaded));
   if (options.overwrite && resolve(folder) === loaded.folder) {
-    throw new FinetableError('INVALID_ARGUMENT', `--run ${folder}: is the job file's own folder, which --overwrite would empty; choose another folder`);
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `--run ${folder}: is the job file's own folder, which --overwrite would empty; choose another folder`,
+    );
   }
   const reporter = chooseReporter(options, io);
   try {

@@ -63,12 +63,25 @@ export function progressLine(state: ProgressState, now: number, columns: number)
   const epoch = `epoch ${Math.min(state.epoch + 1, state.epochs)}/${state.epochs}`;
   const percent = `${String(Math.floor(share * 100)).padStart(3)}%`;
   const loss = Number.isNaN(state.loss) ? [] : [`loss ${formatNumber(state.loss)}`];
-  const metrics = Object.entries(state.metrics).filter(([name]) => name !== 'loss').map(([name, value]) => `${name} ${formatNumber(value)}`);
-  const rates = speed === 0 ? [] : [`${formatCount(speed * state.examplesPerStep)} examples/s`, `${formatDuration((total - state.step) / speed)} left`];
+  const metrics = Object.entries(state.metrics)
+    .filter(([name]) => name !== 'loss')
+    .map(([name, value]) => `${name} ${formatNumber(value)}`);
+  const rates =
+    speed === 0
+      ? []
+      : [
+          `${formatCount(speed * state.examplesPerStep)} examples/s`,
+          `${formatDuration((total - state.step) / speed)} left`,
+        ];
 
   const width = columns - 1; // a character in the last column would wrap on some terminals
   const room = (parts: readonly string[]): number => width - epoch.length - parts.join(' ').length - 2;
-  const fullestFirst = [[percent, ...loss, ...metrics, ...rates], [percent, ...loss, ...rates], [percent, ...loss], [percent]];
+  const fullestFirst = [
+    [percent, ...loss, ...metrics, ...rates],
+    [percent, ...loss, ...rates],
+    [percent, ...loss],
+    [percent],
+  ];
   const parts = fullestFirst.find((some) => room(some) >= narrowestBar) ?? [percent];
   const length = Math.min(24, Math.max(0, room(parts)));
   const filled = Math.round(share * length);

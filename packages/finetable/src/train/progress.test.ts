@@ -6,9 +6,27 @@ import { progressLine, ProgressState } from './progress-line.ts';
 import { barReporter, describeEvent, jsonReporter, lineReporter } from './progress.ts';
 
 const start: TrainingEvent = { type: 'start', epochs: 3, stepsPerEpoch: 100, examples: 25_600, step: 0 };
-const tick = (step: number, loss: number): TrainingEvent => ({ type: 'tick', step, epoch: Math.floor((step - 1) / 100), loss });
-const step: TrainingEvent = { type: 'step', step: 50, epoch: 0, metrics: { loss: 2, accuracy: 0.25 }, examplesPerSecond: 12345.6, touchedRows: 4012 };
-const evaluation: TrainingEvent = { type: 'evaluation', step: 100, epoch: 0, metrics: { loss: 1.5, accuracy: 0.71234 }, best: true };
+const tick = (step: number, loss: number): TrainingEvent => ({
+  type: 'tick',
+  step,
+  epoch: Math.floor((step - 1) / 100),
+  loss,
+});
+const step: TrainingEvent = {
+  type: 'step',
+  step: 50,
+  epoch: 0,
+  metrics: { loss: 2, accuracy: 0.25 },
+  examplesPerSecond: 12345.6,
+  touchedRows: 4012,
+};
+const evaluation: TrainingEvent = {
+  type: 'evaluation',
+  step: 100,
+  epoch: 0,
+  metrics: { loss: 1.5, accuracy: 0.71234 },
+  best: true,
+};
 const checkpoint: TrainingEvent = { type: 'checkpoint', step: 100, folder: 'runs/x/checkpoints/step-00000100' };
 
 /** 150 steps in 1.5 seconds. */

@@ -17,16 +17,30 @@ export function summarize(result: RunResult, folder: string): string {
       `${formatNumber(result.stepMilliseconds)} ms/step, ${formatCount(result.examplesPerSecond)} examples/s, ${waiting.toFixed(1)} % waiting for data`,
     ],
     ['memory', `${formatBytes(result.peakMemoryBytes)} at most; kernels: ${result.kernels}`],
-    ...Object.entries(result.adapters).map(([name, adapter]) => ['adapter', describeAdapter(name, adapter, result.tables[name])]),
-    ['files', [...(Object.keys(result.adapters).length > 0 ? [join(folder, 'adapter')] : []), join(folder, 'result.json')].join(', ')],
+    ...Object.entries(result.adapters).map(([name, adapter]) => [
+      'adapter',
+      describeAdapter(name, adapter, result.tables[name]),
+    ]),
+    [
+      'files',
+      [...(Object.keys(result.adapters).length > 0 ? [join(folder, 'adapter')] : []), join(folder, 'result.json')].join(
+        ', ',
+      ),
+    ],
   ];
   return alignRows(rows);
 }
 
-function describeAdapter(name: string, adapter: RunResult['adapters'][string], table: RunResult['tables'][string] | undefined): string {
+function describeAdapter(
+  name: string,
+  adapter: RunResult['adapters'][string],
+  table: RunResult['tables'][string] | undefined,
+): string {
   const { kind, rank, touchedRows, adapterBytes, optimizerBytes } = adapter;
   const of = table ? ` of ${formatCount(table.rows)}` : '';
   const what = kind === 'dense' ? 'dense' : `rank ${rank}`;
-  const share = table ? ` (${formatNumber((100 * adapterBytes) / table.bytes)} % of the table's ${formatBytes(table.bytes)})` : '';
+  const share = table
+    ? ` (${formatNumber((100 * adapterBytes) / table.bytes)} % of the table's ${formatBytes(table.bytes)})`
+    : '';
   return `${name}: ${what}, ${formatCount(touchedRows)}${of} rows touched, ${formatBytes(adapterBytes)}${share}, optimiser ${formatBytes(optimizerBytes)}`;
 }

@@ -23,7 +23,8 @@ export class BlockBuilder {
   readonly #duplicates: Duplicates;
   readonly #seen = new SeenWords();
   #words: string[] = [];
-  #values: Float32Array;
+  /** Null between blocks. */
+  #values: Float32Array | null = null;
 
   /** @param unit what errors count: `line` or `word` */
   constructor(path: string, dim: number, unit: 'line' | 'word', duplicates: Duplicates) {
@@ -32,12 +33,11 @@ export class BlockBuilder {
     this.#unit = unit;
     this.#duplicates = duplicates;
     this.#rows = Math.max(1, Math.floor(blockValues / dim));
-    this.#values = new Float32Array(this.#rows * dim);
   }
 
   /** Where the next vector goes: D values from `offset`. */
   get values(): Float32Array {
-    return this.#values;
+    return (this.#values ??= new Float32Array(this.#rows * this.#dim));
   }
   get offset(): number {
     return this.#words.length * this.#dim;
@@ -73,9 +73,9 @@ export class BlockBuilder {
 
   /** What was gathered; a new block begins. */
   take(): WordBlock {
-    const block = { words: this.#words, values: this.#values.subarray(0, this.offset) };
+    const block = { words: this.#words, values: this.values.subarray(0, this.offset) };
     this.#words = [];
-    this.#values = new Float32Array(this.#rows * this.#dim);
+    this.#values = null;
     return block;
   }
 }

@@ -11,7 +11,6 @@ import { checkDelta, checkFloatStore, checkShape, checkShards, checkStore, check
 import { checkDense, checkUpdatable } from './update.ts';
 import {
   checkApart,
-  checkBytes,
   checkFloats,
   checkInteger,
   checkInts,
