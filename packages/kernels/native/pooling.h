@@ -22,6 +22,8 @@ FT_INLINE int64_t places_ahead(int64_t row_bytes) {
   return places < 2 ? 2 : places > 24 ? 24 : places;
 }
 
+constexpr int64_t group_bags = 16;
+
 template <int N>
 struct Vectors {
   static constexpr int count = N;
@@ -135,8 +137,7 @@ struct PooledBefore {
   FT_MEMBER void add(int64_t, int64_t, int, V*) {}
 };
 
-// Rows of A, or none where a row was never touched. They are pooled along with the first block of base rows, so that both
-// are fetched together; their sums lie in memory, where the next addition finds them within a few cycles.
+// Rows of A, or none where a row was never touched.
 struct FactorRows {
   const float* data;
   int64_t rank;
@@ -161,16 +162,6 @@ struct FactorRows {
     if (slot < 0) return;
     touched = true;
     add_weighted<N>(data + slot * rank + at, weights.at(place), lanes, sums);
-  }
-  // `pooled` has room for whole vectors.
-  FT_MEMBER void pool(int64_t place, float* pooled) {
-    const int64_t slot = slots[place_unique[place]];
-    if (slot < 0) return;
-    touched = true;
-    const V w = weights.at(place);
-    for (int64_t k = 0; k < rank; k += W) {
-      store(pooled + k, fma(w, load_some(data + slot * rank + k, rank - k), load(pooled + k)));
-    }
   }
 };
 
@@ -272,42 +263,53 @@ static void add_bag(FactorRows& source, int64_t begin, int64_t end, Ahead ahead,
 // The base sum first, then the delta: s Ā[k] B[k] for k = 0, 1, …, or s times the sum of delta rows where there is no B.
 // A bag without touched rows gets no delta. In one pass or in two (`PooledBefore`) each output goes through the same
 // operations in the same order.
+//
+// Factors are pooled a few bags ahead of the base, so that nothing waits for them.
 template <class Base>
 static void lookup_bags(const LookupArgs& a, int64_t begin, int64_t end) {
   Base base(a);
-  const Ahead ahead(a.dim * (int64_t)sizeof(float), a.places);
+  const Ahead ahead(a.dim * (int64_t)sizeof(float), a.places), factors_ahead(a.rank * (int64_t)sizeof(float), a.places);
   const bool low_rank = a.b != nullptr;
-  alignas(64) float pooled[max_rank + W];
-  for (int64_t bag = begin; bag < end; bag++) {
-    const int64_t first = a.offsets[bag], last = a.offsets[bag + 1];
-    FactorRows factors(a);
+  const int64_t most_bags = low_rank && a.rank > max_rank / group_bags ? max_rank / a.rank : group_bags;
+  float pooled[max_rank];
+  bool touched[group_bags] = {};
+  for (int64_t group = begin, group_end; group < end; group = group_end) {
+    group_end = group + 1;
+    while (group_end < end && group_end - group < most_bags && a.offsets[group_end] - a.offsets[group] < group_bags) group_end++;
     if (low_rank) {
-      for (int64_t k = 0; k < a.rank; k += W) store(pooled + k, zero());
+      for (int64_t bag = group; bag < group_end; bag++) {
+        FactorRows factors(a);
+        float* row = pooled + (bag - group) * a.rank;
+        sum_bag(factors, a.offsets[bag], a.offsets[bag + 1], factors_ahead, a.rank, row);
+        touched[bag - group] = factors.touched;
+        for (int64_t k = 0; k < a.rank; k += W) {
+          const V factor = load_some(row + k, a.rank - k);
+          if (a.pooled) store_some(a.pooled + bag * a.rank + k, factor, a.rank - k);
+          store_some(row + k, factor * broadcast(a.scale), a.rank - k);
+        }
+      }
     }
-    for_blocks(a.dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
-      constexpr int N = decltype(block)::count;
-      float* out = a.out + bag * a.dim + at;
-      V sums[decltype(block)::sums] = {};
-      if (Base::pooled_before) load_block<N>(out, lanes, sums);
-      if (at == 0 && low_rank) {
-        for (int64_t p = first; p < last; p++) {
-          base.template prefetch<N>(ahead.of(p), at, lanes);
-          prefetch_bytes(factors.row_ahead(ahead.of(p)), a.rank * (int64_t)sizeof(float));
-          base.template add<N>(p, at, lanes, sums);
-          factors.pool(p, pooled);
+    for (int64_t bag = group; bag < group_end; bag++) {
+      const int64_t first = a.offsets[bag], last = a.offsets[bag + 1];
+      const float* row = pooled + (bag - group) * a.rank;
+      for_blocks(a.dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
+        constexpr int N = decltype(block)::count;
+        float* out = a.out + bag * a.dim + at;
+        V sums[decltype(block)::sums] = {};
+        if (Base::pooled_before) load_block<N>(out, lanes, sums);
+        else sum_places<N>(base, first, last, ahead, at, lanes, sums);
+        if (touched[bag - group]) {
+          for (int64_t k = 0; k < a.rank; k++) add_weighted<N>(a.b + k * a.dim + at, broadcast(row[k]), lanes, sums);
         }
-      } else {
-        sum_places<N>(base, first, last, ahead, at, lanes, sums);
+        store_block<N>(out, lanes, sums);
+      });
+    }
+    if (a.factors && !low_rank) {
+      for (int64_t bag = group; bag < group_end; bag++) {
+        FactorRows factors(a);
+        add_bag(factors, a.offsets[bag], a.offsets[bag + 1], factors_ahead, a.scale, a.out + bag * a.dim);
       }
-      if (low_rank && factors.touched) {
-        for (int64_t k = 0; k < a.rank; k++) {
-          add_weighted<N>(a.b + k * a.dim + at, broadcast(a.scale * pooled[k]), lanes, sums);
-        }
-      }
-      store_block<N>(out, lanes, sums);
-    });
-    if (a.pooled) memcpy(a.pooled + bag * a.rank, pooled, (size_t)a.rank * sizeof(float));
-    if (a.factors && !low_rank) add_bag(factors, first, last, ahead, a.scale, a.out + bag * a.dim);
+    }
   }
 }
 

@@ -15,7 +15,7 @@ import { loadAdapterState, saveAdapterState } from '@finetable/lora';
 import type { Model } from './model.ts';
 import type { MetricSums } from './objective.ts';
 import type { ParameterGroup } from './parameters.ts';
-import type { FitOptions } from './trainer.ts';
+import type { FitOptions } from './fit.ts';
 
 /** How far a training is: everything beside the model that going on needs. JSON. */
 export interface TrainingProgress {

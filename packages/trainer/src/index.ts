@@ -12,7 +12,8 @@
  * ```
  * @module
  */
-export { Trainer, type FitOptions, type FitResult, type TrainerOptions, type TrainingEvent } from './trainer.ts';
+export { Trainer, type TrainerOptions } from './trainer.ts';
+export type { FitOptions, FitResult, TrainingEvent } from './fit.ts';
 export type { ModelOptions } from './model.ts';
 export type { DenseParameter, MetricSums, Objective, ObjectiveContext } from './objective.ts';
 export { classification, type ClassificationOptions } from './classification.ts';

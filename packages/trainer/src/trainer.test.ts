@@ -7,7 +7,8 @@ import { adamw, adapterTensors, createAdapter, sgd, type Adapter } from '@fineta
 import { createTable, type ShardedTable } from '@finetable/placement';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { classification } from './classification.ts';
-import { Trainer, type FitOptions, type TrainingEvent } from './trainer.ts';
+import type { FitOptions, TrainingEvent } from './fit.ts';
+import { Trainer } from './trainer.ts';
 
 const V = 60;
 const D = 5;

@@ -41,7 +41,7 @@ test('the same bytes as the reference implementation', async () => {
 test('what is written is read back: random names, dtypes, shapes, streams cut anywhere, rows counted or not', async () => {
   const dtypes = Object.keys(tensorDtypeBytes) as TensorDtype[];
   const source = fc.record({
-    name: fc.string({ unit: 'binary', minLength: 1 }).filter((name) => !name.includes('\0') && name.isWellFormed()),
+    name: fc.string({ unit: 'binary', minLength: 1 }).filter((name) => !/[\0\p{Surrogate}]/u.test(name)),
     dtype: fc.constantFrom(...dtypes),
     shape: fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 3 }),
     seed: fc.integer({ min: 0, max: 255 }),

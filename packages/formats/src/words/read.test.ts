@@ -84,7 +84,7 @@ test.each(['\n', ''])('word2vec binary, separator %j', async (separator) => {
 });
 
 test('many blocks: every word has its vector, in text and in binary', async () => {
-  const [rows, dim] = [3001, 1024];
+  const [rows, dim] = [1501, 1024];
   const words = Array.from({ length: rows }, (_, i) => `w${i}`);
   const values = Float32Array.from({ length: rows * dim }, (_, i) => Math.floor(i / dim) + (i % dim) / 1024);
   const text = words.map((word, i) => `${word} ${values.subarray(i * dim, (i + 1) * dim).join(' ')}`).join('\n');
@@ -102,14 +102,14 @@ test('many blocks: every word has its vector, in text and in binary', async () =
       });
       blocks++;
     }
-    expect({ row, blocks, wrong }).toEqual({ row: rows, blocks: 3, wrong: 0 });
+    expect({ row, blocks, wrong }).toEqual({ row: rows, blocks: 2, wrong: 0 });
   }
 });
 
 test('random words and vectors come back, in text and in binary', async () => {
   const word = fc
     .string({ unit: 'binary', minLength: 1, maxLength: 8 })
-    .filter((text) => text.isWellFormed() && !/[\p{Cc} \ufeff]/u.test(text));
+    .filter((text) => !/[\p{Cc}\p{Surrogate} \ufeff]/u.test(text));
   await fc.assert(
     fc.asyncProperty(
       fc.uniqueArray(word, { minLength: 1, maxLength: 20 }),
@@ -131,7 +131,7 @@ test('random words and vectors come back, in text and in binary', async () => {
         });
       },
     ),
-    { numRuns: 100 },
+    { numRuns: 50 },
   );
 });
 

@@ -41,7 +41,7 @@ export class OpenJob {
   }
 
   /** A loader of the job's features and label over another source. Shuffled only for training. */
-  async loader(source: SourceSpec, use: 'train' | 'evaluate', classes: readonly string[] | undefined): Promise<Loader> {
+  async loader(source: SourceSpec, use: 'train' | 'evaluate', classes: readonly string[] | undefined, signal: AbortSignal | undefined): Promise<Loader> {
     const { job, folder } = this.loaded;
     const { batchSize, workers, prefetchBatches, shuffle } = job.data;
     const loader = await openLoader(
@@ -57,6 +57,7 @@ export class OpenJob {
         seed: job.train.seed,
         shuffle: shuffle && use === 'train',
         prefetchBatches,
+        signal,
       },
     );
     this.#loaders.push(loader);

@@ -9,24 +9,22 @@
  *     result.json            how it ended; written last, so a run with it is complete
  *     lock                   while a process works here
  */
-import { mkdir, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
-import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
-import { FinetableError, isFinetableError } from '@finetable/core';
-import { ioError, removeLeftovers, sha256File, writeFileAtomic } from '@finetable/formats';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { FinetableError } from '@finetable/core';
+import { sha256File, writeFileAtomic } from '@finetable/formats';
 import { saveAdapters, type Adapter } from '@finetable/lora';
-import { parse, stringify } from 'yaml';
+import { parse } from 'yaml';
 import { OpenJob } from '../job/open.ts';
 import { checkJob, type LoadedJob } from '../job/read.ts';
-import type { Job } from '../job/schema.ts';
-import type { FitResult, TrainingEvent } from '../trainer.ts';
-import { lockFolder } from './lock.ts';
-import { MetricsLog } from './metrics-log.ts';
+import type { FitResult, TrainingEvent } from '../fit.ts';
+import { inFolder, type ExistingRun } from './folder.ts';
 
 export interface RunOptions {
   /** The run's folder; default the job's `output`, or `runs/<name>` beside the job file. */
   readonly folder?: string | undefined;
   /** What to do where the folder holds a run: refuse (default), go on from its last checkpoint, or start again. */
-  readonly existing?: 'refuse' | 'resume' | 'overwrite' | undefined;
+  readonly existing?: ExistingRun | undefined;
   readonly onEvent?: (event: TrainingEvent) => unknown | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -69,11 +67,11 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
   const open = await OpenJob.open(loaded);
   try {
     const { job } = loaded;
-    const train = await open.loader(job.data.train, 'train', job.objective.classes);
-    const validation = job.data.validation && (await open.loader(job.data.validation, 'evaluate', train.classes[job.objective.label]));
+    const train = await open.loader(job.data.train, 'train', job.objective.classes, options.signal);
+    const validation = job.data.validation && (await open.loader(job.data.validation, 'evaluate', train.classes[job.objective.label], options.signal));
     const adapters = open.createAdapters();
     const trainer = open.trainer(adapters);
-    return await inFolder(resolve(options.folder ?? runFolder(loaded)), loaded, options, async (folder, log) => {
+    return await inFolder(resolve(options.folder ?? runFolder(loaded)), loaded, options.existing ?? 'refuse', async (folder, log) => {
       const { epochs, metric, patience, logEverySteps } = job.train;
       const fit = await trainer.fit(train, {
         epochs,
@@ -111,7 +109,7 @@ export async function evaluateRun(folder: string, file: string, signal?: AbortSi
   const open = await OpenJob.open(loaded);
   try {
     const label = loaded.job.objective.label;
-    const loader = await open.loader({ file: resolve(file) }, 'evaluate', result.classes[label]);
+    const loader = await open.loader({ file: resolve(file) }, 'evaluate', result.classes[label], signal);
     const adapters = await open.loadAdapters(join(folder, 'adapter'));
     const trainer = open.trainer(adapters);
     await trainer.loadObjective(join(folder, 'objective.safetensors'), loader);
@@ -137,125 +135,6 @@ async function readText(path: string, what: string): Promise<string> {
     return await readFile(path, 'utf8');
   } catch (error) {
     throw new FinetableError('NOT_FOUND', `${dirname(path)} is not ${what}: it has no ${path.slice(dirname(path).length + 1)}`, { file: path }, { cause: error });
-  }
-}
-
-/** Prepares the folder, holds its lock, keeps its metrics log, and removes what a run that never got anywhere made. */
-async function inFolder<T>(
-  folder: string,
-  loaded: LoadedJob,
-  { existing = 'refuse' }: RunOptions,
-  body: (folder: string, log: (event: TrainingEvent) => void) => Promise<T>,
-): Promise<T> {
-  const firstMade = await mkdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw ioError(error, 'writing', folder);
-  });
-  const unlock = await lockFolder(join(folder, 'lock'));
-  let log: MetricsLog | null = null;
-  let fresh = false;
-  try {
-    fresh = await prepare(folder, loaded, existing);
-    const result = await body(folder, (event) => {
-      // Opened at the start event, which tells where a resumed run goes on.
-      if (event.type === 'start') log = new MetricsLog(join(folder, 'metrics.jsonl'), event.step);
-      else if (event.type === 'step' || event.type === 'evaluation') log!.write({ ...event });
-      else if (event.type === 'checkpoint') log!.sync();
-    });
-    await unlock();
-    return result;
-  } catch (error) {
-    const failedEarly = fresh && isFinetableError(error) && error.code !== 'INTERRUPTED' && !(await hasCheckpoint(folder));
-    if (failedEarly) await clear(folder);
-    await unlock();
-    if (failedEarly && firstMade !== undefined) await removeEmpty(folder, firstMade);
-    throw error;
-  } finally {
-    (log as MetricsLog | null)?.close();
-  }
-}
-
-/** @returns true where the run starts from nothing */
-async function prepare(folder: string, loaded: LoadedJob, existing: 'refuse' | 'resume' | 'overwrite'): Promise<boolean> {
-  const jobPath = join(folder, 'job.yaml');
-  const written = await readFile(jobPath, 'utf8').catch(() => null);
-  const names = (await readdir(folder)).filter((name) => !name.startsWith('lock') && !name.startsWith('.finetable-'));
-  if (written === null && names.length > 0) {
-    throw new FinetableError('EXISTS', `${folder} is not empty and not a run (${names.slice(0, 3).join(', ')}); choose another folder`, { file: folder });
-  }
-  if (written !== null && existing === 'refuse') {
-    const finished = names.includes('result.json');
-    const remedy = finished ? 'overwrite it, or give the job another name' : 'resume it, overwrite it, or give the job another name';
-    throw new FinetableError('EXISTS', `${folder} holds ${finished ? 'a finished' : 'an unfinished'} run; ${remedy}`, { file: folder, finished });
-  }
-  const text = stringify(absolutePaths(loaded, folder));
-  if (written !== null && existing === 'resume') {
-    const changed = firstDifference(parse(written), parse(text));
-    if (changed) {
-      throw new FinetableError('MISMATCH', `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it, or give the job another name`, { file: jobPath });
-    }
-    await removeLeftovers(folder);
-    return false;
-  }
-  await clear(folder);
-  await writeFileAtomic(jobPath, text);
-  return true;
-}
-
-/** Fields that may differ when a run is resumed: they change no result. */
-const free = new Set(['data.workers', 'data.prefetchBatches', 'train.threads', 'train.keepCheckpoints']);
-
-function firstDifference(before: unknown, now: unknown, path = ''): string | null {
-  if (free.has(path)) return null;
-  if (isObject(before) && isObject(now)) {
-    for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
-      const found = firstDifference(before[key], now[key], path ? `${path}.${key}` : key);
-      if (found) return found;
-    }
-    return null;
-  }
-  const [a, b] = [JSON.stringify(before), JSON.stringify(now)];
-  return a === b ? null : `${path} = ${a ?? 'nothing'}, now it is ${b ?? 'nothing'}`;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
-}
-
-/** The job with its paths made relative to the run's folder, where its copy lies. */
-function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
-  const move = (path: string): string => (isAbsolute(path) ? path : relative(to, resolve(folder, path)));
-  const moved = structuredClone(job) as Mutable<Job>;
-  delete moved.output;
-  for (const table of Object.values(moved.tables)) table.file = move(table.file);
-  moved.data.train.file = move(moved.data.train.file);
-  if (moved.data.validation) moved.data.validation.file = move(moved.data.validation.file);
-  for (const { tokens } of Object.values(moved.features)) if (tokens) tokens.vocabulary = move(tokens.vocabulary);
-  return moved;
-}
-
-type Mutable<T> = { -readonly [K in keyof T]: Mutable<T[K]> };
-
-const ours = ['job.yaml', 'metrics.jsonl', 'checkpoints', 'adapter', 'objective.safetensors', 'result.json'];
-
-/** Removes a run's files; `result.json` first, so that a half-removed run does not look finished. */
-async function clear(folder: string): Promise<void> {
-  for (const name of [...ours].reverse()) await rm(join(folder, name), { recursive: true, force: true });
-  await removeLeftovers(folder);
-}
-
-async function hasCheckpoint(folder: string): Promise<boolean> {
-  const names = await readdir(join(folder, 'checkpoints')).catch(() => []);
-  return names.some((name) => name.startsWith('step-'));
-}
-
-/** Removes `folder` and the parents that were made with it, up to `top`, as long as they are empty. */
-async function removeEmpty(folder: string, top: string): Promise<void> {
-  for (let at = folder; at.startsWith(top); at = dirname(at)) {
-    try {
-      await rmdir(at);
-    } catch {
-      return;
-    }
   }
 }
 

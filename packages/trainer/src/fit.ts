@@ -1,0 +1,86 @@
+/** What a training may be told, and what it tells: options, events and result of `Trainer.fit`. */
+import { FinetableError } from '@finetable/core';
+import type { Loader } from '@finetable/data';
+import type { MetricName } from './metrics.ts';
+
+export interface FitOptions {
+  /** Default 1. */
+  readonly epochs?: number | undefined;
+  /** Evaluated at the end of every epoch. */
+  readonly validation?: Loader | undefined;
+  /** The validation metric that chooses the best state; default `loss`. */
+  readonly metric?: MetricName | undefined;
+  /** Evaluations without a better metric after which training stops; default: never. Needs `validation`. */
+  readonly patience?: number | undefined;
+  /** Steps between `step` events; default 50. */
+  readonly logEverySteps?: number | undefined;
+  /** A folder for checkpoints; default: none are written. */
+  readonly checkpoints?: {
+    readonly folder: string;
+    /** Steps between two; one is written at the end of every epoch too. */
+    readonly everySteps: number;
+    /** How many of the last ones stay; default 2. */
+    readonly keep?: number | undefined;
+    /** Anything that a resumed run must find unchanged, such as the data's size. JSON. */
+    readonly identity?: Readonly<Record<string, string | number>> | undefined;
+  };
+  /** Go on from the newest good checkpoint in the folder, where there is one. Default false. */
+  readonly resume?: boolean | undefined;
+  readonly onEvent?: (event: TrainingEvent) => unknown | undefined;
+  /** When aborted: a checkpoint is written and INTERRUPTED thrown. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type TrainingEvent =
+  | {
+      readonly type: 'start';
+      readonly epochs: number;
+      readonly stepsPerEpoch: number;
+      readonly examples: number;
+      /** 0, or where a resumed run goes on. */
+      readonly step: number;
+    }
+  | {
+      readonly type: 'step';
+      readonly step: number;
+      readonly epoch: number;
+      /** Means over the examples since the last such event. */
+      readonly metrics: Readonly<Record<string, number>>;
+      readonly examplesPerSecond: number;
+      readonly touchedRows: number;
+    }
+  /** After every step, for progress bars: cheap. */
+  | { readonly type: 'tick'; readonly step: number; readonly epoch: number; readonly loss: number }
+  | {
+      readonly type: 'evaluation';
+      readonly step: number;
+      readonly epoch: number;
+      readonly metrics: Readonly<Record<string, number>>;
+      readonly best: boolean;
+    }
+  | { readonly type: 'checkpoint'; readonly step: number; readonly folder: string };
+
+export interface FitResult {
+  readonly steps: number;
+  /** Epochs finished. */
+  readonly epochs: number;
+  readonly examples: number;
+  /** Means over the last epoch's training examples. */
+  readonly train: Readonly<Record<string, number>>;
+  /** The best evaluation, whose state the model is left in; null without validation. */
+  readonly best: { readonly step: number; readonly epoch: number; readonly metrics: Readonly<Record<string, number>> } | null;
+  readonly stoppedEarly: boolean;
+  /** Time in the loop, earlier parts of a resumed run included. */
+  readonly seconds: number;
+  /** Of these, waiting for the loader. */
+  readonly waitSeconds: number;
+}
+
+/** @throws INVALID_ARGUMENT naming the option */
+export function checkFitOptions({ epochs = 1, patience, validation, logEverySteps = 50, checkpoints }: FitOptions): void {
+  const counts = { epochs, logEverySteps, patience: patience ?? 1, 'checkpoints.everySteps': checkpoints?.everySteps ?? 1, 'checkpoints.keep': checkpoints?.keep ?? 1 };
+  for (const [name, value] of Object.entries(counts)) {
+    if (!Number.isInteger(value) || value < 1) throw new FinetableError('INVALID_ARGUMENT', `fit: ${name} ${value}; allowed: an integer of 1 or more`);
+  }
+  if (patience !== undefined && !validation) throw new FinetableError('INVALID_ARGUMENT', 'fit: patience needs validation data');
+}

@@ -1,0 +1,203 @@
+/** The steps of one `fit`: batches, updates, evaluation at the end of an epoch, checkpoints, and stopping. */
+import { FinetableError } from '@finetable/core';
+import type { Batch, Loader } from '@finetable/data';
+import type { Checkpoints, TrainingProgress } from './checkpoint.ts';
+import type { FitOptions, TrainingEvent } from './fit.ts';
+import { addSums, isBetter } from './metrics.ts';
+import type { Model } from './model.ts';
+import type { MetricSums } from './objective.ts';
+import type { ParameterGroup } from './parameters.ts';
+
+export const startProgress: TrainingProgress = {
+  step: 0,
+  epoch: 0,
+  batch: 0,
+  examples: 0,
+  epochSums: {},
+  epochExamples: 0,
+  train: {},
+  best: null,
+  evaluationsSinceBest: 0,
+  done: false,
+  seconds: 0,
+  waitSeconds: 0,
+};
+
+/** One `fit`: its progress, and the steps that change it. */
+export class Loop {
+  readonly #loader: Loader;
+  readonly #model: Model;
+  readonly #group: ParameterGroup;
+  readonly #options: FitOptions;
+  readonly #checkpoints: Checkpoints;
+  #progress: TrainingProgress;
+  #savedStep: number;
+  #logged: { sums: MetricSums; examples: number; time: number };
+
+  constructor(loader: Loader, model: Model, group: ParameterGroup, options: FitOptions, checkpoints: Checkpoints, progress: TrainingProgress) {
+    this.#loader = loader;
+    this.#model = model;
+    this.#group = group;
+    this.#options = options;
+    this.#checkpoints = checkpoints;
+    this.#progress = progress;
+    this.#savedStep = progress.step;
+    this.#logged = { sums: {}, examples: 0, time: performance.now() };
+  }
+
+  async run(): Promise<TrainingProgress> {
+    const { epochs = 1 } = this.#options;
+    const { step } = this.#progress;
+    const { examples, batchesPerEpoch: stepsPerEpoch } = this.#loader;
+    await this.#emit({ type: 'start', epochs, stepsPerEpoch, examples, step });
+    this.#logged.time = performance.now();
+    while (this.#progress.epoch < epochs && !this.#progress.done) {
+      await this.#batches();
+      await this.#endEpoch();
+    }
+    return this.#progress;
+  }
+
+  /** What is left of the current epoch. */
+  async #batches(): Promise<void> {
+    const { epoch, batch: from } = this.#progress;
+    const iterator = this.#loader.batches(epoch, from);
+    try {
+      for (;;) {
+        // Batches may be ready every time, and a promise that is never turns the event loop: signals would not arrive.
+        await new Promise(setImmediate);
+        await this.#stopIfAborted();
+        const asked = performance.now();
+        const next = await orAbort(iterator.next(), this.#options.signal);
+        const waited = (performance.now() - asked) / 1000;
+        if (next === 'aborted') continue;
+        if (next.done) return;
+        await this.#step(next.value, waited);
+      }
+    } finally {
+      await iterator.return?.();
+    }
+  }
+
+  async #step(batch: Batch, waited: number): Promise<void> {
+    const begun = performance.now();
+    const { sums, gradients } = this.#model.train(batch);
+    const step = this.#progress.step + 1;
+    for (const [name, adapter] of this.#model.adapters) adapter.update(batch.plans[name]!, gradients.get(name)!);
+    this.#group.update(this.#model.kernels, step);
+
+    const p = this.#progress;
+    this.#progress = {
+      ...p,
+      step,
+      batch: batch.index + 1,
+      examples: p.examples + batch.size,
+      epochSums: addSums(p.epochSums, sums),
+      epochExamples: p.epochExamples + batch.size,
+      waitSeconds: p.waitSeconds + waited,
+      seconds: p.seconds + waited + (performance.now() - begun) / 1000,
+    };
+    this.#logged.sums = addSums(this.#logged.sums, sums);
+    this.#logged.examples += batch.size;
+    await this.#emit({ type: 'tick', step, epoch: batch.epoch, loss: sums.loss! / batch.size });
+    if (step % (this.#options.logEverySteps ?? 50) === 0) await this.#log();
+    const every = this.#options.checkpoints?.everySteps;
+    // The epoch's end writes its own, after the evaluation.
+    if (every && step % every === 0 && batch.index + 1 < this.#loader.batchesPerEpoch) await this.#save();
+  }
+
+  async #log(): Promise<void> {
+    const { sums, examples, time } = this.#logged;
+    if (examples === 0) return;
+    const now = performance.now();
+    const { step, epoch } = this.#progress;
+    const touchedRows = [...this.#model.adapters.values()].reduce((sum, adapter) => sum + adapter.touchedRows, 0);
+    const metrics = this.#model.objective.metrics(sums, examples);
+    this.#logged = { sums: {}, examples: 0, time: now };
+    await this.#emit({ type: 'step', step, epoch, metrics, examplesPerSecond: examples / ((now - time) / 1000), touchedRows });
+  }
+
+  async #endEpoch(): Promise<void> {
+    const { validation, metric = 'loss', patience, signal } = this.#options;
+    await this.#log();
+    const p = this.#progress;
+    // Complete only now: an abort during the evaluation leaves the epoch's end to be done again.
+    let next: TrainingProgress = {
+      ...p,
+      epoch: p.epoch + 1,
+      batch: 0,
+      train: this.#model.objective.metrics(p.epochSums, p.epochExamples),
+      epochSums: {},
+      epochExamples: 0,
+    };
+    if (validation) {
+      let metrics;
+      try {
+        metrics = await evaluate(this.#model, validation, signal);
+      } catch (error) {
+        await this.#stopIfAborted();
+        throw error;
+      }
+      const best = !p.best || isBetter(metric, metrics[metric], p.best.metrics[metric]);
+      if (best) {
+        await this.#checkpoints.saveBest();
+        next = { ...next, best: { step: p.step, epoch: p.epoch, metrics }, evaluationsSinceBest: 0 };
+      } else {
+        next = { ...next, evaluationsSinceBest: p.evaluationsSinceBest + 1 };
+      }
+      if (patience !== undefined && next.evaluationsSinceBest >= patience) next = { ...next, done: true };
+      await this.#emit({ type: 'evaluation', step: p.step, epoch: p.epoch, metrics, best });
+    }
+    this.#progress = next;
+    this.#savedStep = -1; // the same step as a mid-epoch checkpoint, but a later position
+    await this.#save();
+    this.#logged.time = performance.now();
+  }
+
+  async #save(): Promise<void> {
+    const { step } = this.#progress;
+    if (!this.#options.checkpoints || this.#savedStep === step) return;
+    const folder = await this.#checkpoints.save(this.#progress);
+    this.#savedStep = step;
+    await this.#emit({ type: 'checkpoint', step, folder });
+  }
+
+  async #stopIfAborted(): Promise<void> {
+    if (!this.#options.signal?.aborted) return;
+    await this.#save();
+    const where = this.#options.checkpoints ? `; go on from ${this.#options.checkpoints.folder}` : '';
+    throw new FinetableError('INTERRUPTED', `interrupted after step ${this.#progress.step}${where}`, { step: this.#progress.step });
+  }
+
+  async #emit(event: TrainingEvent): Promise<void> {
+    await this.#options.onEvent?.(event);
+  }
+}
+
+/** Metrics over one pass of a loader. @throws INTERRUPTED */
+export async function evaluate(model: Model, loader: Loader, signal?: AbortSignal): Promise<Readonly<Record<string, number>>> {
+  let sums: MetricSums = {};
+  let examples = 0;
+  for await (const batch of loader.batches(0)) {
+    if (signal?.aborted) throw new FinetableError('INTERRUPTED', 'interrupted while evaluating');
+    sums = addSums(sums, model.evaluate(batch));
+    examples += batch.size;
+    await new Promise(setImmediate);
+  }
+  return model.objective.metrics(sums, examples);
+}
+
+/** The promise's value, or `aborted` as soon as the signal says so. */
+async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T | 'aborted'> {
+  if (!signal) return promise;
+  let listener: (() => void) | undefined;
+  const aborted = new Promise<'aborted'>((resolve) => {
+    listener = () => resolve('aborted');
+    signal.addEventListener('abort', listener, { once: true });
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    if (listener) signal.removeEventListener('abort', listener);
+  }
+}

@@ -1,0 +1,136 @@
+/** A run's folder: held by one process, prepared for a new or a resumed run, and left empty by one that never got anywhere. */
+import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { FinetableError, isFinetableError } from '@finetable/core';
+import { ioError, removeLeftovers, writeFileAtomic } from '@finetable/formats';
+import { parse, stringify } from 'yaml';
+import type { TrainingEvent } from '../fit.ts';
+import type { LoadedJob } from '../job/read.ts';
+import type { Job } from '../job/schema.ts';
+import { lockFolder } from './lock.ts';
+import { MetricsLog } from './metrics-log.ts';
+
+/** What to do where a folder holds a run: refuse, go on from its last checkpoint, or start again. */
+export type ExistingRun = 'refuse' | 'resume' | 'overwrite';
+
+/** Prepares the folder, holds its lock, keeps its metrics log, and removes what a run that never got anywhere made. */
+export async function inFolder<T>(
+  folder: string,
+  loaded: LoadedJob,
+  existing: ExistingRun,
+  body: (folder: string, log: (event: TrainingEvent) => void) => Promise<T>,
+): Promise<T> {
+  const firstMade = await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw ioError(error, 'writing', folder);
+  });
+  const unlock = await lockFolder(join(folder, 'lock')).catch(async (error: unknown) => {
+    if (firstMade !== undefined) await removeEmpty(folder, firstMade);
+    throw error;
+  });
+  let log: MetricsLog | null = null;
+  let fresh = false;
+  try {
+    fresh = await prepare(folder, loaded, existing);
+    const result = await body(folder, (event) => {
+      // Opened at the start event, which tells where a resumed run goes on.
+      if (event.type === 'start') log = new MetricsLog(join(folder, 'metrics.jsonl'), event.step);
+      else if (event.type === 'step' || event.type === 'evaluation') log!.write({ ...event });
+      else if (event.type === 'checkpoint') log!.sync();
+    });
+    await unlock();
+    return result;
+  } catch (error) {
+    const failedEarly = fresh && isFinetableError(error) && error.code !== 'INTERRUPTED' && !(await hasCheckpoint(folder));
+    if (failedEarly) await clear(folder);
+    await unlock();
+    if (failedEarly && firstMade !== undefined) await removeEmpty(folder, firstMade);
+    throw error;
+  } finally {
+    (log as MetricsLog | null)?.close();
+  }
+}
+
+/** @returns true where the run starts from nothing */
+async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun): Promise<boolean> {
+  const jobPath = join(folder, 'job.yaml');
+  const written = await readFile(jobPath, 'utf8').catch(() => null);
+  const names = (await readdir(folder)).filter((name) => !name.startsWith('lock') && !name.startsWith('.finetable-'));
+  if (written === null && names.length > 0) {
+    throw new FinetableError('EXISTS', `${folder} is not empty and not a run (${names.slice(0, 3).join(', ')}); choose another folder`, { file: folder });
+  }
+  if (written !== null && existing === 'refuse') {
+    const finished = names.includes('result.json');
+    const remedy = finished ? 'overwrite it, or give the job another name' : 'resume it, overwrite it, or give the job another name';
+    throw new FinetableError('EXISTS', `${folder} holds ${finished ? 'a finished' : 'an unfinished'} run; ${remedy}`, { file: folder, finished });
+  }
+  const text = stringify(absolutePaths(loaded, folder));
+  if (written !== null && existing === 'resume') {
+    const changed = firstDifference(parse(written), parse(text));
+    if (changed) {
+      throw new FinetableError('MISMATCH', `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it, or give the job another name`, { file: jobPath });
+    }
+    await removeLeftovers(folder);
+    return false;
+  }
+  await clear(folder);
+  await writeFileAtomic(jobPath, text);
+  return true;
+}
+
+/** Fields that may differ when a run is resumed: they change no result. */
+const free = new Set(['data.workers', 'data.prefetchBatches', 'train.threads', 'train.keepCheckpoints']);
+
+function firstDifference(before: unknown, now: unknown, path = ''): string | null {
+  if (free.has(path)) return null;
+  if (isObject(before) && isObject(now)) {
+    for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
+      const found = firstDifference(before[key], now[key], path ? `${path}.${key}` : key);
+      if (found) return found;
+    }
+    return null;
+  }
+  const [a, b] = [JSON.stringify(before), JSON.stringify(now)];
+  return a === b ? null : `${path} = ${a ?? 'nothing'}, now it is ${b ?? 'nothing'}`;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+/** The job with its paths made relative to the run's folder, where its copy lies. */
+function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
+  const move = (path: string): string => (isAbsolute(path) ? path : relative(to, resolve(folder, path)));
+  const moved = structuredClone(job) as Mutable<Job>;
+  delete moved.output;
+  for (const table of Object.values(moved.tables)) table.file = move(table.file);
+  moved.data.train.file = move(moved.data.train.file);
+  if (moved.data.validation) moved.data.validation.file = move(moved.data.validation.file);
+  for (const { tokens } of Object.values(moved.features)) if (tokens) tokens.vocabulary = move(tokens.vocabulary);
+  return moved;
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: Mutable<T[K]> };
+
+const ours = ['job.yaml', 'metrics.jsonl', 'checkpoints', 'adapter', 'objective.safetensors', 'result.json'];
+
+/** Removes a run's files; `result.json` first, so that a half-removed run does not look finished. */
+async function clear(folder: string): Promise<void> {
+  for (const name of [...ours].reverse()) await rm(join(folder, name), { recursive: true, force: true });
+  await removeLeftovers(folder);
+}
+
+async function hasCheckpoint(folder: string): Promise<boolean> {
+  const names = await readdir(join(folder, 'checkpoints')).catch(() => []);
+  return names.some((name) => name.startsWith('step-'));
+}
+
+/** Removes `folder` and the parents that were made with it, up to `top`, as long as they are empty. */
+async function removeEmpty(folder: string, top: string): Promise<void> {
+  for (let at = folder; at.startsWith(top); at = dirname(at)) {
+    try {
+      await rmdir(at);
+    } catch {
+      return;
+    }
+  }
+}
