@@ -62,8 +62,8 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(spaces)) {
       ...jobPaths(data),
       `data.train.file=${work}/fit.jsonl`,
       `data.validation.file=${work}/valid.jsonl`,
-      'train.epochs=60',
-      'train.patience=4',
+      'train.epochs=100',
+      'train.patience=10',
       'train.metric=accuracy',
       ...Object.entries(settings).map(([path, value]) => `${path}=${value}`),
     ]);

@@ -8,7 +8,11 @@ const of = (rows: number, ...values: number[]): Matrix => matrix(rows, values.le
 
 function storeOf(kernels: Kernels, values: Matrix, dtype: 'f32' | 'f16' = 'f32'): RowStore {
   const store = kernels.createRows(values.rows, values.cols, dtype);
-  kernels.scatterRows(store, Int32Array.from({ length: values.rows }, (_, i) => i), values);
+  kernels.scatterRows(
+    store,
+    Int32Array.from({ length: values.rows }, (_, i) => i),
+    values,
+  );
   return store;
 }
 
@@ -139,8 +143,8 @@ testBoth('scaling, sums of squares, and the first value that is not finite', (ke
 });
 
 testBoth('empty inputs are allowed', (kernels) => {
-  const store = kernels.createRows(0, 4, 'f32');
-  const plan = makePlan(jagged([]), 0);
+  const store = kernels.createRows(1, 4, 'f32');
+  const plan = makePlan(jagged([]), 1);
   kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out: matrix(0, 4) });
   kernels.segmentSum({ plan, values: matrix(0, 4), out: matrix(0, 4) });
   kernels.gatherRows(store, new Int32Array(0), matrix(0, 4));

@@ -72,13 +72,18 @@ for (const home of ['ram', 'mapped'] as const) {
         const store = kernels.openRows(file, home);
         expect(store).toMatchObject({ rows: 700, dim: 9, dtype, home });
         const rows = [0, 350, 699];
-        expect(gather(kernels, store, ...rows)).toEqual(rows.flatMap((v) => Array.from({ length: 9 }, (_, i) => v + i / 2)));
+        expect(gather(kernels, store, ...rows)).toEqual(
+          rows.flatMap((v) => Array.from({ length: 9 }, (_, i) => v + i / 2)),
+        );
         const out = matrix(1, 9);
         kernels.lookup({ base: [{ store, firstRow: 0 }], plan: makePlan(jagged([[1, 699]]), 700), out });
         expect([...out.data]).toEqual(Array.from({ length: 9 }, (_, i) => 700 + i));
         const raw = new Uint8Array(3);
         kernels.readBytes(store, store.sizeBytes - 3, raw);
-        const last = dtype === 'f32' ? Buffer.from(Float32Array.of(699 + 4).buffer) : Buffer.from(Uint16Array.of(f32ToF16(702.5), f32ToF16(703)).buffer);
+        const last =
+          dtype === 'f32'
+            ? Buffer.from(Float32Array.of(699 + 4).buffer)
+            : Buffer.from(Uint16Array.of(f32ToF16(702.5), f32ToF16(703)).buffer);
         expect([...raw]).toEqual([...last.subarray(1)]);
         store.close();
       });
@@ -96,7 +101,9 @@ describe('files that cannot be opened', () => {
   testBoth('not there, or not a file', (kernels) => {
     const file = { path: join(folder, 'absent'), byteOffset: 0, rows: 1, dim: 1, dtype: 'f32' as const };
     expect(() => kernels.openRows(file, 'mapped')).toThrow(code('NOT_FOUND', 'absent'));
-    expect(() => kernels.openRows({ ...file, path: folder }, 'ram')).toThrow(code('INVALID_FILE', 'not a regular file'));
+    expect(() => kernels.openRows({ ...file, path: folder }, 'ram')).toThrow(
+      code('INVALID_FILE', 'not a regular file'),
+    );
   });
   test('portable: a file that becomes shorter is noticed when its row is read', () => {
     const file = tableFile('shrinks', 10, 4, 'f32', 0);
@@ -135,7 +142,8 @@ testBoth('a closed store may be closed again and is refused everywhere else', (k
     () => kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out }),
     () => kernels.addDelta({ plan, delta, out }),
     () => kernels.updateRows({ parameters: store, state: [], rule, step: 1, slots: Int32Array.of(0), gradients: out }),
-    () => kernels.replayRows({ parameters: store, state: [], rule, step: 1, slots: Int32Array.of(0), lastSteps: store }),
+    () =>
+      kernels.replayRows({ parameters: store, state: [], rule, step: 1, slots: Int32Array.of(0), lastSteps: store }),
   ];
   for (const call of calls) expect(call).toThrow(code('CLOSED', 'closed'));
 });
@@ -143,11 +151,19 @@ testBoth('a closed store may be closed again and is refused everywhere else', (k
 testBoth('a store of more than 2^31 elements, of which two rows are used', (kernels) => {
   const rows = 2 ** 25;
   const store = kernels.createRows(rows, 128, 'f32'); // 16 GiB of addresses
-  const values = matrix(2, 128, Float32Array.from({ length: 256 }, (_, i) => i));
+  const values = matrix(
+    2,
+    128,
+    Float32Array.from({ length: 256 }, (_, i) => i),
+  );
   kernels.scatterRows(store, Int32Array.of(rows - 1, 2 ** 24), values);
   expect(gather(kernels, store, rows - 1)).toEqual([...values.data.subarray(0, 128)]);
   const out = matrix(1, 128);
-  kernels.lookup({ base: [{ store, firstRow: 0 }], plan: makePlan(jagged([[2 ** 24, rows - 1, 2 ** 24 - 1]]), rows), out });
+  kernels.lookup({
+    base: [{ store, firstRow: 0 }],
+    plan: makePlan(jagged([[2 ** 24, rows - 1, 2 ** 24 - 1]]), rows),
+    out,
+  });
   expect([...out.data]).toEqual(Array.from({ length: 128 }, (_, i) => 2 * i + 128));
   const raw = new Uint8Array(4);
   kernels.readBytes(store, store.sizeBytes - 4, raw);
@@ -163,12 +179,24 @@ testBoth('a sparse file of more than 4 GiB is mapped and read at its far end', (
   const [rows, dim, byteOffset] = [70_000_001, 16, 12_345];
   const descriptor = openSync(path, 'w');
   ftruncateSync(descriptor, byteOffset + rows * dim * 4);
-  writeSync(descriptor, Buffer.from(Float32Array.from({ length: dim }, (_, i) => i + 1).buffer), 0, dim * 4, byteOffset + (rows - 1) * dim * 4);
+  writeSync(
+    descriptor,
+    Buffer.from(Float32Array.from({ length: dim }, (_, i) => i + 1).buffer),
+    0,
+    dim * 4,
+    byteOffset + (rows - 1) * dim * 4,
+  );
   closeSync(descriptor);
   const store = kernels.openRows({ path, byteOffset, rows, dim, dtype: 'f32' }, 'mapped');
-  expect(gather(kernels, store, rows - 1, rows - 2)).toEqual([...Array.from({ length: dim }, (_, i) => i + 1), ...new Array<number>(dim).fill(0)]);
+  expect(gather(kernels, store, rows - 1, rows - 2)).toEqual([
+    ...Array.from({ length: dim }, (_, i) => i + 1),
+    ...new Array<number>(dim).fill(0),
+  ]);
   // The same bytes as a shard that begins beyond 4 GiB.
-  const tail = kernels.openRows({ path, byteOffset: byteOffset + (rows - 10) * dim * 4, rows: 10, dim, dtype: 'f32' }, 'mapped');
+  const tail = kernels.openRows(
+    { path, byteOffset: byteOffset + (rows - 10) * dim * 4, rows: 10, dim, dtype: 'f32' },
+    'mapped',
+  );
   expect(gather(kernels, tail, 9)[15]).toBe(16);
   tail.close();
   store.close();
@@ -183,7 +211,9 @@ test('a store of the other implementation is refused', (context) => {
   const other = native(needAddon(context));
   const store = portable.createRows(1, 1, 'f32');
   expect(() => other.gatherRows(store, Int32Array.of(0), matrix(1, 1))).toThrow(code('INVALID_ARGUMENT', 'native'));
-  expect(() => portable.gatherRows(other.createRows(1, 1, 'f32'), Int32Array.of(0), matrix(1, 1))).toThrow(code('INVALID_ARGUMENT', 'portable'));
+  expect(() => portable.gatherRows(other.createRows(1, 1, 'f32'), Int32Array.of(0), matrix(1, 1))).toThrow(
+    code('INVALID_ARGUMENT', 'portable'),
+  );
 });
 
 describe('native: one mapping for all threads', () => {

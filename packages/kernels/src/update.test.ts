@@ -13,7 +13,8 @@ const rules: readonly UpdateRule[] = [
   { type: 'adamw', learningRate: 0.02, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 },
   { type: 'adamw', learningRate: 0.02, beta1: 0.8, beta2: 0.95, epsilon: 1e-6, weightDecay: 0.1 },
 ];
-const nameOf = (rule: UpdateRule) => `${rule.type}${'weightDecay' in rule && rule.weightDecay > 0 ? ' with weight decay' : ''}`;
+const nameOf = (rule: UpdateRule) =>
+  `${rule.type}${'weightDecay' in rule && rule.weightDecay > 0 ? ' with weight decay' : ''}`;
 
 const stateWidths = (rule: UpdateRule, dim: number): number[] =>
   rule.type === 'sgd' ? [] : rule.type === 'adagrad' ? [dim] : rule.type === 'rowwise-adagrad' ? [1] : [dim, dim];
@@ -76,7 +77,8 @@ const steps = 25;
 const rowCount = 6;
 
 /** Which rows step `t` touches: row 0 always, row 5 never, the others now and then. */
-const touchedAt = (t: number): number[] => upTo(rowCount).reduce<number[]>((all, row) => (row < 5 && t % (row * 3 + 1) === 0 ? [...all, row] : all), []);
+const touchedAt = (t: number): number[] =>
+  upTo(rowCount).reduce<number[]>((all, row) => (row < 5 && t % (row * 3 + 1) === 0 ? [...all, row] : all), []);
 
 function gradientsAt(t: number, rows: readonly number[], dim: number): Matrix {
   const out = matrix(rows.length, dim);
@@ -94,7 +96,10 @@ describe.each(rules.map((rule) => [nameOf(rule), rule] as const))('%s', (_, rule
   for (const dim of [1, 7, 8, 20]) {
     testBoth(`rows of ${dim} with skipped steps are where the dense formula has them`, (kernels) => {
       const rows = makeRows(kernels, rule, start(dim));
-      const w = upTo(rowCount).reduce<number[][]>((all, row) => [...all, [...start(dim).data.subarray(row * dim, (row + 1) * dim)]], []);
+      const w = upTo(rowCount).reduce<number[][]>(
+        (all, row) => [...all, [...start(dim).data.subarray(row * dim, (row + 1) * dim)]],
+        [],
+      );
       const state = w.map(() => stateWidths(rule, dim).map((width) => new Array<number>(width).fill(0)));
       for (let t = 1; t <= steps; t++) {
         const touched = touchedAt(t);
@@ -129,12 +134,19 @@ describe.each(rules.map((rule) => [nameOf(rule), rule] as const))('%s', (_, rule
     const [last, middle] = [2000, 700];
     const make = () => {
       const rows = makeRows(kernels, rule, start(dim));
-      kernels.updateRows({ ...rows, rule, step: 1, slots: upTo(rowCount), gradients: gradientsAt(1, [...upTo(rowCount)], dim) });
+      kernels.updateRows({
+        ...rows,
+        rule,
+        step: 1,
+        slots: upTo(rowCount),
+        gradients: gradientsAt(1, [...upTo(rowCount)], dim),
+      });
       return rows;
     };
     const [dense, once, twice] = [make(), make(), make()];
     const zeros = matrix(rowCount, dim);
-    for (let t = 2; t <= last; t++) kernels.updateRows({ ...dense, rule, step: t, slots: upTo(rowCount), gradients: zeros });
+    for (let t = 2; t <= last; t++)
+      kernels.updateRows({ ...dense, rule, step: t, slots: upTo(rowCount), gradients: zeros });
     kernels.replayRows({ ...once, rule, step: last, slots: upTo(rowCount) });
     kernels.replayRows({ ...twice, rule, step: middle, slots: Int32Array.of(0, -1, 3) });
     kernels.replayRows({ ...twice, rule, step: last, slots: upTo(rowCount) });
@@ -188,7 +200,14 @@ describe.each(rules.map((rule) => [nameOf(rule), rule] as const))('%s', (_, rule
 });
 
 testBoth('replay of Adam far past the end of its corrections', (kernels) => {
-  const rule: UpdateRule = { type: 'adamw', learningRate: 0.02, beta1: 0.5, beta2: 0.9, epsilon: 1e-8, weightDecay: 0.1 };
+  const rule: UpdateRule = {
+    type: 'adamw',
+    learningRate: 0.02,
+    beta1: 0.5,
+    beta2: 0.9,
+    epsilon: 1e-8,
+    weightDecay: 0.1,
+  };
   const rows = makeRows(kernels, rule, matrix(1, 1, Float32Array.of(1)));
   kernels.replayRows({ ...rows, rule, step: 3000, slots: Int32Array.of(0) });
   // No moments: w shrinks by 0.998 a step. 3,000 roundings of 2^-24 each.

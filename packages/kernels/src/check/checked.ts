@@ -9,15 +9,7 @@ import type {
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
 import { checkDelta, checkFloatStore, checkShape, checkShards, checkStore, checkStretch, openFile } from './stores.ts';
 import { checkDense, checkUpdatable } from './update.ts';
-import {
-  checkApart,
-  checkFloats,
-  checkInteger,
-  checkInts,
-  checkMatrix,
-  checkNumber,
-  refuse,
-} from './values.ts';
+import { checkApart, checkFloats, checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
 
 /** More threads than this is a mistake; a thread costs memory even while it sleeps. */
 export const mostThreads = 1024;

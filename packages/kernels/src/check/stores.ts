@@ -56,13 +56,21 @@ export function checkFloatStore(
   expected: { dim?: number; writable?: boolean } = {},
 ): void {
   checkStore(kernels, where, name, store, expected);
-  if (store.dtype === 'i32') refuse(where, name, 'must hold f32 or f16, found i32; readBytes and writeBytes take any store');
+  if (store.dtype === 'i32')
+    refuse(where, name, 'must hold f32 or f16, found i32; readBytes and writeBytes take any store');
 }
 
 /** Bytes `[byteOffset, byteOffset + bytes.length)` of a store. */
-export function checkStretch(where: string, name: string, store: RowStore, byteOffset: number, bytes: Uint8Array): void {
+export function checkStretch(
+  where: string,
+  name: string,
+  store: RowStore,
+  byteOffset: number,
+  bytes: Uint8Array,
+): void {
   checkBytes(where, name, bytes);
-  if (bytes.length > store.sizeBytes) refuse(where, name, `must have at most the store's ${store.sizeBytes} bytes, found ${bytes.length}`);
+  if (bytes.length > store.sizeBytes)
+    refuse(where, name, `must have at most the store's ${store.sizeBytes} bytes, found ${bytes.length}`);
   checkInteger(where, 'byteOffset', byteOffset, 0, store.sizeBytes - bytes.length);
 }
 

@@ -3,7 +3,15 @@ import { makePlan, matrix, RandomStream, type Matrix } from '@finetable/core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { MatmulArgs } from '../kernels.ts';
-import { firstBeyondRounding, lookupCases, normals, planOf, runLookup, shardsOf, type LookupCase } from '../testing/cases.ts';
+import {
+  firstBeyondRounding,
+  lookupCases,
+  normals,
+  planOf,
+  runLookup,
+  shardsOf,
+  type LookupCase,
+} from '../testing/cases.ts';
 import { instructionSets, native, needAddon, portable } from '../testing/implementations.ts';
 
 const bytes = (m: Matrix | Float32Array): Buffer => {
@@ -27,7 +35,11 @@ describe('lookup', () => {
           const terms = 2 * longestBag(x) + x.rank + 2;
           expect(firstBeyondRounding(found.out.data, expected.out.data, magnitude.out.data, terms)).toBeNull();
           if (expected.pooled) {
-            const pooled = [found, expected, magnitude].map((result) => result.pooled!.data) as [Float32Array, Float32Array, Float32Array];
+            const pooled = [found, expected, magnitude].map((result) => result.pooled!.data) as [
+              Float32Array,
+              Float32Array,
+              Float32Array,
+            ];
             expect(firstBeyondRounding(...pooled, longestBag(x))).toBeNull();
           }
         }),
@@ -57,7 +69,10 @@ describe('lookup', () => {
 describe('both implementations', () => {
   const properties: [string, (x: LookupCase) => [LookupCase, 'fused' | 'apart']][] = [
     ['in one pass or in two give the same bytes', (x) => [x, 'apart']],
-    ['over shards of one dtype give the bytes of one store', (x) => [{ ...x, dtypes: x.dtypes.map(() => x.dtypes[0]!) }, 'fused']],
+    [
+      'over shards of one dtype give the bytes of one store',
+      (x) => [{ ...x, dtypes: x.dtypes.map(() => x.dtypes[0]!) }, 'fused'],
+    ],
   ];
   for (const [name, variant] of properties) {
     test(name, (context) => {
@@ -80,7 +95,26 @@ describe('both implementations', () => {
 
 test('gather and scatter round f16 as the portable kernels do, special values included', (context) => {
   const kernels = native(needAddon(context));
-  const special = [0, -0, 1, 65504, 65519.99, 65520, -1e9, Infinity, -Infinity, NaN, 2 ** -24, 2 ** -25, 3 * 2 ** -26, -(2 ** -14), 1 + 2 ** -11, 1 + 3 * 2 ** -11, 6e-5, 6.1e-5];
+  const special = [
+    0,
+    -0,
+    1,
+    65504,
+    65519.99,
+    65520,
+    -1e9,
+    Infinity,
+    -Infinity,
+    NaN,
+    2 ** -24,
+    2 ** -25,
+    3 * 2 ** -26,
+    -(2 ** -14),
+    1 + 2 ** -11,
+    1 + 3 * 2 ** -11,
+    6e-5,
+    6.1e-5,
+  ];
   const random = normals(40, 9, 3, 'halves').data.map((x, i) => x * 2 ** ((i % 50) - 30));
   const values = matrix(42, 9, Float32Array.from([...special, ...random]));
   const found = [portable, kernels].map((k) => {
@@ -110,7 +144,9 @@ test('segment sums agree, and do not depend on threads', (context) => {
           return out.data;
         };
         const terms = plan.placeUnique.length;
-        expect(firstBeyondRounding(run(native(addon, 2, set), false), run(portable, false), run(portable, true), terms)).toBeNull();
+        expect(
+          firstBeyondRounding(run(native(addon, 2, set), false), run(portable, false), run(portable, true), terms),
+        ).toBeNull();
       }),
       { numRuns: 40 },
     );
@@ -127,12 +163,24 @@ test('segment sums agree, and do not depend on threads', (context) => {
 });
 
 describe('matmul', () => {
-  const product = (kernels: typeof portable, [m, k, n]: readonly number[], transpose: 'a' | 'b' | null, absolute = false) => {
+  const product = (
+    kernels: typeof portable,
+    [m, k, n]: readonly number[],
+    transpose: 'a' | 'b' | null,
+    absolute = false,
+  ) => {
     const a = transpose === 'a' ? normals(k!, m!, 1, 'a', absolute) : normals(m!, k!, 1, 'a', absolute);
     const b = transpose === 'b' ? normals(n!, k!, 2, 'b', absolute) : normals(k!, n!, 2, 'b', absolute);
     const out = matrix(m!, n!);
     out.data.fill(NaN);
-    const args: MatmulArgs = { a, b, out, transposeA: transpose === 'a', transposeB: transpose === 'b', scale: absolute ? 0.5 : -0.5 };
+    const args: MatmulArgs = {
+      a,
+      b,
+      out,
+      transposeA: transpose === 'a',
+      transposeB: transpose === 'b',
+      scale: absolute ? 0.5 : -0.5,
+    };
     kernels.matmul(args);
     return out.data;
   };
@@ -143,10 +191,16 @@ describe('matmul', () => {
     for (const set of instructionSets(addon)) {
       const kernels = native(addon, 2, set);
       fc.assert(
-        fc.property(fc.tuple(size, fc.oneof(size, fc.constantFrom(256, 257, 600, 1500)), size), fc.constantFrom('a', 'b', null), (shape, transpose) => {
-          const [found, expected] = [product(kernels, shape, transpose), product(portable, shape, transpose)];
-          expect(firstBeyondRounding(found, expected, product(portable, shape, transpose, true), shape[1])).toBeNull();
-        }),
+        fc.property(
+          fc.tuple(size, fc.oneof(size, fc.constantFrom(256, 257, 600, 1500)), size),
+          fc.constantFrom('a', 'b', null),
+          (shape, transpose) => {
+            const [found, expected] = [product(kernels, shape, transpose), product(portable, shape, transpose)];
+            expect(
+              firstBeyondRounding(found, expected, product(portable, shape, transpose, true), shape[1]),
+            ).toBeNull();
+          },
+        ),
         { numRuns: 60 },
       );
     }
@@ -161,7 +215,8 @@ describe('matmul', () => {
       [[300, 256, 400], 'a'],
     ] as const) {
       const one = product(native(addon, 1), shape, transpose);
-      for (const threads of [2, 3, 8]) expect(bytes(product(native(addon, threads), shape, transpose)).equals(bytes(one))).toBe(true);
+      for (const threads of [2, 3, 8])
+        expect(bytes(product(native(addon, threads), shape, transpose)).equals(bytes(one))).toBe(true);
     }
   });
 });
@@ -185,7 +240,17 @@ test('dense operations agree, and do not depend on threads', (context) => {
     const sums = new Float32Array(cols);
     kernels.sumRows(x, sums);
     kernels.addToRows(x, sums);
-    return { scaled: scaled.data, losses, gradient: gradient.data, norms, unit: unit.data, back: back.data, sums, x: x.data, squares: Float32Array.of(kernels.sumSquares(x.data)) };
+    return {
+      scaled: scaled.data,
+      losses,
+      gradient: gradient.data,
+      norms,
+      unit: unit.data,
+      back: back.data,
+      sums,
+      x: x.data,
+      squares: Float32Array.of(kernels.sumSquares(x.data)),
+    };
   };
   for (const set of instructionSets(addon)) {
     fc.assert(
@@ -195,7 +260,10 @@ test('dense operations agree, and do not depend on threads', (context) => {
           const wanted = expected[name as keyof typeof expected];
           // Values are of order 1 to 20: 4e-5 is 32 roundings of 20, more than any of these makes (70 terms, in 4 or more
           // lanes), and far below what a wrong formula would give.
-          expect(wanted.findIndex((x, i) => !(Math.abs(x - found[i]!) <= 4e-5 + 4e-6 * Math.abs(x))), name).toBe(-1);
+          expect(
+            wanted.findIndex((x, i) => !(Math.abs(x - found[i]!) <= 4e-5 + 4e-6 * Math.abs(x))),
+            name,
+          ).toBe(-1);
         }
       }),
       { numRuns: 40 },
@@ -213,13 +281,24 @@ test('exponentials of the softmax are right to 3 ulp wherever their product with
   const addon = needAddon(context);
   for (const set of instructionSets(addon)) {
     const cols = 4096;
-    const logits = matrix(1, cols, Float32Array.from({ length: cols }, (_, i) => (-82 * i) / (cols - 1)));
+    const logits = matrix(
+      1,
+      cols,
+      Float32Array.from({ length: cols }, (_, i) => (-82 * i) / (cols - 1)),
+    );
     const gradient = matrix(1, cols);
-    native(addon, 1, set).softmaxCrossEntropy({ logits, labels: Int32Array.of(cols - 1), losses: new Float32Array(1), gradient });
+    native(addon, 1, set).softmaxCrossEntropy({
+      logits,
+      labels: Int32Array.of(cols - 1),
+      losses: new Float32Array(1),
+      gradient,
+    });
     let sum = 0;
     for (const x of logits.data) sum += Math.exp(x);
     // 3 ulp of the exponential, and one each for the factor 1 / sum and the product with it.
-    const worst = logits.data.subarray(0, cols - 1).reduce((most, x, i) => Math.max(most, Math.abs((gradient.data[i]! * sum) / Math.exp(x) - 1)), 0);
+    const worst = logits.data
+      .subarray(0, cols - 1)
+      .reduce((most, x, i) => Math.max(most, Math.abs((gradient.data[i]! * sum) / Math.exp(x) - 1)), 0);
     expect(worst).toBeLessThan(5 * 2 ** -23);
   }
 });
@@ -246,7 +325,12 @@ test('searches find the first bad value wherever it stands', (context) => {
         repeated[at] = 1;
         expect(addon.firstRepeated(repeated, 1301)).toBe(at);
         // What one search marked must not trouble the next.
-        expect(addon.firstRepeated(Int32Array.from({ length }, (_, i) => i), 1301)).toBe(-1);
+        expect(
+          addon.firstRepeated(
+            Int32Array.from({ length }, (_, i) => i),
+            1301,
+          ),
+        ).toBe(-1);
       }),
       { numRuns: 50 },
     );
@@ -256,9 +340,22 @@ test('searches find the first bad value wherever it stands', (context) => {
 test('a lookup leaves memory beside its outputs alone', (context) => {
   const kernels = native(needAddon(context));
   for (const dim of [1, 7, 9, 63]) {
-    const x: LookupCase = { seed: 2, tableRows: 9, dim, rank: 3, bagSizes: [2, 0, 1], weighted: false, touched: 1, dtypes: ['f16'] };
+    const x: LookupCase = {
+      seed: 2,
+      tableRows: 9,
+      dim,
+      rank: 3,
+      bagSizes: [2, 0, 1],
+      weighted: false,
+      touched: 1,
+      dtypes: ['f16'],
+    };
     const fenced = new Float32Array(3 * dim + 32).fill(7);
-    kernels.lookup({ base: shardsOf(kernels, x), plan: planOf(x), out: matrix(3, dim, fenced.subarray(16, 16 + 3 * dim)) });
+    kernels.lookup({
+      base: shardsOf(kernels, x),
+      plan: planOf(x),
+      out: matrix(3, dim, fenced.subarray(16, 16 + 3 * dim)),
+    });
     expect([...fenced.subarray(0, 16), ...fenced.subarray(16 + 3 * dim)]).toEqual(new Array<number>(32).fill(7));
   }
 });

@@ -1,29 +1,14 @@
 /** The dense operations that objectives need, over f32 matrices. Sums of a row or a column are f64 until they are stored. */
 import type { Matrix } from '@finetable/core';
 import type { CrossEntropyArgs, MatmulArgs } from '../kernels.ts';
-import { addScaled } from './vectors.ts';
+import { addProduct, addScaled } from './vectors.ts';
 
 export function matmul({ a, b, out, transposeA, transposeB, scale = 1 }: MatmulArgs): void {
-  if (transposeB) multiplyTransposedB(a, b, out, scale);
-  else if (transposeA) multiplyTransposedA(a, b, out);
-  else multiply(a, b, out);
-  if (!transposeB && scale !== 1) scaleInPlace(out.data, scale);
-}
-
-function multiply(a: Matrix, b: Matrix, out: Matrix): void {
+  if (transposeB) return multiplyTransposedB(a, b, out, scale);
+  const [row, step, terms] = transposeA ? [1, a.cols, a.rows] : [a.cols, 1, a.cols];
   out.data.fill(0);
-  for (let i = 0; i < a.rows; i++) {
-    for (let k = 0; k < a.cols; k++)
-      addScaled(out.data, i * b.cols, b.data, k * b.cols, a.data[i * a.cols + k]!, b.cols);
-  }
-}
-
-/** The rank-one sums in order of k: one pass over both inputs. */
-function multiplyTransposedA(a: Matrix, b: Matrix, out: Matrix): void {
-  out.data.fill(0);
-  for (let k = 0; k < a.rows; k++) {
-    for (let i = 0; i < a.cols; i++)
-      addScaled(out.data, i * b.cols, b.data, k * b.cols, a.data[k * a.cols + i]!, b.cols);
+  for (let i = 0; i < out.rows; i++) {
+    addProduct(out.data, i * out.cols, a.data, i * row, step, terms, b.data, b.cols, scale);
   }
 }
 

@@ -3,21 +3,24 @@ import { planBags } from '@finetable/core';
 import type { LookupPlan, Matrix } from '@finetable/core';
 import type { Delta, LookupArgs, SegmentSumArgs } from '../kernels.ts';
 import type { PortableRows } from './rows.ts';
-import { addRow, addScaled } from './vectors.ts';
+import { addProduct, addScaled, RowSum } from './vectors.ts';
 
 /** `out = Σ w W[id]`, each bag in the order of its places. */
 export function poolBase({ base, plan, out }: LookupArgs): void {
   const { offsets, weights, uniqueRows, placeUnique } = plan;
   const stores = base.map((shard) => shard.store as PortableRows);
   const firstRows = base.map((shard) => shard.firstRow);
+  const sum = new RowSum(out.cols);
   out.data.fill(0);
   for (let bag = 0; bag < out.rows; bag++) {
+    const at = bag * out.cols;
     for (let place = offsets[bag]!; place < offsets[bag + 1]!; place++) {
       const row = uniqueRows[placeUnique[place]!]!;
       let shard = stores.length - 1;
       while (firstRows[shard]! > row) shard--;
-      addRow(out.data, bag * out.cols, stores[shard]!, row - firstRows[shard]!, weights ? weights[place]! : 1);
+      sum.add(out.data, at, stores[shard]!, row - firstRows[shard]!, weights ? weights[place]! : 1);
     }
+    sum.finish(out.data, at);
   }
 }
 
@@ -27,24 +30,24 @@ export function poolBase({ base, plan, out }: LookupArgs): void {
  */
 export function addDelta(plan: LookupPlan, delta: Delta, out: Matrix, pooledFactors: Matrix | null): void {
   const { b, scale } = delta;
-  const factors = delta.factors as PortableRows;
-  const rank = factors.dim;
+  const rank = delta.factors.dim;
   const pooled = pooledFactors?.data ?? new Float32Array(rank);
+  const sum = new RowSum(rank);
   for (let bag = 0; bag < planBags(plan); bag++) {
     const at = pooledFactors ? bag * rank : 0;
     const outAt = bag * out.cols;
-    if (!poolFactors(plan, delta, factors, bag, pooled, at)) continue;
+    if (!poolFactors(plan, delta, bag, sum, pooled, at)) continue;
     if (b === null) addScaled(out.data, outAt, pooled, at, scale, rank);
-    else for (let k = 0; k < rank; k++) addScaled(out.data, outAt, b.data, k * b.cols, scale * pooled[at + k]!, b.cols);
+    else addProduct(out.data, outAt, pooled, at, 1, rank, b.data, b.cols, scale);
   }
 }
 
 /** `pooled[at ..] = Σ w A[slot]` of one bag; false where it has no touched row. */
 function poolFactors(
   { offsets, weights, placeUnique }: LookupPlan,
-  { slots }: Delta,
-  factors: PortableRows,
+  { slots, factors }: Delta,
   bag: number,
+  sum: RowSum,
   pooled: Float32Array,
   at: number,
 ): boolean {
@@ -53,9 +56,10 @@ function poolFactors(
   for (let place = offsets[bag]!; place < offsets[bag + 1]!; place++) {
     const slot = slots[placeUnique[place]!]!;
     if (slot < 0) continue;
-    addRow(pooled, at, factors, slot, weights ? weights[place]! : 1);
+    sum.add(pooled, at, factors as PortableRows, slot, weights ? weights[place]! : 1);
     touched = true;
   }
+  sum.finish(pooled, at);
   return touched;
 }
 

@@ -119,25 +119,43 @@ export class RamRows extends PortableRows {
   }
 }
 
-/** Rows read from a file one at a time. A descriptor that is never closed stays open as long as the process. */
+/** Memory for rows of one file: as much as a call to the system for every row costs, these save. */
+const cacheBytes = 64 * 2 ** 20;
+
+/**
+ * Rows read from a file when they are first needed, and kept in a direct-mapped cache: row i has one place, i modulo the
+ * cache's rows. Rows of a file do not change, so nothing in it goes stale. A descriptor that is never closed stays open
+ * as long as the process.
+ */
 export class FileBackedRows extends PortableRows {
   readonly home = 'mapped';
   readonly #file: FileRows;
   readonly #descriptor: number;
-  readonly #row: Uint8Array;
+  readonly #bytes: Uint8Array;
+  /** 1 + the row that each place holds; 0 for none. */
+  readonly #holds: Float64Array;
 
   /** Closes `descriptor` when it is closed. */
   constructor(file: FileRows, descriptor: number) {
     super(file.rows, file.dim, file.dtype);
     this.#file = file;
     this.#descriptor = descriptor;
-    this.data = new arrays[file.dtype](file.dim);
-    this.#row = new Uint8Array(this.data.buffer);
+    const cached = Math.max(1, Math.min(file.rows, Math.floor(cacheBytes / (file.dim * this.elementBytes))));
+    this.data = new arrays[file.dtype](cached * file.dim);
+    this.#bytes = new Uint8Array(this.data.buffer);
+    this.#holds = new Float64Array(cached);
   }
 
   seek(row: number): number {
-    readFully(this.#file.path, this.#descriptor, this.#row, this.#file.byteOffset + row * this.#row.length);
-    return 0;
+    const place = row % this.#holds.length;
+    if (this.#holds[place] !== row + 1) {
+      const rowBytes = this.dim * this.elementBytes;
+      const into = this.#bytes.subarray(place * rowBytes, (place + 1) * rowBytes);
+      this.#holds[place] = 0; // a read that fails leaves no row there
+      readFully(this.#file.path, this.#descriptor, into, this.#file.byteOffset + row * rowBytes);
+      this.#holds[place] = row + 1;
+    }
+    return place * this.dim;
   }
 
   readBytes(byteOffset: number, out: Uint8Array): void {

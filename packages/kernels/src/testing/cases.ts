@@ -60,7 +60,11 @@ export function shardsOf(kernels: Kernels, x: LookupCase, absolute = false): Sha
     const firstRow = Math.floor((x.tableRows * i) / x.dtypes.length);
     const rows = Math.floor((x.tableRows * (i + 1)) / x.dtypes.length) - firstRow;
     const store = kernels.createRows(rows, x.dim, dtype);
-    kernels.scatterRows(store, upTo(rows), matrix(rows, x.dim, table.data.subarray(firstRow * x.dim, (firstRow + rows) * x.dim)));
+    kernels.scatterRows(
+      store,
+      upTo(rows),
+      matrix(rows, x.dim, table.data.subarray(firstRow * x.dim, (firstRow + rows) * x.dim)),
+    );
     return { store, firstRow };
   });
 }
@@ -82,7 +86,12 @@ export interface LookupResult {
 }
 
 /** Runs the case; memory that should be overwritten starts as NaN. */
-export function runLookup(kernels: Kernels, x: LookupCase, how: 'fused' | 'apart' | 'base' = 'fused', absolute = false): LookupResult {
+export function runLookup(
+  kernels: Kernels,
+  x: LookupCase,
+  how: 'fused' | 'apart' | 'base' = 'fused',
+  absolute = false,
+): LookupResult {
   const plan = planOf(x, absolute);
   const base = shardsOf(kernels, x, absolute);
   const out = matrix(x.bagSizes.length, x.dim);
@@ -109,11 +118,17 @@ export function runLookup(kernels: Kernels, x: LookupCase, how: 'fused' | 'apart
  * Fails where `actual` and `expected` differ by more than rounding explains: each is a sum of `terms` rounded products, so
  * each is within terms · 2^-24 of the sum of their absolute values (`magnitude`), and the two within twice that.
  */
-export function firstBeyondRounding(actual: Float32Array, expected: Float32Array, magnitude: Float32Array, terms: number): string | null {
+export function firstBeyondRounding(
+  actual: Float32Array,
+  expected: Float32Array,
+  magnitude: Float32Array,
+  terms: number,
+): string | null {
   for (let i = 0; i < expected.length; i++) {
     const allowed = 2 * (terms + 2) * 2 ** -24 * magnitude[i]! + 1e-37;
     // Also false for NaN.
-    if (!(Math.abs(actual[i]! - expected[i]!) <= allowed)) return `at ${i}: ${actual[i]} for ${expected[i]}, ± ${allowed}`;
+    if (!(Math.abs(actual[i]! - expected[i]!) <= allowed))
+      return `at ${i}: ${actual[i]} for ${expected[i]}, ± ${allowed}`;
   }
   return actual.length === expected.length ? null : `${actual.length} values for ${expected.length}`;
 }
