@@ -45,7 +45,7 @@ const spaces = {
     return {
       ...head(),
       'adapters.words.learningRate': rate,
-      'adapters.words.learningRateB': pick(0, rate / 10, rate),
+      'adapters.words.learningRateB': pick(0, Number((rate / 10).toPrecision(2)), rate),
       'adapters.words.rank': pick(4, 8, 32, 64),
       'adapters.words.alpha': pick(1, 4, 16, 64),
     };
