@@ -15,7 +15,16 @@ const addon = join(build, 'finetable.node');
 const statusFile = join(build, 'status.json');
 
 // Contraction is off because one expression must round alike wherever it is inlined: the kernels say where they fuse.
-const flags = ['-O3', '-std=c++17', '-shared', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-Wno-psabi', '-pthread'];
+const flags = [
+  '-O3',
+  '-std=c++17',
+  '-shared',
+  '-fPIC',
+  '-fvisibility=hidden',
+  '-ffp-contract=off',
+  '-Wno-psabi',
+  '-pthread',
+];
 if (process.platform === 'darwin') flags.push('-undefined', 'dynamic_lookup');
 
 /** Thrown for what people can act on. */
@@ -57,7 +66,8 @@ function compile({ command, given }, files, include) {
     }
     // A library for another architecture, say, must not replace what works.
     const loaded = spawnSync(process.execPath, ['-e', 'require(process.argv[1])', temporary], { encoding: 'utf8' });
-    if (loaded.status !== 0) throw new CannotBuild(`what the compiler made does not load: ${loaded.stderr.match(/Error: .*/)?.[0]}`);
+    if (loaded.status !== 0)
+      throw new CannotBuild(`what the compiler made does not load: ${loaded.stderr.match(/Error: .*/)?.[0]}`);
     renameSync(temporary, addon);
   } finally {
     rmSync(temporary, { force: true });

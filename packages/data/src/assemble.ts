@@ -2,7 +2,7 @@
 import { makeSharedPlan, planBuffers, type Jagged, type LookupPlan, type Pooling } from '@finetable/core';
 import type { Batch, FeatureBags } from './batch.ts';
 import { compileFeature, type FeatureExtractor } from './feature.ts';
-import { labelIndices } from './label.ts';
+import { classIndices, labelIndices } from './label.ts';
 import { openSource, type SourceIndex, type SourceReader } from './source.ts';
 import type { DataSpec } from './spec.ts';
 
@@ -19,11 +19,8 @@ export class BatchAssembler {
       Object.entries(data.features).map(([name, spec]) => [name, compileFeature(spec, data.tables[spec.table]!.rows)]),
     );
     const labels = Object.entries(data.labels);
-    this.#classes = new Map(labels.map(([name, { classes }]) => [name, new Map(classes!.map((text, i) => [text, i]))]));
-    const columns = [...this.#features.values()].flatMap((feature) => feature.columns);
-    this.#source = openSource(data.source, index, [
-      ...new Set([...columns, ...labels.map(([, { column }]) => column)]),
-    ]);
+    this.#classes = new Map(labels.map(([name, { classes }]) => [name, classIndices(classes!)]));
+    this.#source = openSource(data.source, index, columnsOf(data));
   }
 
   /** @returns the batch and the bytes read for it */
@@ -51,6 +48,14 @@ export class BatchAssembler {
   close(): void {
     this.#source.close();
   }
+}
+
+/** Every column that a batch is made of, each once. */
+export function columnsOf({ features, labels }: DataSpec): string[] {
+  const columns = Object.values(features).flatMap(({ column, weights }) =>
+    weights === undefined ? [column] : [column, weights],
+  );
+  return [...new Set([...columns, ...Object.values(labels).map(({ column }) => column)])];
 }
 
 /** The buffers under a batch, each once although arrays may share one: a buffer can be transferred only once. */

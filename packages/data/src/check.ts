@@ -11,7 +11,7 @@ function refuse(path: string, found: unknown, allowed: string): FinetableError {
   });
 }
 
-function checkInteger(path: string, value: number, low: number, high: number): void {
+export function checkInteger(path: string, value: number, low: number, high: number): void {
   if (Number.isInteger(value) && value >= low && value <= high) return;
   throw refuse(
     path,

@@ -5,6 +5,7 @@
  */
 import { FinetableError } from '@finetable/core';
 import { invalidData, showNames } from './errors.ts';
+import type { Row } from './source.ts';
 import type { RecordParser } from './text-reader.ts';
 
 /**
@@ -65,15 +66,24 @@ export function csvParser(file: string, header: readonly string[], wanted: reado
     return position;
   });
   return (text, line, out) => {
-    const fields = parseCsvRecord(text, file, line);
-    if (fields.length !== header.length) {
-      throw invalidData(
-        { file, line },
-        `found ${fields.length} fields; allowed: ${header.length}, as in the header (${showNames(header)})`,
-      );
-    }
+    const fields = parseCsvFields(text, file, line, header);
     for (let c = 0; c < positions.length; c++) out[c]!.push(fields[positions[c]!]);
   };
+}
+
+/** Fields by column name. */
+export function parseCsvRow(text: string, file: string, line: number, header: readonly string[]): Row {
+  const fields = parseCsvFields(text, file, line, header);
+  return Object.fromEntries(header.map((name, i) => [name, fields[i]]));
+}
+
+function parseCsvFields(text: string, file: string, line: number, header: readonly string[]): string[] {
+  const fields = parseCsvRecord(text, file, line);
+  if (fields.length === header.length) return fields;
+  throw invalidData(
+    { file, line },
+    `found ${fields.length} fields; allowed: ${header.length}, as in the header (${showNames(header)})`,
+  );
 }
 
 function missingColumn(file: string, column: string, header: readonly string[]): FinetableError {

@@ -8,8 +8,6 @@ import { tokenFeature } from './tokens.ts';
 
 /** One feature, compiled once per thread: vocabulary, pattern and scratch memory are kept between batches. */
 export interface FeatureExtractor {
-  /** The columns it reads. */
-  readonly columns: readonly string[];
   /**
    * One bag per record, every id in [0, rows of the table). The arrays are new.
    * @throws INVALID_DATA, ID_OUT_OF_RANGE, naming file, line and column

@@ -30,3 +30,4 @@ export type {
   TokenSpec,
 } from './spec.ts';
 export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';
+export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';

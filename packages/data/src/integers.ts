@@ -60,7 +60,7 @@ export function integerFeature(spec: FeatureSpec, rows: number): FeatureExtracto
     return out;
   };
 
-  return { columns: weights === undefined ? [column] : [column, weights], extract };
+  return { extract };
 }
 
 const numberText = /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/;

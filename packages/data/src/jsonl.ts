@@ -1,10 +1,11 @@
 /** JSON Lines: one JSON object a line, whose members are the columns. */
 import { invalidData, show, showNames } from './errors.ts';
+import type { Row } from './source.ts';
 import type { RecordParser } from './text-reader.ts';
 
 export function jsonlParser(file: string, wanted: readonly string[]): RecordParser {
   return (text, line, out) => {
-    const record = parseObject(text, file, line);
+    const record = parseJsonRow(text, file, line);
     for (let c = 0; c < wanted.length; c++) {
       const column = wanted[c]!;
       // An inherited member, such as `constructor`, is not a column.
@@ -19,7 +20,8 @@ export function jsonlParser(file: string, wanted: readonly string[]): RecordPars
   };
 }
 
-function parseObject(text: string, file: string, line: number): Readonly<Record<string, unknown>> {
+/** @throws INVALID_DATA naming `file` and `line` */
+export function parseJsonRow(text: string, file: string, line: number): Row {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -29,5 +31,5 @@ function parseObject(text: string, file: string, line: number): Readonly<Record<
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalidData({ file, line }, `found ${show(value)}; allowed: a JSON object, such as {"text": "..."}`);
   }
-  return value as Readonly<Record<string, unknown>>;
+  return value as Row;
 }

@@ -37,6 +37,11 @@ function compareCodePoints(a: string, b: string): number {
 
 const rank = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit);
 
+/** The index of each class. */
+export function classIndices(classes: readonly string[]): Map<string, number> {
+  return new Map(classes.map((name, i) => [name, i]));
+}
+
 /** `[size] i32` class indices. @throws INVALID_DATA for a class that is not known */
 export function labelIndices(records: Records, column: string, indices: ReadonlyMap<string, number>): Int32Array {
   const out = new Int32Array(records.lines.length);

@@ -113,6 +113,25 @@ describe('batches', () => {
     });
   });
 
+  test.each([
+    [0, false],
+    [1, true],
+    [3, true],
+  ])('of several epochs are those of each (workers %i, shuffle %s)', async (workers, shuffle) => {
+    await using({ batchSize: 10, shuffle, workers }, async (loader) => {
+      const each = [
+        await collect(loader.batches(2)),
+        await collect(loader.batches(3)),
+        await collect(loader.batches(4)),
+      ];
+      const all = each.flat();
+      expect(all.map(({ epoch, index }) => [epoch, index])).toEqual(
+        Array.from({ length: 33 }, (_, i) => [2 + Math.floor(i / 11), i % 11]),
+      );
+      for (const from of [0, 1, 10, 11]) expect(await collect(loader.batches(2, from, 3))).toEqual(all.slice(from));
+    });
+  });
+
   test('come in an order of the epoch and the seed', async () => {
     const order = (seed: number, epoch: number) =>
       using({ batchSize: 16, shuffle: true, seed }, async (loader) => examplesOf(await collect(loader.batches(epoch))));
@@ -184,6 +203,20 @@ describe('making ahead', () => {
     });
   });
 
+  test('the next epoch is begun before it is asked for, within the same bound', async () => {
+    await using({ batchSize: 2, workers: 2, prefetchBatches: 6, shuffle: true }, async (loader) => {
+      const batches = loader.batches(0, loader.batchesPerEpoch - 1, 2);
+      expect((await batches.next()).value).toMatchObject({ epoch: 0, index: loader.batchesPerEpoch - 1 });
+      while (loader.statistics.batches < 1 + 6) await setTimeout(1);
+      await setTimeout(20);
+      expect(loader.statistics.batches).toBe(1 + 6);
+      await batches.return!();
+      const after = loader.statistics.batches;
+      expect((await collect(loader.batches(0, loader.batchesPerEpoch - 2))).map(({ epoch }) => epoch)).toEqual([0, 0]);
+      expect(loader.statistics.batches).toBe(after + 2);
+    });
+  });
+
   test('the calling thread makes a batch when it is asked for', async () => {
     await using({ batchSize: 2, workers: 0 }, async (loader) => {
       let consumed = 0;
@@ -245,13 +278,16 @@ describe('one iteration at a time', () => {
   });
 
   test.each([
-    [-1, 0, 'epoch: found -1; allowed: integers from 0'],
-    [0.5, 0, 'epoch: found 0.5; allowed: integers from 0'],
-    [0, 4, 'from: found 4; allowed: integers from 0 to 3'],
-    [0, NaN, 'from: found NaN; allowed: integers from 0 to 3'],
-  ])('batches(%d, %d) is refused', async (epoch, from, message) => {
+    [-1, 0, 1, 'epoch: found -1; allowed: integers from 0'],
+    [0.5, 0, 1, 'epoch: found 0.5; allowed: integers from 0'],
+    [0, 4, 1, 'from: found 4; allowed: integers from 0 to 3'],
+    [0, NaN, 1, 'from: found NaN; allowed: integers from 0 to 3'],
+    [0, 0, 0, 'epochs: found 0; allowed: integers from 1'],
+  ])('batches(%d, %d, %d) is refused', async (epoch, from, epochs, message) => {
     await using({ batchSize: 50 }, async (loader) => {
-      expect(() => loader.batches(epoch, from)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', message }));
+      expect(() => loader.batches(epoch, from, epochs)).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT', message }),
+      );
     });
   });
 });
@@ -310,27 +346,29 @@ describe('bad data', () => {
     await expect(open({ tables: {} })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
-  test('a class that training did not have', async () => {
+  test.each([0, 1])('a class that training did not have is found at opening (workers %i)', async (workers) => {
     const training = await using({ batchSize: 1 }, async (loader) => loader.classes['y']!, {
       ...spec('{"id":1,"y":"cat"}\n{"id":1,"y":"dog"}\n'),
       labels: { y: { column: 'y' } },
     });
-    const validation = {
-      ...spec('{"id":1,"y":"dog"}\n{"id":1,"y":"cow"}\n'),
-      labels: { y: { column: 'y', classes: training } },
-    };
-    await using(
-      { batchSize: 1 },
-      async (loader) => {
-        const batches = loader.batches(0);
-        expect((await batches.next()).value?.labels['y']).toEqual(Int32Array.of(1));
-        await expect(batches.next()).rejects.toMatchObject({
-          code: 'INVALID_DATA',
-          message: `${join(folder, 'bad.jsonl')}, line 2, column "y": unknown class "cow"; the nearest of the 2 known: "cat", "dog"`,
-        });
-      },
-      validation,
-    );
+    const dogs = '{"id":1,"y":"dog"}\n'.repeat(2000);
+    const open = (last: string) =>
+      openLoader(
+        { ...spec(dogs + last), labels: { y: { column: 'y', classes: training } } },
+        { batchSize: 1, workers },
+      );
+    await expect(open('{"id":1,"y":"cow"}\n')).rejects.toMatchObject({
+      code: 'INVALID_DATA',
+      message: `${join(folder, 'bad.jsonl')}, line 2001, column "y": unknown class "cow"; the nearest of the 2 known: "cat", "dog"`,
+      details: { line: 2001, column: 'y', value: 'cow' },
+    });
+    await expect(open('{"y":"dog"}\n')).rejects.toMatchObject({
+      code: 'INVALID_DATA',
+      message: `${join(folder, 'bad.jsonl')}, line 2001, column "id": no such column; the columns there are: "y"`,
+    });
+    const loader = await open('{"id":1,"y":"cat"}\n');
+    expect([loader.examples, loader.classes]).toEqual([2001, { y: ['cat', 'dog'] }]);
+    await loader.close();
   });
 
   test.each([0, 1])('a file that changes while it is read (workers %i)', async (workers) => {

@@ -36,23 +36,26 @@ export interface Loader {
   /** As of now. */
   readonly statistics: LoaderStatistics;
   /**
-   * Batches of one epoch, from batch `from` (default 0) on. The batches are the consumer's. One iteration at a time;
-   * leaving it early (`break`, `return()`) waits for the tasks in progress and leaves the loader ready for another.
+   * Batches of `epochs` epochs (default 1), from batch `from` (default 0) of `epoch` on. In an iteration over several the
+   * workers begin an epoch while the last batches of the one before are consumed, so that they never stand idle between.
+   * The batches are the consumer's. One iteration at a time; leaving it early (`break`, `return()`) waits for the tasks
+   * in progress and leaves the loader ready for another.
    *
    * Iterating throws INVALID_DATA or ID_OUT_OF_RANGE naming file, line and column, after the batches before that one;
    * INVALID_FILE where the file has changed since it was opened; WORKER_FAILED; INTERRUPTED by the signal; CLOSED.
    * After the last three the loader can only be closed.
    */
-  batches(epoch: number, from?: number): AsyncIterableIterator<Batch>;
+  batches(epoch: number, from?: number, epochs?: number): AsyncIterableIterator<Batch>;
   /** Ends all threads. An iteration in progress throws CLOSED. Safe to call twice. */
   close(): Promise<void>;
 }
 
 /**
- * Indexes the file, finds the classes of labels that name none, and starts the workers.
+ * Indexes the file, finds the classes of labels that name none, checks the labels of those that do, and starts the workers.
  *
- * @throws INVALID_ARGUMENT (`details.path` names the field), NOT_FOUND, IO, INVALID_DATA (no examples, a missing column),
- *   INVALID_FILE (a vocabulary), WORKER_FAILED, INTERRUPTED
+ * @throws INVALID_ARGUMENT (`details.path` names the field), NOT_FOUND, IO, INVALID_DATA (no examples, a missing column;
+ *   where there are labels, also an unknown class and any record that cannot be parsed), INVALID_FILE (a vocabulary),
+ *   WORKER_FAILED, INTERRUPTED
  */
 export function openLoader(data: DataSpec, options: LoaderOptions): Promise<Loader> {
   return openLoaderOn(defaultRuntime, data, options);
@@ -133,7 +136,7 @@ class FileLoader implements Loader {
     return { ...this.#totals };
   }
 
-  batches(epoch: number, from = 0): AsyncIterableIterator<Batch> {
+  batches(epoch: number, from = 0, epochs = 1): AsyncIterableIterator<Batch> {
     if (!Number.isSafeInteger(epoch) || epoch < 0) {
       throw new FinetableError('INVALID_ARGUMENT', `epoch: found ${epoch}; allowed: integers from 0`);
     }
@@ -143,7 +146,10 @@ class FileLoader implements Loader {
         `from: found ${from}; allowed: integers from 0 to ${this.batchesPerEpoch}`,
       );
     }
-    return this.#iterate(epoch, from);
+    if (!Number.isSafeInteger(epochs) || epochs < 1) {
+      throw new FinetableError('INVALID_ARGUMENT', `epochs: found ${epochs}; allowed: integers from 1`);
+    }
+    return this.#iterate(epoch, from, epoch + epochs);
   }
 
   async close(): Promise<void> {
@@ -151,7 +157,7 @@ class FileLoader implements Loader {
     await this.#pool.stop(closed(this.#file));
   }
 
-  async *#iterate(epoch: number, from: number): AsyncGenerator<Batch, void, undefined> {
+  async *#iterate(epoch: number, from: number, endEpoch: number): AsyncGenerator<Batch, void, undefined> {
     if (this.#iterating) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
@@ -161,16 +167,23 @@ class FileLoader implements Loader {
     this.#iterating = true;
     const { shuffle, seed, workers, prefetchBatches, taskBatches } = this.#plan;
     const tasks: Promise<Made>[] = []; // in order
-    let next = from; // the first batch that no task has
+    let next = from; // the first batch of `epoch` that no task has
+    let order: Uint32Array | null = null; // of `epoch`
     let held = 0; // batches of all tasks that are not consumed
     let busy = 0; // tasks not done
     let ended = false;
     try {
-      const order = shuffle ? permutation(this.examples, seed, `shuffle/${epoch}`) : null;
       const fill = (): void => {
-        while (!ended && busy < this.#pool.lanes && next < this.batchesPerEpoch) {
+        while (!ended && busy < this.#pool.lanes && epoch < endEpoch) {
+          if (next === this.batchesPerEpoch) {
+            epoch++;
+            next = 0;
+            order = null;
+            continue;
+          }
           const count = Math.min(taskBatches, this.batchesPerEpoch - next);
           if (held + count > prefetchBatches) return;
+          if (shuffle) order ??= permutation(this.examples, seed, `shuffle/${epoch}`);
           const task = this.#make(epoch, next, count, order).finally(() => {
             busy--;
             fill();

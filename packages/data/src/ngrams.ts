@@ -23,7 +23,6 @@ export function ngramFeature(spec: FeatureSpec, ngrams: NgramSpec, rows: number)
   let units = new Uint16Array(1024);
 
   return {
-    columns: [spec.column],
     extract: (records) => {
       const column = textColumn(records, spec.column);
       const texts = lowercase ? column.map((text) => text.toLowerCase()) : column;

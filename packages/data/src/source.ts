@@ -17,6 +17,8 @@ export interface SourceIndex {
   /** Column names where the file has a header; null where each record names its own. */
   readonly columns: readonly string[] | null;
   readonly examples: number;
+  /** Examples in the file: as many, unless an index of the first alone was wanted. */
+  readonly totalExamples: number;
   /** `[examples + 1]`: example i lies in bytes `offsets[i] .. offsets[i + 1]`, line ends and blank lines after it included. */
   readonly offsets: Float64Array;
   /** `[examples]`: its first line, from 1. */
@@ -38,6 +40,9 @@ export interface Records {
   readonly sizeBytes: number;
 }
 
+/** A whole record: values by column name. */
+export type Row = Readonly<Record<string, unknown>>;
+
 /** Where record i has its value of a column. */
 export function placeOf({ file, lines }: Records, i: number, column: string): Place {
   return { file, line: lines[i]!, column };
@@ -46,6 +51,8 @@ export function placeOf({ file, lines }: Records, i: number, column: string): Pl
 export interface SourceReader {
   /** @throws INVALID_DATA naming the line, INVALID_FILE where the file has changed, IO */
   read(rows: Uint32Array): Records;
+  /** All columns of the first `count` records, whichever columns it was opened for. @throws as `read` */
+  readFirst(count: number): Row[];
   close(): void;
 }
 
@@ -65,10 +72,11 @@ export function formatOf({ file, format }: SourceSpec): SourceFormat {
 
 /**
  * One pass over the file, block by block, giving way to other work after each.
+ * @param limit examples to note the places of; the rest are only counted
  * @throws NOT_FOUND, IO, INVALID_DATA (no examples, a broken header, an unclosed quote), INTERRUPTED
  */
-export function indexSource(source: SourceSpec, signal?: AbortSignal): Promise<SourceIndex> {
-  return indexTextFile(source.file, formatOf(source), signal);
+export function indexSource(source: SourceSpec, signal?: AbortSignal, limit?: number): Promise<SourceIndex> {
+  return indexTextFile(source.file, formatOf(source), { signal, limit });
 }
 
 /** @throws INVALID_DATA where the header lacks a column, NOT_FOUND, IO */

@@ -44,7 +44,10 @@ export interface FeatureSpec {
 
 export interface LabelSpec {
   readonly column: string;
-  /** Class names in index order. Default: the distinct values of the source, sorted by code point. */
+  /**
+   * Class names in index order; another value in the source is an error as the loader opens. Default: the distinct values
+   * of the source, sorted by code point.
+   */
   readonly classes?: readonly string[] | undefined;
 }
 

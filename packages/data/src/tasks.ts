@@ -1,16 +1,16 @@
 /** The work itself, the same on a worker thread and on the caller's. */
 import { setImmediate } from 'node:timers/promises';
 import { FinetableError, toPlainError } from '@finetable/core';
-import { BatchAssembler } from './assemble.ts';
+import { BatchAssembler, columnsOf } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { throwIfStopped } from './errors.ts';
-import { collectClasses, sortClasses } from './label.ts';
+import { classIndices, collectClasses, labelIndices, sortClasses } from './label.ts';
 import type { BatchesReply, BatchesRequest, IndexReply, TaskReply, TaskRequest, WorkerSetup } from './protocol.ts';
 import { indexSource, openSource, type SourceIndex } from './source.ts';
 import type { DataSpec } from './spec.ts';
 
-/** Examples read at a time while classes are looked for. */
-const groupSize = 1024;
+/** Examples held at a time while labels are read: a small batch, since the other columns may be long. */
+const groupSize = 128;
 
 /** Keeps what is costly between tasks: the open file, vocabularies, patterns, scratch memory. */
 export class TaskRunner {
@@ -48,32 +48,43 @@ export class TaskRunner {
   async #index(): Promise<IndexReply> {
     const { data } = this.#setup;
     const index = await indexSource(data.source, this.#signal);
-    const classes = await this.#findClasses(index);
+    const classes = await this.#readLabels(index);
     // What is wrong with a vocabulary or the header should be known when the loader opens, not at the first batch.
     new BatchAssembler(withClasses(data, classes), index).close();
     return { type: 'index', index, classes };
   }
 
-  async #findClasses(index: SourceIndex): Promise<Record<string, readonly string[]>> {
-    const { source, labels } = this.#setup.data;
-    const open = Object.entries(labels).filter(([, label]) => label.classes === undefined);
-    const found = new Map(open.map(([name]) => [name, new Set<string>()]));
-    if (open.length > 0) {
-      const reader = openSource(source, index, [...new Set(open.map(([, { column }]) => column))]);
-      try {
-        for (let first = 0; first < index.examples; first += groupSize) {
-          const size = Math.min(groupSize, index.examples - first);
-          const records = reader.read(Uint32Array.from({ length: size }, (_, i) => first + i));
-          for (const [name, { column }] of open) collectClasses(records, column, found.get(name)!);
-          await setImmediate();
-          throwIfStopped(this.#signal, source.file);
+  /**
+   * The classes of every label: found, or given and then checked, so that a label which training did not have is known
+   * before the first step rather than after an epoch. Since every record is parsed for it, with all columns that batches
+   * need, so are broken records and missing columns. Without labels no record is read.
+   */
+  async #readLabels(index: SourceIndex): Promise<Record<string, readonly string[]>> {
+    const { data } = this.#setup;
+    const labels = Object.entries(data.labels).map(([name, { column, classes }]) => ({
+      name,
+      column,
+      found: new Set<string>(),
+      known: classes && { classes, indices: classIndices(classes) },
+    }));
+    if (labels.length === 0) return {};
+    const reader = openSource(data.source, index, columnsOf(data));
+    try {
+      for (let first = 0; first < index.examples; first += groupSize) {
+        const size = Math.min(groupSize, index.examples - first);
+        const records = reader.read(Uint32Array.from({ length: size }, (_, i) => first + i));
+        for (const { column, found, known } of labels) {
+          if (known) labelIndices(records, column, known.indices);
+          else collectClasses(records, column, found);
         }
-      } finally {
-        reader.close();
+        await setImmediate();
+        throwIfStopped(this.#signal, data.source.file);
       }
+    } finally {
+      reader.close();
     }
     return Object.fromEntries(
-      Object.entries(labels).map(([name, { classes }]) => [name, classes ?? sortClasses(found.get(name)!)]),
+      labels.map(({ name, found, known }) => [name, known ? known.classes : sortClasses(found)]),
     );
   }
 

@@ -17,7 +17,7 @@ function write(name: string, content: string | Uint8Array): string {
 }
 
 async function readAll(file: string, format: SourceFormat, columns: readonly string[], blockBytes?: number) {
-  const index = await indexTextFile(file, format, undefined, blockBytes);
+  const index = await indexTextFile(file, format, { blockBytes });
   const reader = new TextReader(file, index, columns);
   try {
     const { lines, columns: values } = reader.read(Uint32Array.from({ length: index.examples }, (_, i) => i));
@@ -113,10 +113,26 @@ test('a line of 5 MB, and more neighbours than fit one read', async () => {
 test('the index says where records lie', async () => {
   const file = write('where.csv', '\uFEFFa,b\r\n\r\n1,"x\ny"\r\n2,z');
   const index = await indexTextFile(file, 'csv');
-  expect(index).toMatchObject({ format: 'csv', columns: ['a', 'b'], examples: 2, sizeBytes: 22 });
+  expect(index).toMatchObject({ format: 'csv', columns: ['a', 'b'], examples: 2, totalExamples: 2, sizeBytes: 22 });
   expect([...index.offsets]).toEqual([10, 19, 22]);
   expect([...index.lines]).toEqual([3, 5]);
   expect(index.offsets.buffer).toBeInstanceOf(SharedArrayBuffer);
+});
+
+test('a limit leaves the index of the first, whatever the blocks', async () => {
+  const values = Array.from({ length: 2500 }, (_, v) => `"line\n${v}"`);
+  const file = write('limit.csv', `a\n${values.join('\n\n')}\n`);
+  const whole = await indexTextFile(file, 'csv');
+  expect(whole).toMatchObject({ examples: 2500, totalExamples: 2500 });
+  for (const limit of [1, 2, 1022, 1023, 1024, 2499, 2500, 2501]) {
+    for (const blockBytes of [7, undefined]) {
+      const first = await indexTextFile(file, 'csv', { limit, blockBytes });
+      const examples = Math.min(limit, 2500);
+      expect(first).toMatchObject({ examples, totalExamples: 2500, columns: ['a'] });
+      expect(first.lines).toEqual(whole.lines.slice(0, examples));
+      expect(first.offsets).toEqual(whole.offsets.slice(0, examples + 1));
+    }
+  }
 });
 
 describe('refused, with the place', () => {

@@ -11,18 +11,26 @@ import { fileChanged, notUtf8, openFile, readAt, recordBytes, statFile } from '.
 const newline = 10;
 const quote = 34;
 
-/** @param blockBytes read at a time; the index does not depend on it */
+export interface IndexOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Records to note the places of, which bounds memory; the rest are only counted. Default: all. */
+  readonly limit?: number | undefined;
+  /** Read at a time; the index does not depend on it. */
+  readonly blockBytes?: number | undefined;
+}
+
 export async function indexTextFile(
   file: string,
   format: SourceFormat,
-  signal?: AbortSignal,
-  blockBytes = 1 << 20,
+  { signal, limit = Infinity, blockBytes = 1 << 20 }: IndexOptions = {},
 ): Promise<SourceIndex> {
   const fd = openFile(file);
   try {
     const { size: sizeBytes, mtimeMs: modifiedMs } = statFile(fd, file);
     let offset = skipByteOrderMark(fd, file);
-    const scanner = new RecordScanner(format, offset);
+    // A CSV header is the first record.
+    const headers = format === 'csv' ? 1 : 0;
+    const scanner = new RecordScanner(format, offset, limit + headers);
     const block = Buffer.allocUnsafe(Math.min(blockBytes, Math.max(sizeBytes, 1)));
     for (;;) {
       const length = readAt(fd, file, block, 0, block.length, offset);
@@ -34,18 +42,16 @@ export async function indexTextFile(
     }
     const after = statFile(fd, file);
     if (offset !== sizeBytes || after.size !== sizeBytes || after.mtimeMs !== modifiedMs) throw fileChanged(file);
-    const { starts, lines } = scanner.end(file, sizeBytes);
+    const { starts, lines, count } = scanner.end(file, sizeBytes);
 
     let columns: string[] | null = null;
-    const headers = format === 'csv' && lines.length > 0 ? 1 : 0;
-    if (headers > 0) {
+    if (headers > 0 && count > 0) {
       const header = Buffer.allocUnsafe(recordBytes(starts, lines, 0, file));
       readAt(fd, file, header, 0, header.length, starts[0]!);
       if (!isUtf8(header)) throw notUtf8(file, lines[0]!);
       columns = parseCsvHeader(header.toString().replace(/[\r\n]+$/, ''), file, lines[0]!);
     }
-    const examples = lines.length - headers;
-    if (examples === 0) {
+    if (count <= headers) {
       const what = sizeBytes === 0 ? 'the file is empty' : columns ? 'a header and no records' : 'blank lines only';
       throw new FinetableError('INVALID_DATA', `${file}: no examples: ${what}`, { file });
     }
@@ -54,7 +60,8 @@ export async function indexTextFile(
       sizeBytes,
       modifiedMs,
       columns,
-      examples,
+      examples: lines.length - headers,
+      totalExamples: count - headers,
       offsets: share(starts.subarray(headers)),
       lines: share(lines.subarray(headers)),
     };
@@ -70,6 +77,7 @@ export async function indexTextFile(
  */
 class RecordScanner {
   readonly #csv: boolean;
+  readonly #limit: number;
   #starts = new Float64Array(1024);
   #lines = new Float64Array(1024);
   #count = 0;
@@ -80,8 +88,10 @@ class RecordScanner {
   #blank = true;
   #quoted = false;
 
-  constructor(format: SourceFormat, start: number) {
+  /** @param limit records whose places are noted */
+  constructor(format: SourceFormat, start: number, limit: number) {
     this.#csv = format === 'csv';
+    this.#limit = limit;
     this.#start = start;
   }
 
@@ -115,25 +125,29 @@ class RecordScanner {
     this.#quoted = quoted;
   }
 
-  /** `starts` has one element more than `lines`: the file's end. */
-  end(file: string, sizeBytes: number): { starts: Float64Array; lines: Float64Array } {
+  /** Of `count` records, the places of the first. `starts` has one element more than `lines`: where the last of them ends. */
+  end(file: string, sizeBytes: number): { starts: Float64Array; lines: Float64Array; count: number } {
     if (this.#quoted) {
       throw invalidData({ file, line: this.#startLine }, 'a quote is opened in this record and never closed');
     }
     if (!this.#blank) this.#push();
-    const lines = this.#lines.subarray(0, this.#count);
+    const count = this.#count;
     this.#start = sizeBytes;
     this.#push();
-    return { starts: this.#starts.subarray(0, this.#count), lines };
+    const noted = Math.min(count, this.#limit);
+    return { starts: this.#starts.subarray(0, noted + 1), lines: this.#lines.subarray(0, noted), count };
   }
 
   #push(): void {
-    if (this.#count === this.#starts.length) {
+    const i = this.#count++;
+    // The start of one record more is the end of the last.
+    if (i > this.#limit) return;
+    if (i === this.#starts.length) {
       this.#starts = grown(this.#starts);
       this.#lines = grown(this.#lines);
     }
-    this.#starts[this.#count] = this.#start;
-    this.#lines[this.#count++] = this.#startLine;
+    this.#starts[i] = this.#start;
+    this.#lines[i] = this.#startLine;
   }
 }
 

@@ -20,7 +20,6 @@ export function tokenFeature(spec: FeatureSpec, tokens: TokenSpec, rows: number)
   const ids = new IdList();
 
   return {
-    columns: [column],
     extract: (records) => {
       const texts = textColumn(records, column);
       const offsets = new Int32Array(texts.length + 1);

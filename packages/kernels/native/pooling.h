@@ -22,7 +22,10 @@ FT_INLINE int64_t places_ahead(int64_t row_bytes) {
   return places < 2 ? 2 : places > 24 ? 24 : places;
 }
 
+// Bags, and about as many places, whose factors are pooled at once.
 constexpr int64_t group_bags = 16;
+// 16 KiB, half of a first-level cache.
+constexpr int64_t aligned_floats = 4096;
 
 template <int N>
 struct Vectors {
@@ -71,6 +74,7 @@ struct TableRows {
         place_unique(a.place_unique),
         weights(a.weights) {}
   FT_MEMBER const Element* row(int64_t place) const { return data + unique_rows[place_unique[place]] * dim; }
+  FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(unique_rows + place_unique[place]); }
   template <int N>
   FT_MEMBER void prefetch(int64_t place, int64_t at, int lanes) const {
     prefetch_block<N>(row(place) + at, lanes);
@@ -109,6 +113,7 @@ struct ShardedRows {
     return *shard;
   }
   FT_MEMBER int64_t row_bytes(const ShardView& shard) const { return dim * (shard.half ? 2 : 4); }
+  FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(unique_rows + place_unique[place]); }
   template <int N>
   FT_MEMBER void prefetch(int64_t place, int64_t at, int lanes) const {
     const int64_t row = unique_rows[place_unique[place]];
@@ -131,6 +136,7 @@ struct ShardedRows {
 struct PooledBefore {
   static constexpr bool pooled_before = true;
   PooledBefore(const LookupArgs&) {}
+  FT_MEMBER void prefetch_index(int64_t) const {}
   template <int N>
   FT_MEMBER void prefetch(int64_t, int64_t, int) const {}
   template <int N>
@@ -152,6 +158,7 @@ struct FactorRows {
     const int64_t slot = slots[place_unique[place]];
     return data + (slot < 0 ? 0 : slot) * rank;
   }
+  FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(slots + place_unique[place]); }
   template <int N>
   FT_MEMBER void prefetch(int64_t place, int64_t at, int lanes) const {
     prefetch_block<N>(row_ahead(place) + at, lanes);
@@ -175,6 +182,7 @@ struct BagRows {
 
   BagRows(const SegmentSumArgs& a)
       : values(a.values), cols(a.cols), group_bags(a.group_bags), group_places(a.group_places), weights(a.weights) {}
+  FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(weights.values + group_places[place] * weights.step); }
   template <int N>
   FT_MEMBER void prefetch(int64_t i, int64_t at, int lanes) const {
     prefetch_block<N>(values + group_bags[i] * cols + at, lanes);
@@ -190,12 +198,15 @@ struct Ahead {
   int64_t places, last;
   Ahead(int64_t row_bytes, int64_t count) : places(places_ahead(row_bytes)), last(count - 1) {}
   FT_MEMBER int64_t of(int64_t p) const { return p + places < last ? p + places : last; }
+  FT_MEMBER int64_t twice(int64_t p) const { return p + 2 * places < last ? p + 2 * places : last; }
 };
 
-// Adds places [begin, end) to the sums of one block, fetching the same block of later places.
+// Adds places [begin, end) to the sums of one block, fetching the same block of later places and, for places later still,
+// the index that says where their rows lie: a fetch that waits for its own address holds up everything behind it.
 template <int N, class Source>
 FT_INLINE void sum_places(Source& source, int64_t begin, int64_t end, Ahead ahead, int64_t at, int lanes, V* sums) {
   for (int64_t p = begin; p < end; p++) {
+    if (at == 0) source.prefetch_index(ahead.twice(p));
     source.template prefetch<N>(ahead.of(p), at, lanes);
     source.template add<N>(p, at, lanes, sums);
   }
@@ -273,6 +284,10 @@ static void lookup_bags(const LookupArgs& a, int64_t begin, int64_t end) {
   const int64_t most_bags = low_rank && a.rank > max_rank / group_bags ? max_rank / a.rank : group_bags;
   float pooled[max_rank];
   bool touched[group_bags] = {};
+  // B is read whole for every bag: from a copy that starts on a line, so that no load crosses two.
+  alignas(64) float aligned[aligned_floats];
+  const float* b = a.b;
+  if (low_rank && a.rank * a.dim <= aligned_floats) b = (const float*)memcpy(aligned, a.b, (size_t)(a.rank * a.dim) * sizeof(float));
   for (int64_t group = begin, group_end; group < end; group = group_end) {
     group_end = group + 1;
     while (group_end < end && group_end - group < most_bags && a.offsets[group_end] - a.offsets[group] < group_bags) group_end++;
@@ -299,7 +314,7 @@ static void lookup_bags(const LookupArgs& a, int64_t begin, int64_t end) {
         if (Base::pooled_before) load_block<N>(out, lanes, sums);
         else sum_places<N>(base, first, last, ahead, at, lanes, sums);
         if (touched[bag - group]) {
-          for (int64_t k = 0; k < a.rank; k++) add_weighted<N>(a.b + k * a.dim + at, broadcast(row[k]), lanes, sums);
+          for (int64_t k = 0; k < a.rank; k++) add_weighted<N>(b + k * a.dim + at, broadcast(row[k]), lanes, sums);
         }
         store_block<N>(out, lanes, sums);
       });

@@ -6,7 +6,8 @@
  * Dimension letters: V rows of a table, D its dims, r rank, n places, u unique rows, b bags.
  *
  * Callers own every typed array; a kernel keeps none after it returns. Outputs are overwritten unless said otherwise.
- * Every call checks lengths, ranges and dtypes first and throws INVALID_ARGUMENT naming the argument; nothing is written then.
+ * Every call checks lengths, ranges and dtypes first and throws INVALID_ARGUMENT naming the argument (ID_OUT_OF_RANGE for a
+ * row, CLOSED for a closed store); nothing is written then.
  */
 import type { LookupPlan, Matrix, RowDtype } from '@finetable/core';
 
@@ -21,7 +22,10 @@ export interface RowStore {
   readonly rows: number;
   readonly dim: number;
   readonly dtype: StoreDtype;
-  /** `ram`: ours to write. `mapped`: a read-only view of a file, shared with every reader of it. */
+  /**
+   * `ram`: ours to write. `mapped`: a read-only view of a file, shared with every reader of it. Such a file must not become
+   * shorter while it is open: native code that reads past its new end is ended by the system (SIGBUS).
+   */
   readonly home: 'ram' | 'mapped';
   /** `rows * dim` elements in bytes; for `ram` an upper bound of what is committed. */
   readonly sizeBytes: number;
@@ -51,7 +55,7 @@ export interface Delta {
   readonly factors: RowStore;
   /** `[u] i32`: the slot of each unique row of the plan, -1 where the row was never touched (A = 0). */
   readonly slots: Int32Array;
-  /** B: `[r, D]`; null means the identity (a `dense` group, r = D). */
+  /** B: `[r, D]`, r up to 4096; null means the identity (a `dense` group, r = D). */
   readonly b: Matrix | null;
   /** s: alpha / r or alpha / sqrt(r). */
   readonly scale: number;
@@ -171,16 +175,16 @@ export interface Kernels {
   createRows(rows: number, dim: number, dtype: StoreDtype): RowStore;
   /** Rows of a file: mapped (read-only, nothing is read yet) or copied into RAM. @throws NOT_FOUND, INVALID_FILE (too short), IO */
   openRows(file: FileRows, home: 'ram' | 'mapped'): RowStore;
-  /** `out[i] = store[rows[i]]`, decoded to f32. @throws ID_OUT_OF_RANGE */
+  /** `out[i] = store[rows[i]]`, decoded to f32; not for `i32`. @throws ID_OUT_OF_RANGE */
   gatherRows(store: RowStore, rows: Int32Array, out: Matrix): void;
-  /** `store[rows[i]] = values[i]`, rounded to the store's dtype; a row given twice keeps its last value. RAM only. */
+  /** `store[rows[i]] = values[i]`, rounded to the store's dtype; a row given twice keeps its last value. RAM only, not for `i32`. */
   scatterRows(store: RowStore, rows: Int32Array, values: Matrix): void;
   /** Copies of raw stored bytes `[byteOffset, byteOffset + out.length)`, for fingerprints and checkpoints. */
   readBytes(store: RowStore, byteOffset: number, out: Uint8Array): void;
   /** The reverse of `readBytes`. RAM only. */
   writeBytes(store: RowStore, byteOffset: number, bytes: Uint8Array): void;
 
-  /** Bag lookup fused with the delta. */
+  /** Bag lookup fused with the delta. A bag without touched rows gets no delta. */
   lookup(args: LookupArgs): void;
   /**
    * Adds the delta alone to base rows pooled before: `lookup` without a delta followed by this gives the same bytes as

@@ -2,7 +2,7 @@ import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { savePeftAdapter, writeNpy, writeSafetensors, type AdapterTensors } from '@finetable/formats';
 import { expect, test } from 'vitest';
-import { runHere } from '../testing/capture.ts';
+import { Captured, runHere } from '../testing/capture.ts';
 import { tableDim, tableRows, temporaryFolder, writeTable, writeTinyJob } from '../testing/tiny-job.ts';
 
 /** Text and JSON of one path, which must both come without a word on stderr. */
@@ -111,8 +111,14 @@ test('word vectors, text and binary', async () => {
 test('a run, from interrupted to finished, its adapter, and its job', async () => {
   const { folder, job, run } = await writeTinyJob();
   const stop = new AbortController();
-  stop.abort();
-  expect((await runHere(['train', job], { signal: stop.signal })).status).toBe(130);
+  const stdout = new Captured();
+  const keep = stdout._write.bind(stdout);
+  // The first event is the start, before any step.
+  stdout._write = (...written) => {
+    stop.abort();
+    keep(...written);
+  };
+  expect((await runHere(['train', job, '--json'], { signal: stop.signal, stdout })).status).toBe(130);
   const interrupted = await both(run);
   expect(interrupted.report).toMatchObject({
     kind: 'run',
@@ -217,10 +223,10 @@ test('CSV: quotes, line ends inside them, and numbers in text', async () => {
 test.each([
   ['bad.jsonl', '{"a": 1}\n{"a": ', 'bad.jsonl, line 2: not JSON'],
   ['list.jsonl', '[1]\n', 'line 1: found [1]; allowed: a JSON object'],
-  ['empty.jsonl', '\n \n', 'holds no rows'],
-  ['fields.csv', 'a,b\n1,2\n3\n', 'line 3: 1 fields; allowed: 2'],
-  ['quote.csv', 'a,b\n1,x"y"\n', 'line 2: a quote in the middle of field 2'],
-  ['open.csv', 'a,b\n1,"x\n', 'line 2: a quote is opened and never closed'],
+  ['empty.jsonl', '\n \n', 'empty.jsonl: no examples: blank lines only'],
+  ['fields.csv', 'a,b\n1,2\n3\n', 'fields.csv, line 3: found 1 fields; allowed: 2'],
+  ['quote.csv', 'a,b\n1,x"y"\n', 'quote.csv, line 2: field 2: a quote inside a field without quotes'],
+  ['open.csv', 'a,b\n1,"x\n', 'open.csv, line 2: a quote is opened in this record and never closed'],
   ['job.yaml', 'name: x\ntabels: {}\n', 'did you mean "tables"'],
   ['cut.safetensors', '12345678', 'cut.safetensors'],
   ['none.npy', 'no', 'none.npy: does not begin with the bytes of a .npy file'],

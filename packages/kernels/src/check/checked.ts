@@ -3,9 +3,19 @@ import { closeSync } from 'node:fs';
 import { planBags, type LookupPlan, type Matrix } from '@finetable/core';
 import type { Implementation } from '../implementation.ts';
 import type {
-  CrossEntropyArgs, Delta, FileRows, Kernels, LookupArgs, MatmulArgs, ReplayRowsArgs, RowStore, SegmentSumArgs, StoreDtype,
-  UpdateDenseArgs, UpdateRowsArgs,
-} from '../kernels.ts'; // prettier-ignore
+  CrossEntropyArgs,
+  Delta,
+  FileRows,
+  Kernels,
+  LookupArgs,
+  MatmulArgs,
+  ReplayRowsArgs,
+  RowStore,
+  SegmentSumArgs,
+  StoreDtype,
+  UpdateDenseArgs,
+  UpdateRowsArgs,
+} from '../kernels.ts';
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
 import { checkDelta, checkFloatStore, checkShape, checkShards, checkStore, checkStretch, openFile } from './stores.ts';
 import { checkDense, checkUpdatable } from './update.ts';

@@ -52,9 +52,15 @@ describe('lookup', () => {
     const addon = needAddon(context);
     // Large enough to be shared: small work stays on the calling thread.
     const x: LookupCase = {
-      seed: 1, tableRows: 5000, dim: 100, rank: 8, weighted: true, touched: 0.5, dtypes: ['f32'],
+      seed: 1,
+      tableRows: 5000,
+      dim: 100,
+      rank: 8,
+      weighted: true,
+      touched: 0.5,
+      dtypes: ['f32'],
       bagSizes: Array.from({ length: 3000 }, (_, i) => (i * 7) % 31),
-    }; // prettier-ignore
+    };
     for (const rank of [0, 8]) {
       const one = runLookup(native(addon, 1), { ...x, rank });
       for (const threads of [2, 3, 8]) {

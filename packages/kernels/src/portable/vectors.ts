@@ -20,14 +20,26 @@ export function copyRow(y: Float32Array, yAt: number, store: PortableRows, row: 
 
 /** `y[yAt + i] += Σ w x`, rounded to f32 once. */
 function addFour(
-  y: Float32Array, yAt: number, length: number,
-  x0: Float32Array, at0: number, w0: number, x1: Float32Array, at1: number, w1: number,
-  x2: Float32Array, at2: number, w2: number, x3: Float32Array, at3: number, w3: number,
+  y: Float32Array,
+  yAt: number,
+  length: number,
+  x0: Float32Array,
+  at0: number,
+  w0: number,
+  x1: Float32Array,
+  at1: number,
+  w1: number,
+  x2: Float32Array,
+  at2: number,
+  w2: number,
+  x3: Float32Array,
+  at3: number,
+  w3: number,
 ): void {
   for (let i = 0; i < length; i++) {
     y[yAt + i] = y[yAt + i]! + w0 * x0[at0 + i]! + w1 * x1[at1 + i]! + w2 * x2[at2 + i]! + w3 * x3[at3 + i]!;
   }
-} // prettier-ignore
+}
 
 /**
  * A row of a matrix product: `y[yAt ..] += scale · Σ_k x[xAt + k xStep] · b[k cols ..]` for k below `count`, four rows of b
@@ -48,10 +60,22 @@ export function addProduct(
   for (; k + 4 <= count; k += 4) {
     const [from, at] = [xAt + k * xStep, k * cols];
     addFour(
-      y, yAt, cols,
-      b, at, scale * x[from]!, b, at + cols, scale * x[from + xStep]!,
-      b, at + 2 * cols, scale * x[from + 2 * xStep]!, b, at + 3 * cols, scale * x[from + 3 * xStep]!,
-    ); // prettier-ignore
+      y,
+      yAt,
+      cols,
+      b,
+      at,
+      scale * x[from]!,
+      b,
+      at + cols,
+      scale * x[from + xStep]!,
+      b,
+      at + 2 * cols,
+      scale * x[from + 2 * xStep]!,
+      b,
+      at + 3 * cols,
+      scale * x[from + 3 * xStep]!,
+    );
   }
   for (; k < count; k++) addScaled(y, yAt, b, k * cols, scale * x[xAt + k * xStep]!, cols);
 }
@@ -94,10 +118,22 @@ export class RowSum {
   #flush(y: Float32Array, yAt: number): void {
     const [at, w, rows] = [this.#at, this.#weights, this.#rows];
     addFour(
-      y, yAt, this.#width,
-      rows[0]!, at[0]!, w[0]!, rows[1]!, at[1]!, w[1]!,
-      rows[2]!, at[2]!, w[2]!, rows[3]!, at[3]!, w[3]!,
-    ); // prettier-ignore
+      y,
+      yAt,
+      this.#width,
+      rows[0]!,
+      at[0]!,
+      w[0]!,
+      rows[1]!,
+      at[1]!,
+      w[1]!,
+      rows[2]!,
+      at[2]!,
+      w[2]!,
+      rows[3]!,
+      at[3]!,
+      w[3]!,
+    );
     this.#held = 0;
   }
 

@@ -1,0 +1,272 @@
+/** Every argument check, on both implementations: what is refused, in which words, and that nothing was written then. */
+import { isFinetableError, makePlan, jagged, matrix, type LookupPlan, type Matrix } from '@finetable/core';
+import { expect } from 'vitest';
+import type { Kernels, LookupArgs, UpdateRule, UpdateRowsArgs } from '../kernels.ts';
+import { testBoth } from '../testing/implementations.ts';
+
+type Changes<T> = { [K in keyof T]?: unknown };
+
+/** Asserts that the call is refused with `code` and a message that starts with `where: argument`. */
+function refused(call: () => void, where: string, argument: string, code = 'INVALID_ARGUMENT'): void {
+  let error: unknown;
+  try {
+    call();
+  } catch (thrown) {
+    error = thrown;
+  }
+  if (!isFinetableError(error)) throw new Error(`${where}, wrong ${argument}: not refused (${String(error)})`);
+  expect(error.code, error.message).toBe(code);
+  expect(error.message.startsWith(`${where}: ${argument}`), error.message).toBe(true);
+}
+
+const shared = new Float32Array(64);
+
+function lookupCase(kernels: Kernels) {
+  const store = kernels.createRows(6, 4, 'f32');
+  const plan = makePlan(jagged([[5, 1], [5], []], [[1, 2], [3], []]), 6);
+  const factors = kernels.createRows(3, 2, 'f32');
+  const delta = { factors, slots: Int32Array.of(2, -1), b: matrix(2, 4), scale: 1 };
+  const out = matrix(3, 4);
+  out.data.fill(7);
+  return { base: [{ store, firstRow: 0 }], plan, delta, out, pooledFactors: matrix(3, 2) };
+}
+
+testBoth('lookup', (kernels) => {
+  const args = lookupCase(kernels);
+  const [store] = args.base.map((shard) => shard.store);
+  const wrong = (argument: string, changes: Changes<LookupArgs>, code?: string) => {
+    refused(() => kernels.lookup({ ...args, ...changes } as LookupArgs), 'lookup', argument, code);
+  };
+  const wrongPlan = (argument: string, changes: Changes<LookupPlan>, code?: string) => {
+    wrong(argument, { plan: { ...args.plan, ...changes } }, code);
+  };
+  wrongPlan('plan.tableRows', { tableRows: -1 });
+  wrongPlan('plan.offsets', { offsets: [0, 2, 3, 3] });
+  wrongPlan('plan.offsets', { offsets: new Int32Array(0) });
+  wrongPlan('plan.offsets', { offsets: Int32Array.of(1, 2, 3, 3) });
+  wrongPlan('plan.offsets', { offsets: Int32Array.of(0, 3, 2, 3) });
+  wrongPlan('plan.offsets', { offsets: Int32Array.of(0, 2, 3, 4) });
+  wrongPlan('plan.placeUnique', { placeUnique: Int32Array.of(1, 0, 2) });
+  wrongPlan('plan.placeUnique', { placeUnique: Int32Array.of(1, 0, -1) });
+  wrongPlan('plan.weights', { weights: new Float32Array(2) });
+  wrongPlan('plan.weights', { weights: new Float64Array(3) });
+  wrongPlan('plan.uniqueRows', { uniqueRows: Int32Array.of(1, 6) }, 'ID_OUT_OF_RANGE');
+  wrongPlan('plan.uniqueRows', { uniqueRows: Int32Array.of(-1, 5) }, 'ID_OUT_OF_RANGE');
+  wrong('out', { out: matrix(2, 4) });
+  wrong('out.data', { out: { data: new Float32Array(11), rows: 3, cols: 4 } });
+  wrong('out.data', { out: { data: new Float64Array(12), rows: 3, cols: 4 } });
+  wrong('base[0].store', { out: matrix(3, 5), delta: null, pooledFactors: null });
+  wrong('base', { base: [] });
+  wrong('base[0].store', { base: [{ store: {}, firstRow: 0 }] });
+  wrong('base[0].store', { base: [{ store: kernels.createRows(6, 4, 'i32'), firstRow: 0 }] });
+  wrong('base[0].firstRow', { base: [{ store, firstRow: 1 }] });
+  wrong('base[1].firstRow', {
+    base: [
+      { store, firstRow: 0 },
+      { store, firstRow: 5 },
+    ],
+  });
+  wrong('base', { base: [{ store: kernels.createRows(5, 4, 'f32'), firstRow: 0 }] });
+  const wrongDelta = (argument: string, changes: object) => {
+    wrong(argument, { delta: { ...args.delta, ...changes } });
+  };
+  wrongDelta('delta.factors', { factors: kernels.createRows(3, 2, 'f16') });
+  wrongDelta('delta.factors', { b: null });
+  wrongDelta('delta.b', { b: matrix(3, 4) });
+  wrongDelta('delta.b', { b: matrix(2, 3) });
+  wrongDelta('delta.b', { b: matrix(4097, 4), factors: kernels.createRows(3, 4097, 'f32') });
+  wrongDelta('delta.scale', { scale: NaN });
+  wrongDelta('delta.slots', { slots: Int32Array.of(2) });
+  wrongDelta('delta.slots', { slots: Int32Array.of(2, 3) });
+  wrongDelta('delta.slots', { slots: Int32Array.of(-2, 2) });
+  wrong('pooledFactors', { pooledFactors: matrix(3, 3) });
+  wrong('pooledFactors', { delta: null });
+  wrong('out', {
+    out: matrix(3, 4, shared.subarray(0, 12)),
+    delta: { ...args.delta, b: matrix(2, 4, shared.subarray(11, 19)) },
+  });
+  wrong('pooledFactors', {
+    out: matrix(3, 4, shared.subarray(0, 12)),
+    pooledFactors: matrix(3, 2, shared.subarray(11, 17)),
+  });
+  expect([...args.out.data]).toEqual(new Array<number>(12).fill(7));
+});
+
+testBoth('addDelta', (kernels) => {
+  const { plan, delta, out, pooledFactors } = lookupCase(kernels);
+  refused(
+    () => kernels.addDelta({ plan, delta: { ...delta, slots: Int32Array.of(9, 0) }, out }),
+    'addDelta',
+    'delta.slots',
+  );
+  refused(() => kernels.addDelta({ plan, delta, out: matrix(3, 5) }), 'addDelta', 'delta.b');
+  const dense = { ...delta, factors: kernels.createRows(3, 4, 'f32'), b: null };
+  refused(() => kernels.addDelta({ plan, delta: dense, out, pooledFactors }), 'addDelta', 'pooledFactors');
+  expect([...out.data]).toEqual(new Array<number>(12).fill(7));
+});
+
+testBoth('segmentSum', (kernels) => {
+  const { plan } = lookupCase(kernels);
+  const out = matrix(2, 4);
+  out.data.fill(7);
+  const wrong = (argument: string, changes: Changes<LookupPlan>, values: Matrix = matrix(3, 4), to: Matrix = out) => {
+    refused(
+      () => kernels.segmentSum({ plan: { ...plan, ...changes } as LookupPlan, values, out: to }),
+      'segmentSum',
+      argument,
+    );
+  };
+  wrong('plan.groupOffsets', { groupOffsets: Int32Array.of(0, 1) });
+  wrong('plan.groupOffsets', { groupOffsets: Int32Array.of(0, 4, 3) });
+  wrong('plan.groupOffsets', { groupOffsets: Int32Array.of(0, 1, 2) });
+  wrong('plan.groupPlaces', { groupPlaces: Int32Array.of(1, 0, 3) });
+  wrong('plan.groupBags', { groupBags: Int32Array.of(0, 0, 3) });
+  wrong('plan.groupBags', { groupBags: Int32Array.of(0, 0) });
+  wrong('plan.weights', { weights: new Float32Array(4) });
+  wrong('values', {}, matrix(4, 4));
+  wrong('out', {}, matrix(3, 4), matrix(2, 5));
+  wrong('out', {}, matrix(3, 4, shared.subarray(0, 12)), matrix(2, 4, shared.subarray(4, 12)));
+  expect([...out.data]).toEqual(new Array<number>(8).fill(7));
+});
+
+const adamw: UpdateRule = { type: 'adamw', learningRate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 };
+
+testBoth('updateRows and replayRows', (kernels) => {
+  const make = (dim: number, dtype: 'f32' | 'i32' = 'f32') => kernels.createRows(5, dim, dtype);
+  const args = {
+    rule: adamw,
+    step: 1,
+    parameters: make(2),
+    state: [make(2), make(2)],
+    lastSteps: make(1, 'i32'),
+    slots: Int32Array.of(4, 0),
+    gradients: matrix(2, 2, Float32Array.of(1, 1, 1, 1)),
+  };
+  const wrong = (argument: string, changes: Changes<UpdateRowsArgs>) => {
+    refused(() => kernels.updateRows({ ...args, ...changes } as UpdateRowsArgs), 'updateRows', argument);
+    if ('gradients' in changes) return;
+    refused(() => kernels.replayRows({ ...args, ...changes } as typeof args), 'replayRows', argument);
+  };
+  wrong('step', { step: 0 });
+  wrong('step', { step: 1.5 });
+  wrong('slots', { slots: [0, 4] });
+  wrong('slots', { slots: Int32Array.of(4, 5) });
+  wrong('slots', { slots: Int32Array.of(4, -2) });
+  wrong('slots', { slots: Int32Array.of(4, 4) });
+  wrong('gradients', { gradients: matrix(2, 3) });
+  wrong('parameters', { parameters: make(2, 'i32') });
+  wrong('state', { state: [make(2)] });
+  wrong('state[1]', { state: [make(2), make(3)] });
+  wrong('state[0]', { state: [kernels.createRows(4, 2, 'f32'), make(2)] });
+  wrong('state', { state: [args.parameters, make(2)] });
+  wrong('lastSteps', { lastSteps: make(1) });
+  wrong('lastSteps', { lastSteps: make(2, 'i32') });
+  refused(() => kernels.updateRows({ ...args, slots: Int32Array.of(4, -1) }), 'updateRows', 'slots');
+  const wrongRule = (field: string, changes: object) => {
+    wrong(`rule.${field}`, { rule: { ...adamw, ...changes } });
+  };
+  wrongRule('type', { type: 'momentum' });
+  wrongRule('type', { type: 'toString' });
+  wrongRule('learningRate', { learningRate: -1 });
+  wrongRule('learningRate', { learningRate: undefined });
+  wrongRule('beta1', { beta1: 1 });
+  wrongRule('beta2', { beta2: NaN });
+  wrongRule('epsilon', { epsilon: 0 });
+  wrongRule('epsilon', { epsilon: 1e-60 });
+  wrongRule('weightDecay', { weightDecay: Infinity });
+  wrong('rule.epsilon', { rule: { type: 'adagrad', learningRate: 1, epsilon: 0 }, state: [make(2)] });
+  const left = matrix(5, 2);
+  kernels.gatherRows(args.parameters, Int32Array.of(0, 1, 2, 3, 4), left);
+  expect([...left.data]).toEqual(new Array<number>(10).fill(0));
+});
+
+testBoth('updateDense', (kernels) => {
+  const args = {
+    rule: adamw,
+    step: 1,
+    parameters: new Float32Array(3),
+    state: [new Float32Array(3), new Float32Array(3)],
+    gradients: Float32Array.of(1, 1, 1),
+  };
+  const wrong = (argument: string, changes: object) => {
+    refused(() => kernels.updateDense({ ...args, ...changes }), 'updateDense', argument);
+  };
+  wrong('gradients', { gradients: new Float32Array(2) });
+  wrong('parameters', { parameters: new Float64Array(3) });
+  wrong('state', { state: [] });
+  wrong('state[1]', { state: [new Float32Array(3), new Float32Array(1)] });
+  wrong('state[0]', { state: [args.parameters, new Float32Array(3)] });
+  wrong('parameters', { gradients: args.parameters });
+  wrong('step', { step: -1 });
+  wrong('state[0]', { rule: { type: 'rowwise-adagrad', learningRate: 1, epsilon: 1 }, state: [new Float32Array(3)] });
+  expect([...args.parameters]).toEqual([0, 0, 0]);
+});
+
+testBoth('row stores', (kernels) => {
+  refused(() => kernels.createRows(-1, 2, 'f32'), 'createRows', 'rows');
+  refused(() => kernels.createRows(2 ** 31, 2, 'f32'), 'createRows', 'rows');
+  refused(() => kernels.createRows(2, 0, 'f32'), 'createRows', 'dim');
+  refused(() => kernels.createRows(2, 2.5, 'f32'), 'createRows', 'dim');
+  refused(() => kernels.createRows(2, 2, 'f64' as 'f32'), 'createRows', 'dtype');
+  const store = kernels.createRows(3, 2, 'f32');
+  const three = Int32Array.of(0, 2, 3);
+  refused(() => kernels.gatherRows(store, three, matrix(3, 2)), 'gatherRows', 'rows[2] is 3', 'ID_OUT_OF_RANGE');
+  refused(() => kernels.gatherRows(store, Int32Array.of(0), matrix(2, 2)), 'gatherRows', 'out');
+  refused(
+    () => kernels.gatherRows(kernels.createRows(3, 1, 'i32'), Int32Array.of(0), matrix(1, 1)),
+    'gatherRows',
+    'store',
+  );
+  refused(() => kernels.scatterRows(store, three, matrix(3, 2)), 'scatterRows', 'rows[2] is 3', 'ID_OUT_OF_RANGE');
+  refused(() => kernels.scatterRows(store, Int32Array.of(0), matrix(1, 3)), 'scatterRows', 'values');
+  refused(() => kernels.readBytes(store, 20, new Uint8Array(5)), 'readBytes', 'byteOffset');
+  refused(() => kernels.readBytes(store, 0, new Uint8Array(25)), 'readBytes', 'out');
+  refused(() => kernels.readBytes(store, 0, new Float32Array(1) as unknown as Uint8Array), 'readBytes', 'out');
+  refused(() => kernels.writeBytes(store, -1, new Uint8Array(5)), 'writeBytes', 'byteOffset');
+  const file = { path: '/dev/null', byteOffset: 0, rows: 1, dim: 1, dtype: 'f32' as const };
+  refused(() => kernels.openRows(file, 'gpu' as 'ram'), 'openRows', 'home');
+  refused(() => kernels.openRows({ ...file, byteOffset: -4 }, 'ram'), 'openRows', 'byteOffset');
+  refused(() => kernels.openRows({ ...file, dtype: 'i32' as 'f32' }, 'ram'), 'openRows', 'dtype');
+  refused(() => kernels.openRows({ ...file, path: 3 as unknown as string }, 'ram'), 'openRows', 'path');
+  refused(() => kernels.withThreads(0), 'withThreads', 'threads');
+  refused(() => kernels.withThreads(5000), 'withThreads', 'threads');
+  expect(kernels.withThreads(3).threads).toBe(3);
+});
+
+testBoth('dense operations', (kernels) => {
+  const x = matrix(2, 3);
+  const floats = (length: number) => new Float32Array(length);
+  refused(() => kernels.matmul({ a: x, b: x, out: matrix(2, 3) }), 'matmul', 'b must agree');
+  refused(
+    () => kernels.matmul({ a: x, b: x, out: matrix(2, 2), transposeA: true, transposeB: true }),
+    'matmul',
+    'transposeB',
+  );
+  refused(() => kernels.matmul({ a: x, b: x, out: matrix(2, 3), transposeB: true }), 'matmul', 'out');
+  refused(() => kernels.matmul({ a: x, b: matrix(3, 3), out: x }), 'matmul', 'out shares');
+  refused(() => kernels.matmul({ a: x, b: matrix(3, 3), out: matrix(2, 3), scale: NaN }), 'matmul', 'scale');
+  refused(() => kernels.matmul({ a: null as unknown as Matrix, b: x, out: x }), 'matmul', 'a');
+  refused(() => kernels.addToRows(x, floats(2)), 'addToRows', 'row');
+  refused(() => kernels.addToRows(x, x.data.subarray(3)), 'addToRows', 'x shares');
+  refused(() => kernels.sumRows(x, floats(2)), 'sumRows', 'out');
+  const labels = Int32Array.of(0, 2);
+  const softmax = (changes: object) => () =>
+    kernels.softmaxCrossEntropy({ logits: x, labels, losses: floats(2), ...changes });
+  refused(softmax({ labels: Int32Array.of(0, 3) }), 'softmaxCrossEntropy', 'labels');
+  refused(softmax({ labels: Int32Array.of(-1, 2) }), 'softmaxCrossEntropy', 'labels');
+  refused(softmax({ labels: Int32Array.of(0) }), 'softmaxCrossEntropy', 'labels');
+  refused(softmax({ losses: floats(3) }), 'softmaxCrossEntropy', 'losses');
+  refused(softmax({ gradient: matrix(2, 2) }), 'softmaxCrossEntropy', 'gradient');
+  refused(
+    softmax({ logits: matrix(2, 3, shared.subarray(0, 6)), gradient: matrix(2, 3, shared.subarray(1, 7)) }),
+    'softmaxCrossEntropy',
+    'gradient',
+  );
+  refused(softmax({ scale: Infinity }), 'softmaxCrossEntropy', 'scale');
+  refused(() => kernels.normalizeRows(x, floats(3)), 'normalizeRows', 'norms');
+  refused(() => kernels.normalizeRowsBackward(x, floats(2), matrix(2, 2)), 'normalizeRowsBackward', 'gradient');
+  refused(() => kernels.sumSquares([1] as unknown as Float32Array), 'sumSquares', 'x');
+  refused(() => kernels.scaleInPlace(floats(1), NaN), 'scaleInPlace', 'factor');
+  refused(() => kernels.firstNonFinite(new Float64Array(1) as unknown as Float32Array), 'firstNonFinite', 'x');
+  expect([...x.data]).toEqual([0, 0, 0, 0, 0, 0]);
+});
