@@ -215,24 +215,19 @@ FT_INLINE void sum_places(Source& source, int64_t begin, int64_t end, Ahead ahea
 // Calls body(Vectors<N>, first column, lanes) for the blocks of a row of `cols`.
 template <class Body>
 FT_INLINE void for_blocks(int64_t cols, Body body) {
-  for (int64_t at = 0; at < cols;) {
-    const int64_t vectors = (cols - at) / W;
-#define FT_BLOCK(n)          \
-  case n:                    \
-    body(Vectors<n>(), at, 0); \
-    at += n * W;             \
-    break;
-    switch (vectors < block_vectors ? vectors : block_vectors) {
-      case 0:
-        body(Vectors<0>(), at, (int)(cols - at));
-        return;
-        FT_BLOCK(1) FT_BLOCK(2) FT_BLOCK(3) FT_BLOCK(4) FT_BLOCK(5) FT_BLOCK(6) FT_BLOCK(7) FT_BLOCK(8)
-#if FT_BLOCK_VECTORS == 16
-        FT_BLOCK(9) FT_BLOCK(10) FT_BLOCK(11) FT_BLOCK(12) FT_BLOCK(13) FT_BLOCK(14) FT_BLOCK(15) FT_BLOCK(16)
-#endif
-    }
-#undef FT_BLOCK
+  // Powers of two: every size more is every kernel compiled once more.
+#define FT_BLOCK(n)                                      \
+  if (n <= block_vectors && cols - at >= n * W) {        \
+    body(Vectors<(n <= block_vectors ? n : 1)>(), at, 0); \
+    at += n * W;                                         \
+    continue;                                            \
   }
+  for (int64_t at = 0; at < cols;) {
+    FT_BLOCK(16) FT_BLOCK(8) FT_BLOCK(4) FT_BLOCK(2) FT_BLOCK(1)
+    body(Vectors<0>(), at, (int)(cols - at));
+    return;
+  }
+#undef FT_BLOCK
 }
 
 template <int N>

@@ -27,9 +27,9 @@ function warm(options: AdapterOptions): Adapter {
 }
 
 /** L = Σ c E + E² / 2, a loss with known ∂L/∂E = c + E. */
-function loss(adapter: Adapter, c: Matrix): { value: number; gradient: Matrix } {
+function loss(adapter: Adapter, c: Matrix, used = plan()): { value: number; gradient: Matrix } {
   const out = matrix(4, D);
-  adapter.lookup(plan(), out, true);
+  adapter.lookup(used, out, true);
   let value = 0;
   const gradient = matrix(4, D);
   out.data.forEach((e, i) => {
@@ -56,8 +56,7 @@ describe.each<AdapterOptions>([{ rank: 3, alpha: 6 }, { rank: 7, alpha: 2, rsLor
       const c = normals(4, D, 'c');
       const adapter = warm(options);
       const used = plan();
-      const { gradient } = loss(adapter, c);
-      // The lookup above was of an equal plan; gradients reads what it kept.
+      const { gradient } = loss(adapter, c, used);
       const { rows, b } = adapter.gradients(used, gradient);
       expect([...used.uniqueRows]).toEqual([0, 3, 5, 11]);
 
@@ -229,10 +228,60 @@ test.each<[AdapterOptions, RegExp]>([
   [{ rank: 0 }, /rank 0/],
   [{ rank: 2.5 }, /rank 2.5/],
   [{ rank: Number.NaN }, /rank NaN/],
+  [{ rank: 2, kind: 'Dense' } as unknown as AdapterOptions, /kind "Dense"; allowed: lora, dense/],
   [{ rank: 2, alpha: 0 }, /alpha 0; allowed: a number above 0/],
   [{ rank: 2, alpha: Number.NaN }, /alpha NaN/],
 ])('refuses %o', (options, message) => {
   expect(() => createAdapter(table(), options)).toThrow(message);
+});
+
+test('gradients need the lookup that kept what they read', () => {
+  const adapter = createAdapter(table(), { rank: 2 });
+  adapter.startTraining(adamw({ learningRate: 0.1 }));
+  const [used, other] = [plan(), plan()];
+  const out = matrix(4, D);
+  const message = /words: gradients of a plan that was not the last one looked up with keep = true/;
+  adapter.lookup(used, out);
+  expect(() => adapter.gradients(used, out)).toThrow(message);
+  adapter.lookup(used, out, true);
+  adapter.lookup(other, out);
+  expect(adapter.gradients(used, out).b).not.toBeNull();
+  adapter.lookup(other, out, true);
+  expect(() => adapter.gradients(used, out)).toThrow(message);
+});
+
+test('gradients of a wrong shape are no step', () => {
+  const adapter = createAdapter(table(), { rank: 2 });
+  adapter.startTraining(adamw({ learningRate: 0.1 }));
+  expect(() => adapter.update(plan(), { rows: matrix(1, 2), b: null })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  expect(adapter.step).toBe(0);
+});
+
+test('training goes on with the same settings, and is refused with others', () => {
+  const adapter = createAdapter(table(), { rank: 2 });
+  const optimizer = adamw({ learningRate: 0.1 });
+  adapter.startTraining(optimizer);
+  adapter.update(plan(), { rows: normals(4, 2, 'g'), b: null });
+  adapter.startTraining(adamw({ learningRate: 0.1, beta1: 0.9 })); // the default, said
+  expect(adapter.step).toBe(1);
+  for (const other of [adamw({ learningRate: 0.2 }), adamw({ learningRate: 0.1, mode: 'lazy' }), sgd({ learningRate: 0.1 })]) {
+    expect(() => adapter.startTraining(other)).toThrow(/words: the adapter is being trained with other settings \(adamw, learning rate 0\.1\)/);
+  }
+});
+
+test.each<[Partial<Record<keyof OptimizerSpec, unknown>>, RegExp]>([
+  [{ type: 'adam', learningRate: 0.1 }, /optimizer\.type: found "adam"; allowed: sgd, adagrad, rowwise-adagrad, adamw/],
+  [{ type: 'adamw', learningRate: 0.1, mode: 'Lazy' }, /optimizer\.mode: found "Lazy"; allowed: exact, lazy/],
+  [{ type: 'sgd', learningRate: 0 }, /optimizer\.learningRate: found 0; allowed: more than 0/],
+  [{ type: 'sgd' }, /optimizer\.learningRate: found undefined/],
+])('refuses the optimiser %j', (optimizer, message) => {
+  expect(() => createAdapter(table(), { rank: 2, learningRate: 0.1 }).startTraining(optimizer as OptimizerSpec)).toThrow(message);
+});
+
+test('settings of the adapter win over the optimiser, for A and for B', () => {
+  const adapter = createAdapter(table(), { rank: 2, learningRate: 0.2, learningRateB: 0.3, weightDecay: 0.4 });
+  adapter.startTraining(adamw({ learningRate: 0.1, weightDecay: 0.5 }));
+  expect(adapter.training).toMatchObject({ rowRule: { learningRate: 0.2, weightDecay: 0.4 }, bRule: { learningRate: 0.3, weightDecay: 0.4 } });
 });
 
 test('weight decay is refused where the optimiser has none', () => {

@@ -78,11 +78,16 @@ export class Adapter {
   #slotScratch = new Int32Array(0);
   /** What `#current` found last; `update` of the plan just looked up need not search again. */
   #found: { readonly plan: LookupPlan; readonly slots: Int32Array; readonly step: number } | null = null;
+  /** The plan whose Ā lies in scratch. */
+  #kept: LookupPlan | null = null;
 
   constructor(table: ShardedTable, options: AdapterOptions) {
     this.table = table;
     this.#options = options;
     this.kind = options.kind ?? 'lora';
+    if (this.kind !== 'lora' && this.kind !== 'dense') {
+      throw new FinetableError('INVALID_ARGUMENT', `${table.name}: kind ${JSON.stringify(this.kind)}; allowed: lora, dense`);
+    }
     if (options.kind === 'dense') {
       this.rank = table.dim;
       this.alpha = table.dim;
@@ -143,14 +148,26 @@ export class Adapter {
     };
   }
 
-  /** Gives the adapter an optimiser with fresh state. @throws INVALID_ARGUMENT for bad settings or a second call */
+  /**
+   * Gives the adapter an optimiser with fresh state; where it has the same one already, training goes on.
+   * @throws INVALID_ARGUMENT for bad settings, or where it is being trained with others
+   */
   startTraining(optimizer: OptimizerSpec): void {
-    if (this.#training) throw new FinetableError('INVALID_ARGUMENT', `${this.table.name}: the adapter is being trained already`);
     const { learningRate, weightDecay } = this.#options;
     const rowRule = ruleOf(optimizer, { learningRate, weightDecay });
     const learningRateB = this.#options.kind === 'dense' ? 0 : (this.#options.learningRateB ?? learningRate);
     const bRule = ruleOf(optimizer, { learningRate: learningRateB, weightDecay });
-    this.#training = this.#freshTraining(rowRule, bRule, optimizer.mode !== 'lazy');
+    const exact = optimizer.mode !== 'lazy';
+    const had = this.#training;
+    if (!had) {
+      this.#training = this.#freshTraining(rowRule, bRule, exact);
+    } else if (JSON.stringify([had.rowRule, had.bRule, had.lastSteps !== null]) !== JSON.stringify([rowRule, bRule, exact])) {
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${this.table.name}: the adapter is being trained with other settings (${had.rowRule.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
+        { table: this.table.name },
+      );
+    }
   }
 
   #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, exact: boolean): Training {
@@ -171,6 +188,7 @@ export class Adapter {
     const slots = this.#current(plan);
     const pooled = keep && this.b ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
     this.table.lookup(plan, out, this.delta(slots), pooled);
+    if (keep) this.#kept = plan;
   }
 
   /** The delta for unique rows in these slots. */
@@ -181,6 +199,7 @@ export class Adapter {
   /**
    * Gradients of A's rows and B from `gradient` = ∂L/∂E (`[b, D]`), after `lookup(plan, …, true)` of the same plan.
    * Duplicates are summed.
+   * @throws INVALID_ARGUMENT where the last lookup that kept something was of another plan
    */
   gradients(plan: LookupPlan, gradient: Matrix): AdapterGradients {
     const kernels = this.#kernels;
@@ -195,6 +214,9 @@ export class Adapter {
     kernels.matmul({ a: gradient, b: this.b, out: projected, transposeB: true, scale: this.scale });
     kernels.segmentSum({ plan, values: projected, out: rows });
     if (this.#training?.bRule.learningRate === 0) return { rows, b: null };
+    if (this.#kept !== plan) {
+      throw new FinetableError('INVALID_ARGUMENT', `${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`);
+    }
     const b = this.#scratch.matrix('b', this.rank, this.table.dim);
     const pooled = this.#scratch.matrix('pooled', bags, this.rank);
     kernels.matmul({ a: pooled, b: gradient, out: b, transposeA: true, scale: this.scale });
@@ -208,7 +230,7 @@ export class Adapter {
     const kernels = this.#kernels;
     const slots = this.#current(plan);
     this.#slots.insertMissing(plan.uniqueRows, slots);
-    const step = ++training.step;
+    const step = training.step + 1;
     kernels.updateRows({
       rule: training.rowRule,
       step,
@@ -227,6 +249,7 @@ export class Adapter {
         gradients: gradients.b.data,
       });
     }
+    training.step = step; // only now: gradients that a kernel refused are no step
   }
 
   /** Brings every touched row to the current step, as exporting needs. */

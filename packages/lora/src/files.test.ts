@@ -2,11 +2,13 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jagged, makePlan, matrix, RandomStream } from '@finetable/core';
+import { writeSafetensors, type TensorSource } from '@finetable/formats';
+import type { RowStore } from '@finetable/kernels';
 import { createTable, type ShardedTable } from '@finetable/placement';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Adapter, createAdapter, type AdapterOptions } from './adapter.ts';
 import { adapterTensors, loadAdapters, saveAdapters } from './files.ts';
-import { adagrad, adamw, type OptimizerSpec } from './optimizer.ts';
+import { adagrad, adamw, sgd, type OptimizerSpec } from './optimizer.ts';
 import { loadAdapterState, saveAdapterState } from './state.ts';
 
 const V = 40;
@@ -66,6 +68,30 @@ test.each(cases)('%s: state saved, loaded and trained on gives the same bytes', 
   expect(adapterTensors(second)).toEqual(adapterTensors(whole));
 });
 
+test('a plan looked up before a state is loaded finds its rows after it', async () => {
+  const plan = makePlan(jagged([[3, 7]]), V);
+  const seen = matrix(1, D);
+  const train = (adapter: Adapter, rows: number[]): Adapter => {
+    adapter.startTraining(adamw({ learningRate: 0.1 }));
+    const used = makePlan(jagged([rows]), V);
+    const out = matrix(1, D);
+    adapter.lookup(used, out, true);
+    adapter.update(used, adapter.gradients(used, out));
+    return adapter;
+  };
+  const saved = train(createAdapter(table(), { rank: 2 }), [3, 7]);
+  const path = join(folder, 'state.safetensors');
+  await saveAdapterState(path, saved);
+  saved.lookup(plan, seen);
+  const adapter = train(createAdapter(table(), { rank: 2 }), [1, 2]);
+  const found = matrix(1, D);
+  adapter.lookup(plan, found);
+  expect(found.data).not.toEqual(seen.data);
+  await loadAdapterState(path, adapter);
+  adapter.lookup(plan, found);
+  expect(found.data).toEqual(seen.data);
+});
+
 test('state of another table or another optimiser is refused, and nothing changes', async () => {
   const adapter = createAdapter(table(), { rank: 3 });
   adapter.startTraining(adamw({ learningRate: 0.1 }));
@@ -108,4 +134,49 @@ test('an adapter is not laid on the wrong table', async () => {
   await expect(loadAdapters(join(folder, 'adapter'), [createTable('words', matrix(V + 1, D))])).rejects.toThrow(/rows 40; "words" has 41/);
   const two = [table(1, 'a'), table(1, 'b')];
   await expect(loadAdapters(join(folder, 'adapter'), two)).rejects.toThrow(/it adapts a table "words"; the tables given are a, b/);
+});
+
+test('where the second of two adapters does not fit, the first is freed', async () => {
+  const adapters = ['a', 'b'].map((name) => createAdapter(table(1, name), { rank: 2 }));
+  await saveAdapters(join(folder, 'adapter'), adapters);
+  const good = table(1, 'a');
+  const wrong = table(2, 'b');
+  const made = vi.spyOn(good.kernels, 'createRows');
+  await expect(loadAdapters(join(folder, 'adapter'), [good, wrong])).rejects.toMatchObject({ code: 'MISMATCH' });
+  const stores = made.mock.results.map(({ value }) => value as RowStore);
+  made.mockRestore();
+  expect(stores.length).toBeGreaterThan(0);
+  expect(stores.filter(({ closed }) => !closed)).toEqual([]);
+});
+
+test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp]>([
+  ['a row outside the table', { rows: Int32Array.of(3, V) }, '1', /row 40 is not in the table's 0 to 39/],
+  ['a negative row', { rows: Int32Array.of(-1, 3) }, '1', /row -1 is not in the table/],
+  ['a row twice', { rows: Int32Array.of(3, 3) }, '1', /row 3 is there twice/],
+  ['a step that is no number', {}, 'many', /step many; allowed: an integer of 0 or more/],
+  ['rows of another dtype', { rows: Float32Array.of(1, 2) }, '1', /tensor "rows" must be I32, found F32/],
+  ['step counts of another dtype', { 'A.lastSteps': Float32Array.of(1, 1) }, '1', /tensor "A.lastSteps" must be I32, found F32/],
+])('a state with %s is refused, and nothing changes', async (_, changes, step, message) => {
+  const adapter = createAdapter(table(), { rank: 2 });
+  adapter.startTraining(sgd({ learningRate: 0.1 }));
+  steps(adapter, 0, 3);
+  const before = everyRow(adapter);
+  const tensors: [string, number[], TensorSource['data']][] = [
+    ['rows', [2], Int32Array.of(5, 3)],
+    ['A', [2, 2], new Float32Array(4)],
+    ['A.lastSteps', [2, 1], Int32Array.of(1, 1)],
+    ['B', [2 * D], new Float32Array(2 * D)],
+  ];
+  const path = join(folder, 'state.safetensors');
+  await writeSafetensors(
+    path,
+    tensors.map(([name, shape, given]) => {
+      const data = changes[name] ?? given;
+      return { name, shape, data, dtype: data instanceof Int32Array ? 'I32' : 'F32' };
+    }),
+    { step, fingerprint: adapter.table.fingerprint },
+  );
+  await expect(loadAdapterState(path, adapter)).rejects.toMatchObject({ code: 'INVALID_FILE', message: expect.stringMatching(message) });
+  expect(everyRow(adapter)).toEqual(before);
+  expect(adapter.step).toBe(3);
 });

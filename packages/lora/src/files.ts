@@ -44,15 +44,22 @@ export async function saveAdapters(folder: string, adapters: readonly Adapter[],
  */
 export async function loadAdapters(folder: string, tables: readonly ShardedTable[]): Promise<Adapter[]> {
   const loaded = await loadAdapter(folder);
-  return loaded.map((tensors) => {
-    const only = loaded.length === 1 && tables.length === 1 ? tables[0] : undefined;
-    const table = tables.find(({ name }) => name === tensors.table) ?? only;
-    if (!table) {
-      const names = tables.map(({ name }) => name).join(', ');
-      throw new FinetableError('MISMATCH', `${folder}: it adapts a table "${tensors.table}"; the tables given are ${names || 'none'}`, { file: folder });
+  const adapters: Adapter[] = [];
+  try {
+    for (const tensors of loaded) {
+      const only = loaded.length === 1 && tables.length === 1 ? tables[0] : undefined;
+      const table = tables.find(({ name }) => name === tensors.table) ?? only;
+      if (!table) {
+        const names = tables.map(({ name }) => name).join(', ');
+        throw new FinetableError('MISMATCH', `${folder}: it adapts a table "${tensors.table}"; the tables given are ${names || 'none'}`, { file: folder });
+      }
+      adapters.push(fromTensors(folder, table, tensors));
     }
-    return fromTensors(folder, table, tensors);
-  });
+    return adapters;
+  } catch (error) {
+    for (const adapter of adapters) adapter.close();
+    throw error;
+  }
 }
 
 function fromTensors(folder: string, table: ShardedTable, tensors: AdapterTensors): Adapter {

@@ -37,6 +37,7 @@ export const adamw = (options: Options<'adamw'>): OptimizerSpec => ({ type: 'ada
 
 /** Settings of one group of parameters that differ from the optimiser's. */
 export interface OptimizerOverrides {
+  /** 0 leaves the group as it is. */
   readonly learningRate?: number | undefined;
   /** sgd and adamw only. */
   readonly weightDecay?: number | undefined;
@@ -44,6 +45,9 @@ export interface OptimizerOverrides {
 
 /** The kernels' rule with every default filled in. @throws INVALID_ARGUMENT naming the option */
 export function ruleOf(spec: OptimizerSpec, overrides: OptimizerOverrides = {}): UpdateRule {
+  oneOf('type', spec.type, ['sgd', 'adagrad', 'rowwise-adagrad', 'adamw']);
+  oneOf('mode', spec.mode ?? 'exact', ['exact', 'lazy']);
+  positive('learningRate', spec.learningRate);
   const learningRate = nonNegative('learningRate', overrides.learningRate ?? spec.learningRate);
   switch (spec.type) {
     case 'sgd':
@@ -71,6 +75,11 @@ function check(name: string, value: number, good: boolean, allowed: string): num
     throw new FinetableError('INVALID_ARGUMENT', `optimizer.${name}: found ${value}; allowed: ${allowed}`, { path: `optimizer.${name}` });
   }
   return value;
+}
+function oneOf(name: string, value: string, allowed: readonly string[]): void {
+  if (!allowed.includes(value)) {
+    throw new FinetableError('INVALID_ARGUMENT', `optimizer.${name}: found ${JSON.stringify(value)}; allowed: ${allowed.join(', ')}`, { path: `optimizer.${name}` });
+  }
 }
 const nonNegative = (name: string, value: number): number => check(name, value, value >= 0, '0 or more');
 const positive = (name: string, value: number): number => check(name, value, value > 0, 'more than 0');

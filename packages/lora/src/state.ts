@@ -37,8 +37,7 @@ export async function saveAdapterState(path: string, adapter: Adapter): Promise<
   const k = adapter.touchedRows;
   const tensors: TensorSource[] = [{ name: 'rows', dtype: 'I32', shape: [k], data: adapter.slots.rows }];
   for (const { name, store } of storesOf(adapter)) {
-    const dtype = store.dtype === 'i32' ? 'I32' : 'F32';
-    tensors.push({ name, dtype, shape: [k, store.dim], data: chunks(kernels, store, k * store.dim * 4) });
+    tensors.push({ name, dtype: dtypeOf(store), shape: [k, store.dim], data: chunks(kernels, store, k * store.dim * 4) });
   }
   for (const { name, data } of arraysOf(adapter)) tensors.push({ name, dtype: 'F32', shape: [data.length], data });
   await writeSafetensors(path, tensors, { step: String(adapter.step), fingerprint: adapter.table.fingerprint });
@@ -63,25 +62,46 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
   if (header.metadata.fingerprint !== adapter.table.fingerprint) {
     throw new FinetableError('MISMATCH', `${path}: it was made for another table than "${adapter.table.name}"`, { file: path, table: adapter.table.name });
   }
-  const expect = (name: string, shape: readonly number[]): void => {
-    const found = header.tensors.get(name)?.shape;
-    if (found?.join() !== shape.join()) {
-      throw new FinetableError('MISMATCH', `${path}: tensor "${name}" must have shape [${shape.join(', ')}], found ${found ? `[${found.join(', ')}]` : 'none'}`, { file: path, tensor: name });
+  const expect = (name: string, dtype: 'F32' | 'I32', shape: readonly number[]): void => {
+    const found = header.tensors.get(name);
+    if (found?.shape.join() !== shape.join()) {
+      throw new FinetableError('MISMATCH', `${path}: tensor "${name}" must have shape [${shape.join(', ')}], found ${found ? `[${found.shape.join(', ')}]` : 'none'}`, { file: path, tensor: name });
+    }
+    if (found.dtype !== dtype) {
+      throw new FinetableError('INVALID_FILE', `${path}: tensor "${name}" must be ${dtype}, found ${found.dtype}`, { file: path, tensor: name });
     }
   };
   const k = header.tensors.get('rows')?.shape[0] ?? -1;
-  expect('rows', [k]);
-  for (const { name, store } of stores) expect(name, [k, store.dim]);
-  for (const { name, data } of arrays) expect(name, [data.length]);
+  expect('rows', 'I32', [k]);
+  for (const { name, store } of stores) expect(name, dtypeOf(store), [k, store.dim]);
+  for (const { name, data } of arrays) expect(name, 'F32', [data.length]);
   if (header.tensors.size !== 1 + stores.length + arrays.length) {
     throw new FinetableError('MISMATCH', `${path}: it was made with another optimiser`, { file: path });
   }
 
+  const step = Number(header.metadata.step);
+  if (!Number.isSafeInteger(step) || step < 0) {
+    throw new FinetableError('INVALID_FILE', `${path}: step ${header.metadata.step}; allowed: an integer of 0 or more`, { file: path });
+  }
   const rows = (await readTensor(path, header, 'rows')).data as Int32Array;
-  adapter.reset(rows, Number(header.metadata.step));
+  checkRows(path, rows, adapter.table.rows);
+  adapter.reset(rows, step);
   for (const { name, store } of storesOf(adapter)) {
     const { data } = await readTensor(path, header, name);
     adapter.table.kernels.writeBytes(store, 0, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
   for (const { name, data } of arraysOf(adapter)) data.set((await readTensor(path, header, name)).data as Float32Array);
+}
+
+const dtypeOf = (store: RowStore): 'F32' | 'I32' => (store.dtype === 'i32' ? 'I32' : 'F32');
+
+/** Rows in the order of their slots: any order, each once. */
+function checkRows(path: string, rows: Int32Array, tableRows: number): void {
+  const sorted = rows.slice().sort();
+  sorted.forEach((row, i) => {
+    if (row < 0 || row >= tableRows || row === sorted[i - 1]) {
+      const what = row === sorted[i - 1] ? 'is there twice' : `is not in the table's 0 to ${tableRows - 1}`;
+      throw new FinetableError('INVALID_FILE', `${path}: row ${row} ${what}`, { file: path, row });
+    }
+  });
 }

@@ -1,9 +1,10 @@
 import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { f32ToF16, jagged, makePlan, matrix } from '@finetable/core';
+import { f32ToF16, FinetableError, jagged, makePlan, matrix } from '@finetable/core';
 import { writeNpy, writeSafetensors } from '@finetable/formats';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { loadKernels, type RowStore } from '@finetable/kernels';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createTable, openTable, type Home, type ShardSpec } from './table.ts';
 
 const V = 20;
@@ -90,6 +91,21 @@ describe('what is refused', () => {
     await writeSafetensors(integers, [{ name: 'rows', dtype: 'I32', shape: [V, D], data: new Int32Array(V * D) }]);
     await expect(openTable(integers, { tensor: 'rows' })).rejects.toThrow(/is I32; a base table is F32 or F16/);
   });
+});
+
+test('a shard that cannot be opened closes those before it', async () => {
+  const kernels = loadKernels();
+  const real = kernels.openRows.bind(kernels);
+  const opened: RowStore[] = [];
+  const spy = vi.spyOn(kernels, 'openRows').mockImplementation((file, home) => {
+    if (opened.length === 2) throw new FinetableError('OUT_OF_MEMORY', 'no memory');
+    opened.push(real(file, home));
+    return opened.at(-1)!;
+  });
+  const placement = [{ home: 'ram', rows: 8 }, { home: 'mapped', rows: 4 }, { home: 'ram' }] as const;
+  await expect(openTable(path, { placement, kernels })).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' });
+  spy.mockRestore();
+  expect(opened.map(({ closed }) => closed)).toEqual([true, true]);
 });
 
 describe('fingerprints', () => {

@@ -10,7 +10,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FinetableError } from '@finetable/core';
-import { removeLeftovers, verifyManifest, writeFileAtomic, writeFolderAtomic, writeManifest } from '@finetable/formats';
+import { ioError, removeLeftovers, verifyManifest, writeFileAtomic, writeFolderAtomic, writeManifest } from '@finetable/formats';
 import { loadAdapterState, saveAdapterState } from '@finetable/lora';
 import type { Model } from './model.ts';
 import type { MetricSums } from './objective.ts';
@@ -26,6 +26,9 @@ export interface TrainingProgress {
   readonly examples: number;
   readonly epochSums: MetricSums;
   readonly epochExamples: number;
+  /** Since the last `step` event. */
+  readonly loggedSums: MetricSums;
+  readonly loggedExamples: number;
   readonly train: Readonly<Record<string, number>>;
   readonly best: { readonly step: number; readonly epoch: number; readonly metrics: Readonly<Record<string, number>> } | null;
   readonly evaluationsSinceBest: number;
@@ -44,23 +47,42 @@ export class Checkpoints {
   readonly #model: Model;
   readonly #group: ParameterGroup;
   readonly #options: FitOptions['checkpoints'] | null;
+  readonly #identity: Identity;
   /** Holds the best state where no checkpoints are kept. */
   #temporary: string | null = null;
 
-  constructor(model: Model, group: ParameterGroup, options: FitOptions['checkpoints'] | null) {
+  /** @param data what else a checkpoint must have been made with, beside the options' identity */
+  constructor(model: Model, group: ParameterGroup, options: FitOptions['checkpoints'] | null, data: Identity) {
     this.#model = model;
     this.#group = group;
     this.#options = options;
+    this.#identity = { ...data, ...options?.identity };
   }
 
   /** Writes a checkpoint, then removes the oldest beyond `keep`. @returns its folder */
   async save(progress: TrainingProgress): Promise<string> {
-    const { folder, keep = 2, identity = {} } = this.#options!;
-    await mkdir(folder, { recursive: true });
+    const { folder, keep = 2 } = this.#options!;
+    await makeFolder(folder);
     const path = join(folder, `step-${String(progress.step).padStart(8, '0')}`);
-    await this.#write(path, { progress, identity });
-    for (const { name } of (await stepFolders(folder)).slice(keep)) await rm(join(folder, name), { recursive: true });
+    await this.#write(path, { progress, identity: this.#identity });
+    for (const { name } of (await stepFolders(folder)).slice(keep)) {
+      await rm(join(folder, name), { recursive: true }).catch((error: unknown) => {
+        throw ioError(error, 'writing', join(folder, name));
+      });
+    }
     return path;
+  }
+
+  /**
+   * For a training that starts anew: checkpoints of an earlier one would outlive its own, and be resumed instead of them.
+   * @throws EXISTS
+   */
+  async expectNone(): Promise<null> {
+    if (!this.#options) return null;
+    const { folder } = this.#options;
+    const newest = (await stepFolders(folder))[0];
+    if (!newest) return null;
+    throw new FinetableError('EXISTS', `${folder} holds checkpoints of an earlier training, up to ${newest.name}; resume it, remove them, or name another folder`, { file: folder });
   }
 
   /**
@@ -69,11 +91,11 @@ export class Checkpoints {
    */
   async restore(): Promise<TrainingProgress | null> {
     if (!this.#options) throw new FinetableError('INVALID_ARGUMENT', 'fit: resume needs checkpoints');
-    const { folder, identity = {} } = this.#options;
+    const { folder } = this.#options;
     await recover(folder);
     const newest = (await stepFolders(folder))[0];
     if (!newest) return null;
-    return await this.#read(join(folder, newest.name), identity);
+    return await this.#read(join(folder, newest.name), this.#identity);
   }
 
   async saveBest(): Promise<void> {
@@ -83,13 +105,17 @@ export class Checkpoints {
   /** Puts the state of the best evaluation back. */
   async restoreBest(): Promise<void> {
     await this.#read(await this.#bestFolder(), {});
-    if (this.#temporary) await rm(this.#temporary, { recursive: true });
+  }
+
+  /** Removes what is needed only while training. */
+  async close(): Promise<void> {
+    if (this.#temporary) await rm(this.#temporary, { recursive: true, force: true });
     this.#temporary = null;
   }
 
   async #bestFolder(): Promise<string> {
     if (this.#options) {
-      await mkdir(this.#options.folder, { recursive: true });
+      await makeFolder(this.#options.folder);
       return join(this.#options.folder, bestName);
     }
     this.#temporary ??= await mkdtemp(join(tmpdir(), 'finetable-'));
@@ -125,13 +151,20 @@ export class Checkpoints {
   }
 }
 
-const adapterFile = (table: string): string => `adapter-${table}.safetensors`;
+/** Encoded: a table's name may hold what a file's name may not. */
+const adapterFile = (table: string): string => `adapter-${encodeURIComponent(table)}.safetensors`;
+
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw ioError(error, 'writing', folder);
+  });
+}
 
 /** Newest first. */
 async function stepFolders(folder: string): Promise<{ name: string; step: number }[]> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
-    throw error;
+    throw ioError(error, 'reading', folder);
   });
   return names
     .map((name) => ({ name, step: Number(stepPattern.exec(name)?.[1] ?? -1) }))

@@ -69,3 +69,11 @@ test('one class is refused', () => {
   const objective = classification({ input: 'x', label: 'y' });
   expect(() => objective.initialize({ kernels: loadKernels(), featureDims: { x: D }, classes: { y: ['only'] } })).toThrow(/label "y" has 1 class; classification needs 2 or more/);
 });
+
+test('of equal logits the first counts', () => {
+  const objective = classification({ input: 'x', label: 'y' });
+  objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b', 'c'] } });
+  const three: Batch = { ...batch, size: 3, labels: { y: Int32Array.of(0, 1, 2) } };
+  const sums = objective.evaluate({ x: normals(3, 2, 'x') }, three);
+  expect(objective.metrics(sums, 3).accuracy).toBeCloseTo(1 / 3, 12);
+});

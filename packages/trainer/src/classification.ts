@@ -30,6 +30,7 @@ class Classification implements Objective {
   readonly weightDecay: number | undefined;
   readonly #options: ClassificationOptions;
   readonly #scratch = new Scratch();
+  #initialized = false;
   #kernels!: Kernels;
   #weight!: DenseParameter;
   #bias!: DenseParameter;
@@ -45,11 +46,15 @@ class Classification implements Objective {
   }
 
   initialize({ kernels, featureDims, classes }: ObjectiveContext): readonly DenseParameter[] {
+    if (this.#initialized) {
+      throw new FinetableError('INVALID_ARGUMENT', 'the objective is in use by another trainer; make one for each with classification()');
+    }
     const dim = featureDims[this.#options.input]!;
     const count = classes[this.#options.label]!.length;
     if (count < 2) {
       throw new FinetableError('INVALID_DATA', `label "${this.#options.label}" has ${count} class; classification needs 2 or more`);
     }
+    this.#initialized = true;
     this.#kernels = kernels;
     this.#weight = parameter('weight', [count, dim]);
     this.#bias = parameter('bias', [count]);
@@ -108,9 +113,15 @@ function parameter(name: string, shape: readonly number[]): DenseParameter {
 function countCorrect({ data, cols }: Matrix, labels: Int32Array): number {
   let correct = 0;
   for (let i = 0; i < labels.length; i++) {
-    let best = 0;
-    for (let c = 1; c < cols; c++) if (data[i * cols + c]! > data[i * cols + best]!) best = c;
-    if (best === labels[i]) correct++;
+    const first = i * cols;
+    const own = first + labels[i]!;
+    const logit = data[own]!;
+    let c = first;
+    while (c < own && data[c]! < logit) c++;
+    if (c < own) continue;
+    const end = first + cols;
+    while (c < end && data[c]! <= logit) c++;
+    if (c === end) correct++;
   }
   return correct;
 }

@@ -14,14 +14,14 @@ export interface FitOptions {
   readonly patience?: number | undefined;
   /** Steps between `step` events; default 50. */
   readonly logEverySteps?: number | undefined;
-  /** A folder for checkpoints; default: none are written. */
+  /** A folder for checkpoints of this training alone; default: none are written. */
   readonly checkpoints?: {
     readonly folder: string;
     /** Steps between two; one is written at the end of every epoch too. */
     readonly everySteps: number;
     /** How many of the last ones stay; default 2. */
     readonly keep?: number | undefined;
-    /** Anything that a resumed run must find unchanged, such as the data's size. JSON. */
+    /** Anything that a resumed run must find unchanged, beside the loader's examples and batches per epoch. */
     readonly identity?: Readonly<Record<string, string | number>> | undefined;
   };
   /** Go on from the newest good checkpoint in the folder, where there is one. Default false. */
@@ -70,7 +70,7 @@ export interface FitResult {
   /** The best evaluation, whose state the model is left in; null without validation. */
   readonly best: { readonly step: number; readonly epoch: number; readonly metrics: Readonly<Record<string, number>> } | null;
   readonly stoppedEarly: boolean;
-  /** Time in the loop, earlier parts of a resumed run included. */
+  /** Time in training steps and waiting for the loader, earlier parts of a resumed run included; evaluations and checkpoints are not. */
   readonly seconds: number;
   /** Of these, waiting for the loader. */
   readonly waitSeconds: number;

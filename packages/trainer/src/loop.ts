@@ -15,6 +15,8 @@ export const startProgress: TrainingProgress = {
   examples: 0,
   epochSums: {},
   epochExamples: 0,
+  loggedSums: {},
+  loggedExamples: 0,
   train: {},
   best: null,
   evaluationsSinceBest: 0,
@@ -32,7 +34,8 @@ export class Loop {
   readonly #checkpoints: Checkpoints;
   #progress: TrainingProgress;
   #savedStep: number;
-  #logged: { sums: MetricSums; examples: number; time: number };
+  /** When the last `step` event was, or what came after it that was no training; and the examples since. */
+  #rate = { begun: performance.now(), examples: 0 };
 
   constructor(loader: Loader, model: Model, group: ParameterGroup, options: FitOptions, checkpoints: Checkpoints, progress: TrainingProgress) {
     this.#loader = loader;
@@ -42,7 +45,6 @@ export class Loop {
     this.#checkpoints = checkpoints;
     this.#progress = progress;
     this.#savedStep = progress.step;
-    this.#logged = { sums: {}, examples: 0, time: performance.now() };
   }
 
   async run(): Promise<TrainingProgress> {
@@ -50,7 +52,7 @@ export class Loop {
     const { step } = this.#progress;
     const { examples, batchesPerEpoch: stepsPerEpoch } = this.#loader;
     await this.#emit({ type: 'start', epochs, stepsPerEpoch, examples, step });
-    this.#logged.time = performance.now();
+    this.#rate.begun = performance.now();
     while (this.#progress.epoch < epochs && !this.#progress.done) {
       await this.#batches();
       await this.#endEpoch();
@@ -84,7 +86,7 @@ export class Loop {
     const { sums, gradients } = this.#model.train(batch);
     const step = this.#progress.step + 1;
     for (const [name, adapter] of this.#model.adapters) adapter.update(batch.plans[name]!, gradients.get(name)!);
-    this.#group.update(this.#model.kernels, step);
+    this.#group.update(this.#model.kernels);
 
     const p = this.#progress;
     this.#progress = {
@@ -94,11 +96,12 @@ export class Loop {
       examples: p.examples + batch.size,
       epochSums: addSums(p.epochSums, sums),
       epochExamples: p.epochExamples + batch.size,
+      loggedSums: addSums(p.loggedSums, sums),
+      loggedExamples: p.loggedExamples + batch.size,
       waitSeconds: p.waitSeconds + waited,
       seconds: p.seconds + waited + (performance.now() - begun) / 1000,
     };
-    this.#logged.sums = addSums(this.#logged.sums, sums);
-    this.#logged.examples += batch.size;
+    this.#rate.examples += batch.size;
     await this.#emit({ type: 'tick', step, epoch: batch.epoch, loss: sums.loss! / batch.size });
     if (step % (this.#options.logEverySteps ?? 50) === 0) await this.#log();
     const every = this.#options.checkpoints?.everySteps;
@@ -107,14 +110,15 @@ export class Loop {
   }
 
   async #log(): Promise<void> {
-    const { sums, examples, time } = this.#logged;
-    if (examples === 0) return;
+    const { step, epoch, loggedSums, loggedExamples } = this.#progress;
+    if (loggedExamples === 0) return;
     const now = performance.now();
-    const { step, epoch } = this.#progress;
+    const examplesPerSecond = this.#rate.examples / ((now - this.#rate.begun) / 1000);
     const touchedRows = [...this.#model.adapters.values()].reduce((sum, adapter) => sum + adapter.touchedRows, 0);
-    const metrics = this.#model.objective.metrics(sums, examples);
-    this.#logged = { sums: {}, examples: 0, time: now };
-    await this.#emit({ type: 'step', step, epoch, metrics, examplesPerSecond: examples / ((now - time) / 1000), touchedRows });
+    const metrics = this.#model.objective.metrics(loggedSums, loggedExamples);
+    this.#progress = { ...this.#progress, loggedSums: {}, loggedExamples: 0 };
+    this.#rate = { begun: now, examples: 0 };
+    await this.#emit({ type: 'step', step, epoch, metrics, examplesPerSecond, touchedRows });
   }
 
   async #endEpoch(): Promise<void> {
@@ -138,6 +142,9 @@ export class Loop {
         await this.#stopIfAborted();
         throw error;
       }
+      if (!(metric in metrics)) {
+        throw new FinetableError('INVALID_ARGUMENT', `fit: metric ${metric}; the objective has ${Object.keys(metrics).join(', ')}`);
+      }
       const best = !p.best || isBetter(metric, metrics[metric], p.best.metrics[metric]);
       if (best) {
         await this.#checkpoints.saveBest();
@@ -151,7 +158,7 @@ export class Loop {
     this.#progress = next;
     this.#savedStep = -1; // the same step as a mid-epoch checkpoint, but a later position
     await this.#save();
-    this.#logged.time = performance.now();
+    this.#rate.begun = performance.now();
   }
 
   async #save(): Promise<void> {

@@ -23,6 +23,7 @@ export class Model {
   readonly parameters: readonly DenseParameter[];
   readonly kernels: Kernels;
   readonly #tables: ReadonlyMap<string, ShardedTable>;
+  readonly #classes: Readonly<Record<string, readonly string[]>>;
   readonly #scratch = new Scratch();
 
   /**
@@ -38,30 +39,53 @@ export class Model {
     for (const name of this.adapters.keys()) {
       if (name in tables) throw invalid(`table "${name}" is given both as frozen and with an adapter`);
     }
-    const featureDims: Record<string, number> = {};
-    for (const [feature, { table }] of Object.entries(data.features)) {
-      const found = this.#tables.get(table);
-      if (!found) throw invalid(`feature "${feature}" reads table "${table}"; there ${list('is', 'are', [...this.#tables.keys()])}`);
-      if (!objective.inputs.includes(feature)) {
-        throw invalid(`feature "${feature}" is not used; the objective reads ${objective.inputs.join(', ')}`);
-      }
-      featureDims[feature] = found.dim;
-    }
-    for (const input of objective.inputs) {
-      if (!(input in featureDims)) throw invalid(`the objective reads feature "${input}"; there ${list('is', 'are', Object.keys(featureDims))}`);
-    }
-    for (const label of objective.labels) {
-      if (!(label in classes)) throw invalid(`the objective reads label "${label}"; there ${list('is', 'are', Object.keys(classes))}`);
-    }
+    if (new Set(this.adapters.values()).size < this.adapters.size) throw invalid('one adapter is given under two names');
+    this.#classes = classes;
+    const featureDims = this.check(data, classes);
     const kernels = new Set([...this.#tables.values()].map((table) => table.kernels));
     if (kernels.size !== 1) throw invalid('all tables of a model share one kernels instance');
     this.kernels = [...kernels][0]!;
     this.parameters = objective.initialize({ kernels: this.kernels, featureDims, classes });
   }
 
-  /** Metric sums of a batch, without gradients. */
+  /**
+   * Checks that batches made of `data` are this model's: its features over its tables, its classes in their order.
+   * @returns dims of each feature's vectors
+   * @throws INVALID_ARGUMENT; MISMATCH for other classes
+   */
+  check(data: Pick<DataSpec, 'features'>, classes: Readonly<Record<string, readonly string[]>>): Readonly<Record<string, number>> {
+    const { inputs, labels } = this.objective;
+    const featureDims: Record<string, number> = {};
+    for (const [feature, { table }] of Object.entries(data.features)) {
+      const found = this.#tables.get(table);
+      if (!found) throw invalid(`feature "${feature}" reads table "${table}"; there ${list('is', 'are', [...this.#tables.keys()])}`);
+      if (!inputs.includes(feature)) throw invalid(`feature "${feature}" is not used; the objective reads ${inputs.join(', ')}`);
+      featureDims[feature] = found.dim;
+    }
+    for (const input of inputs) {
+      if (!(input in featureDims)) throw invalid(`the objective reads feature "${input}"; there ${list('is', 'are', Object.keys(featureDims))}`);
+    }
+    for (const name of this.adapters.keys()) {
+      if (!Object.values(data.features).some(({ table }) => table === name)) throw invalid(`no feature reads table "${name}", which has an adapter`);
+    }
+    for (const label of labels) {
+      if (!(label in classes)) throw invalid(`the objective reads label "${label}"; there ${list('is', 'are', Object.keys(classes))}`);
+      if (JSON.stringify(classes[label]) !== JSON.stringify(this.#classes[label])) {
+        throw new FinetableError(
+          'MISMATCH',
+          `label "${label}" has other classes than the data that was trained on; open the loader with \`classes\` of that one`,
+          { label },
+        );
+      }
+    }
+    return featureDims;
+  }
+
+  /** Metric sums of a batch, without gradients. @throws NON_FINITE */
   evaluate(batch: Batch): MetricSums {
-    return this.objective.evaluate(this.#lookup(batch, false), batch);
+    const sums = this.objective.evaluate(this.#lookup(batch, false), batch);
+    if (!Number.isFinite(sums.loss)) throw this.#nonFinite('the loss of an evaluation', batch);
+    return sums;
   }
 
   /**
@@ -119,7 +143,7 @@ export class Model {
   #nonFinite(what: string, batch: Batch): FinetableError {
     return new FinetableError(
       'NON_FINITE',
-      `${what} is not finite in epoch ${batch.epoch}, batch ${batch.index} (${linesOf(batch)}); a lower learning rate usually helps. The last checkpoint is kept`,
+      `${what} is not finite in epoch ${batch.epoch}, batch ${batch.index} (${linesOf(batch)}); a lower learning rate usually helps`,
       { epoch: batch.epoch, batch: batch.index },
     );
   }

@@ -36,7 +36,7 @@ export interface Objective {
   /** Overrides of the trainer's optimiser for its parameters. */
   readonly learningRate?: number | undefined;
   readonly weightDecay?: number | undefined;
-  /** Called once, before anything else. @returns the parameters, freshly initialised. */
+  /** Called once, before anything else: an objective belongs to one trainer. @returns the parameters, freshly initialised. */
   initialize(context: ObjectiveContext): readonly DenseParameter[];
   /**
    * Loss of a batch, and its gradients: of the mean loss with respect to each input (`gradients[feature]`, `[size, D]`,

@@ -15,6 +15,8 @@ export class ParameterGroup {
   readonly parameters: readonly DenseParameter[];
   readonly #rule: UpdateRule;
   readonly #state: readonly (readonly Float32Array[])[];
+  /** Steps since its optimiser state was fresh, over every `fit`: bias corrections need them. */
+  #step = 0;
 
   constructor(parameters: readonly DenseParameter[], optimizer: OptimizerSpec, overrides: OptimizerOverrides) {
     this.parameters = parameters;
@@ -22,7 +24,8 @@ export class ParameterGroup {
     this.#state = parameters.map(({ value }) => stateColumns(this.#rule, value.length).map((cols) => new Float32Array(cols)));
   }
 
-  update(kernels: Kernels, step: number): void {
+  update(kernels: Kernels): void {
+    const step = ++this.#step;
     this.parameters.forEach(({ value, gradient }, i) => {
       kernels.updateDense({ rule: this.#rule, step, parameters: value, state: this.#state[i]!, gradients: gradient });
     });
@@ -30,12 +33,12 @@ export class ParameterGroup {
 
   /** Values alone: the result of a training. */
   async saveValues(path: string): Promise<void> {
-    await save(path, this.#values());
+    await save(path, this.#values(), {});
   }
 
   /** Values and optimiser state: what training goes on from. */
   async saveState(path: string): Promise<void> {
-    await save(path, [...this.#values(), ...this.#states()]);
+    await save(path, [...this.#values(), ...this.#states()], { step: String(this.#step) });
   }
 
   /** @throws MISMATCH where a shape differs; INVALID_FILE */
@@ -43,8 +46,11 @@ export class ParameterGroup {
     await load(path, this.#values());
   }
 
+  /** @throws MISMATCH where a shape differs; INVALID_FILE */
   async loadState(path: string): Promise<void> {
-    await load(path, [...this.#values(), ...this.#states()]);
+    const { step = '' } = await load(path, [...this.#values(), ...this.#states()]);
+    if (!/^\d{1,15}$/.test(step)) throw new FinetableError('INVALID_FILE', `${path}: step "${step}"; allowed: an integer of 0 or more`, { file: path });
+    this.#step = Number(step);
   }
 
   #values(): Named[] {
@@ -58,14 +64,16 @@ export class ParameterGroup {
   }
 }
 
-async function save(path: string, tensors: readonly Named[]): Promise<void> {
+async function save(path: string, tensors: readonly Named[], metadata: Readonly<Record<string, string>>): Promise<void> {
   await writeSafetensors(
     path,
     tensors.map(({ name, shape, data }) => ({ name, dtype: 'F32', shape: [...shape], data })),
+    metadata,
   );
 }
 
-async function load(path: string, tensors: readonly Named[]): Promise<void> {
+/** @returns the file's metadata */
+async function load(path: string, tensors: readonly Named[]): Promise<Readonly<Record<string, string>>> {
   const header = await readSafetensorsHeader(path);
   const values: Float32Array[] = [];
   for (const { name, shape } of tensors) {
@@ -77,4 +85,5 @@ async function load(path: string, tensors: readonly Named[]): Promise<void> {
     values.push((await readTensor(path, header, name)).data as Float32Array);
   }
   tensors.forEach(({ data }, i) => data.set(values[i]!));
+  return header.metadata;
 }

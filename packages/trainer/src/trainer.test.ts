@@ -1,11 +1,11 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { matrix, RandomStream } from '@finetable/core';
-import { openLoader, type Loader, type LoaderOptions } from '@finetable/data';
+import { openLoader, type DataSpec, type Loader, type LoaderOptions } from '@finetable/data';
 import { adamw, adapterTensors, createAdapter, sgd, type Adapter } from '@finetable/lora';
 import { createTable, type ShardedTable } from '@finetable/placement';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { classification } from './classification.ts';
 import type { FitOptions, TrainingEvent } from './fit.ts';
 import { Trainer } from './trainer.ts';
@@ -44,13 +44,14 @@ function table(values?: Float32Array): ShardedTable {
   return createTable('items', m);
 }
 
-async function loader(name = 'train.jsonl', options: Partial<LoaderOptions> = {}): Promise<Loader> {
+async function loader(name = 'train.jsonl', options: Partial<LoaderOptions> = {}, spec: Partial<DataSpec> = {}): Promise<Loader> {
   const made = await openLoader(
     {
       source: { file: join(folder, name) },
       features: { history: { table: 'items', column: 'ids' } },
       labels: { class: { column: 'class', classes: ['c0', 'c1', 'c2'] } },
       tables: { items: { rows: V } },
+      ...spec,
     },
     { batchSize: 8, workers: 0, shuffle: name === 'train.jsonl', seed: 3, ...options },
   );
@@ -124,8 +125,80 @@ test.each([1, 8, 9, 10, 17, 26, 27])('interrupted after step %i and resumed: the
   expect(resumed).toEqual(whole);
 });
 
+test('aborted in an evaluation, or killed between two checkpoints, and resumed: the same bytes', async () => {
+  const validation = await loader('valid.jsonl');
+  const whole = await fitBytes({ validation });
+
+  const controller = new AbortController();
+  const { data, examples: count, batchesPerEpoch, classes, statistics } = validation;
+  const aborting: Loader = {
+    ...{ data, examples: count, batchesPerEpoch, classes, statistics },
+    batches: (epoch, from) => {
+      controller.abort();
+      return validation.batches(epoch, from);
+    },
+    close: () => Promise.resolve(),
+  };
+  const first = { folder: join(folder, 'first'), everySteps: 4 };
+  await expect(fitBytes({ validation: aborting, checkpoints: first, signal: controller.signal })).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step: 9 } });
+  const saved: number[] = [];
+  const onSaved = (event: TrainingEvent): void => void (event.type === 'checkpoint' && saved.push(event.step));
+  expect(await fitBytes({ validation, checkpoints: first, resume: true, onEvent: onSaved })).toEqual(whole);
+  // Step 9 again, now with its evaluation; the end of an epoch once.
+  expect(saved).toEqual([9, 12, 16, 18, 20, 24, 27]);
+
+  for (const [type, step, last] of [['tick', 15, 13], ['evaluation', 18, 17], ['checkpoint', 18, 18]] as const) {
+    const checkpoints = { folder: join(folder, `${type}-${step}`), everySteps: type === 'tick' ? 13 : 17 };
+    const onEvent = (event: TrainingEvent): void => {
+      if (event.type === type && event.step === step) throw new Error('killed');
+    };
+    await expect(fitBytes({ validation, checkpoints, onEvent })).rejects.toThrow('killed');
+    const steps: number[] = [];
+    const resumed = await fitBytes({ validation, checkpoints, resume: true, onEvent: (event) => void (event.type === 'start' && steps.push(event.step)) });
+    expect(steps).toEqual([last]);
+    expect(resumed).toEqual(whole);
+  }
+});
+
+test('aborted while waiting for a batch, and resumed: the same bytes', async () => {
+  const whole = await fitBytes({});
+  const controller = new AbortController();
+  const real = await loader();
+  const { data, examples: count, batchesPerEpoch, classes, statistics } = real;
+  const slow: Loader = {
+    ...{ data, examples: count, batchesPerEpoch, classes, statistics },
+    async *batches(epoch, from) {
+      for await (const batch of real.batches(epoch, from)) {
+        if (batch.index === 3) {
+          setImmediate(() => controller.abort());
+          await new Promise((resolve) => controller.signal.addEventListener('abort', () => setImmediate(resolve)));
+        }
+        yield batch;
+      }
+    },
+    close: () => Promise.resolve(),
+  };
+  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
+  const subject = trainer(createAdapter(table(), { rank: 2, alpha: 4 }));
+  await expect(subject.fit(slow, { epochs: 3, checkpoints, signal: controller.signal })).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step: 3 } });
+  expect(await fitBytes({ checkpoints, resume: true })).toEqual(whole);
+});
+
+test('a checkpoint that a kill left moved aside is found', async () => {
+  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
+  const whole = await fitBytes({ checkpoints });
+  await rename(join(checkpoints.folder, 'step-00000027'), join(checkpoints.folder, '.finetable-old-step-00000027'));
+  await mkdir(join(checkpoints.folder, '.finetable-tmp-0123456789abcdef'));
+  expect(await fitBytes({ checkpoints, resume: true })).toEqual(whole);
+  expect((await readdir(checkpoints.folder)).sort()).toEqual(['step-00000018', 'step-00000027']);
+});
+
 test('old checkpoints go, and a damaged one is named', async () => {
   const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 2, keep: 3 };
+  const saved: number[] = [];
+  await fitBytes({ checkpoints: { ...checkpoints, everySteps: 3 }, onEvent: (event) => void (event.type === 'checkpoint' && saved.push(event.step)) });
+  expect(saved).toEqual([3, 6, 9, 12, 15, 18, 21, 24, 27]);
+  await rm(checkpoints.folder, { recursive: true });
   await fitBytes({ checkpoints });
   expect((await readdir(checkpoints.folder)).sort()).toEqual(['step-00000024', 'step-00000026', 'step-00000027']);
   const file = join(checkpoints.folder, 'step-00000027', 'adapter-items.safetensors');
@@ -148,8 +221,11 @@ test('a checkpoint of other data is refused', async () => {
 
 test('the state of the best evaluation is the result, and patience ends the training', async () => {
   const adapter = createAdapter(table(), { rank: 2, alpha: 4 });
-  const subject = trainer(adapter, 1); // far too fast: it overshoots soon
-  const validation = await loader('valid.jsonl');
+  const subject = trainer(adapter, 0.2);
+  // Half of the classes are wrong, so that surer is soon worse.
+  const text = await readFile(join(folder, 'valid.jsonl'), 'utf8');
+  await writeFile(join(folder, 'noisy.jsonl'), text.replace(/c2/g, 'c0'));
+  const validation = await loader('noisy.jsonl');
   const evaluations: { loss: number; best: boolean }[] = [];
   const result = await subject.fit(await loader(), {
     epochs: 30,
@@ -165,6 +241,7 @@ test('the state of the best evaluation is the result, and patience ends the trai
   expect(result.epochs).toBe(evaluations.length);
   expect(evaluations.slice(-2).map((e) => e.best)).toEqual([false, false]);
   expect(result.best!.metrics.loss).toBe(best);
+  expect(evaluations.at(-1)!.loss).toBeGreaterThan(best);
   expect((await subject.evaluate(validation)).loss).toBe(best);
 });
 
@@ -212,4 +289,123 @@ test('a frozen table trains the objective alone', async () => {
   const subject = new Trainer({ tables, objective: classification({ input: 'history', label: 'class' }), optimizer: adamw({ learningRate: 0.05 }) });
   const { train } = await subject.fit(await loader(), { epochs: 4 });
   expect(train.loss).toBeLessThan(Math.log(3));
+});
+
+test('validation and later loaders must have the features and classes that are trained on', async () => {
+  const data = await loader();
+  const swapped = await loader('valid.jsonl', {}, { labels: { class: { column: 'class', classes: ['c1', 'c0', 'c2'] } } });
+  const elsewhere = await loader('valid.jsonl', {}, { features: { history: { table: 'other', column: 'ids' } }, tables: { other: { rows: V } } });
+  const adapter = createAdapter(table(), { rank: 2 });
+  const subject = trainer(adapter);
+  const classes = { code: 'MISMATCH', message: expect.stringMatching(/label "class" has other classes than the data that was trained on/) };
+  await expect(subject.fit(data, { validation: swapped })).rejects.toMatchObject(classes);
+  await expect(subject.fit(data, { validation: elsewhere })).rejects.toThrow(/feature "history" reads table "other"; there is "items"/);
+  expect(adapter.step).toBe(0);
+  await subject.fit(data);
+  await expect(subject.evaluate(swapped)).rejects.toMatchObject(classes);
+  await expect(subject.evaluate(elsewhere)).rejects.toThrow(/reads table "other"/);
+});
+
+test('a second fit goes on: the same bytes as one of as many epochs', async () => {
+  const train = async (parts: readonly number[]): Promise<unknown> => {
+    const adapter = createAdapter(table(), { rank: 2, alpha: 4 });
+    const subject = trainer(adapter);
+    // In file order, so that every epoch is the same.
+    for (const epochs of parts) await subject.fit(await loader('train.jsonl', { shuffle: false }), { epochs });
+    await subject.saveObjective(join(folder, 'objective.safetensors'));
+    return [adapterTensors(adapter), await readFile(join(folder, 'objective.safetensors'))];
+  };
+  expect(await train([1, 2])).toEqual(await train([3]));
+});
+
+test('a new training does not begin among the checkpoints of an earlier one', async () => {
+  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
+  await fitBytes({ checkpoints });
+  const before = await readdir(checkpoints.folder);
+  await expect(fitBytes({ checkpoints, epochs: 1 })).rejects.toMatchObject({ code: 'EXISTS', message: expect.stringContaining('up to step-00000027') });
+  expect(await readdir(checkpoints.folder)).toEqual(before);
+});
+
+test('a checkpoint of other batches is refused', async () => {
+  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
+  await fitBytes({ checkpoints });
+  const subject = trainer(createAdapter(table(), { rank: 2, alpha: 4 }));
+  await expect(subject.fit(await loader('train.jsonl', { batchSize: 16 }), { checkpoints, resume: true })).rejects.toMatchObject({
+    code: 'MISMATCH',
+    message: expect.stringContaining('batchesPerEpoch 9, now it is 5'),
+  });
+});
+
+test('the best state kept meanwhile leaves no files, however training ends', async () => {
+  const temporary = join(folder, 'temporary');
+  await mkdir(temporary);
+  vi.stubEnv('TMPDIR', temporary);
+  try {
+    const validation = await loader('valid.jsonl');
+    let during: string[] = [];
+    const onEvent = async (event: TrainingEvent): Promise<void> => {
+      if (event.type === 'evaluation') during = await readdir(temporary);
+    };
+    await fitBytes({ validation, onEvent });
+    expect(during).toHaveLength(1);
+    expect(await readdir(temporary)).toEqual([]);
+    await expect(fitBytes({ validation, ...abortAfter(12) })).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    expect(await readdir(temporary)).toEqual([]);
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
+
+test('an adapter in training is not taken over by another optimiser', async () => {
+  const adapter = createAdapter(table(), { rank: 2 });
+  await trainer(adapter, 0.05).fit(await loader());
+  await trainer(adapter, 0.05).fit(await loader());
+  expect(adapter.step).toBe(18);
+  await expect(trainer(adapter, 0.01).fit(await loader())).rejects.toThrow(/items: the adapter is being trained with other settings \(adamw, learning rate 0\.05\)/);
+});
+
+test('an objective belongs to one trainer, and a trainer is in one fit', async () => {
+  const objective = classification({ input: 'history', label: 'class' });
+  const make = (): Trainer => new Trainer({ tables: { items: table() }, objective, optimizer: sgd({ learningRate: 0.1 }) });
+  const subject = make();
+  const first = subject.fit(await loader());
+  await expect(subject.fit(await loader())).rejects.toThrow(/the trainer is in another fit/);
+  expect((await first).steps).toBe(9);
+  expect((await subject.fit(await loader())).steps).toBe(9);
+  await expect(make().fit(await loader())).rejects.toThrow(/the objective is in use by another trainer/);
+});
+
+test('a metric that the objective does not have is named', async () => {
+  const options = { validation: await loader('valid.jsonl'), metric: 'recall' as 'loss' };
+  await expect(fitBytes(options)).rejects.toThrow(/fit: metric recall; the objective has loss, accuracy/);
+});
+
+test('adapters must be read, each under one name', async () => {
+  const objective = classification({ input: 'history', label: 'class' });
+  const optimizer = adamw({ learningRate: 0.1 });
+  const items = createAdapter(table(), { rank: 1 });
+  const data = await loader();
+  await expect(new Trainer({ adapters: { items, again: items }, objective, optimizer }).fit(data)).rejects.toThrow(/one adapter is given under two names/);
+  const unread = createAdapter(table(), { rank: 1 });
+  await expect(new Trainer({ adapters: { items, unread }, objective, optimizer }).fit(data)).rejects.toThrow(/no feature reads table "unread"/);
+});
+
+test('checkpoints: a folder that is a file, and a table whose name is no file name', async () => {
+  const file = join(folder, 'train.jsonl');
+  for (const resume of [false, true]) {
+    await expect(fitBytes({ checkpoints: { folder: file, everySteps: 2 }, resume })).rejects.toMatchObject({ code: 'IO', message: expect.stringContaining(file) });
+  }
+  const name = '../../items';
+  const data = await loader('train.jsonl', {}, { features: { history: { table: name, column: 'ids' } }, tables: { [name]: { rows: V } } });
+  const subject = new Trainer({
+    adapters: { [name]: createAdapter(table(), { rank: 2 }) },
+    objective: classification({ input: 'history', label: 'class' }),
+    optimizer: adamw({ learningRate: 0.1 }),
+  });
+  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
+  await subject.fit(data, { checkpoints });
+  expect((await readdir(join(checkpoints.folder, 'step-00000009'))).sort()).toEqual(
+    ['adapter-..%2F..%2Fitems.safetensors', 'manifest.json', 'objective.safetensors', 'progress.json'],
+  );
+  expect((await subject.fit(data, { checkpoints, resume: true, epochs: 2 })).steps).toBe(18);
 });

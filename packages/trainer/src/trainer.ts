@@ -17,7 +17,8 @@ export interface TrainerOptions extends ModelOptions {
 
 export class Trainer {
   readonly #options: TrainerOptions;
-  #built: { model: Model; group: ParameterGroup; loader: Loader } | null = null;
+  #built: { model: Model; group: ParameterGroup } | null = null;
+  #fitting = false;
 
   constructor(options: TrainerOptions) {
     this.#options = options;
@@ -25,15 +26,27 @@ export class Trainer {
 
   /**
    * Trains on a loader's epochs. With `validation`, the state of the best evaluation is put back at the end.
-   * @throws NON_FINITE, INVALID_DATA, INTERRUPTED, MISMATCH (a checkpoint of something else), IO
+   * A second `fit` goes on training what the first one left.
+   * @throws NON_FINITE, INVALID_DATA, INTERRUPTED, EXISTS (checkpoints of an earlier training, without `resume`), MISMATCH (a
+   *   checkpoint or validation data of something else), INVALID_ARGUMENT, IO
    */
   async fit(loader: Loader, options: FitOptions = {}): Promise<FitResult> {
     checkFitOptions(options);
+    if (this.#fitting) throw new FinetableError('INVALID_ARGUMENT', 'fit: the trainer is in another fit; await that one first');
     const { model, group } = this.#build(loader);
-    const checkpoints = new Checkpoints(model, group, options.checkpoints ?? null);
-    const begun = (options.resume && (await checkpoints.restore())) || startProgress;
-    const progress = await new Loop(loader, model, group, options, checkpoints, begun).run();
-    if (progress.best) await checkpoints.restoreBest();
+    if (options.validation) model.check(options.validation.data, options.validation.classes);
+    const { examples, batchesPerEpoch } = loader;
+    const checkpoints = new Checkpoints(model, group, options.checkpoints ?? null, { examples, batchesPerEpoch });
+    this.#fitting = true;
+    let progress;
+    try {
+      const begun = (options.resume ? await checkpoints.restore() : await checkpoints.expectNone()) ?? startProgress;
+      progress = await new Loop(loader, model, group, options, checkpoints, begun).run();
+      if (progress.best) await checkpoints.restoreBest();
+    } finally {
+      this.#fitting = false;
+      await checkpoints.close();
+    }
     return {
       steps: progress.step,
       epochs: progress.epoch,
@@ -65,16 +78,14 @@ export class Trainer {
   /** The first loader fixes the classes; a later one must have the same. */
   #build(loader: Loader): { model: Model; group: ParameterGroup } {
     if (this.#built) {
-      if (JSON.stringify(this.#built.loader.classes) !== JSON.stringify(loader.classes)) {
-        throw new FinetableError('MISMATCH', 'the loader has other classes than the one that was trained on; pass the classes of that one');
-      }
+      this.#built.model.check(loader.data, loader.classes);
       return this.#built;
     }
     const model = new Model(this.#options, loader.data, loader.classes);
     const { optimizer, objective } = this.#options;
-    for (const adapter of model.adapters.values()) if (!adapter.training) adapter.startTraining(optimizer);
+    for (const adapter of model.adapters.values()) adapter.startTraining(optimizer);
     const group = new ParameterGroup(model.parameters, optimizer, objective);
-    this.#built = { model, group, loader };
+    this.#built = { model, group };
     return this.#built;
   }
 }

@@ -110,6 +110,7 @@ describe('job files', () => {
     ['a: [1', /job\.yaml: .*line 1/],
     ['- 1', /a job is a mapping/],
     ['', /found nothing/],
+    [`a: &a [x, x]\n${[...'bcdefgh'].map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefg'[i]!}`).join(', ')}]\n`).join('')}`, /job\.yaml: Excessive alias count/],
   ])('%j is refused', async (text, message) => {
     await expect(readJob(await write(text))).rejects.toThrow(message);
   });

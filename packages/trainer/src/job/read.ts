@@ -47,7 +47,12 @@ function parseYaml(text: string, where: string): unknown {
   const document = parseDocument(text, { uniqueKeys: true });
   const error = document.errors[0];
   if (error) throw new FinetableError('INVALID_JOB', `${where}: ${error.message.trim()}`, { file: where, line: error.linePos?.[0].line ?? 0 });
-  const value: unknown = document.toJS({ maxAliasCount: 100 });
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 100 });
+  } catch (cause) {
+    throw new FinetableError('INVALID_JOB', `${where}: ${(cause as Error).message}`, { file: where }, { cause });
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FinetableError('INVALID_JOB', `${where}: a job is a mapping (name, tables, data, …); found ${value === null ? 'nothing' : JSON.stringify(value).slice(0, 60)}`, { file: where });
   }

@@ -20,6 +20,10 @@ export async function inFolder<T>(
   existing: ExistingRun,
   body: (folder: string, log: (event: TrainingEvent) => void) => Promise<T>,
 ): Promise<T> {
+  if (!['refuse', 'resume', 'overwrite'].includes(existing)) {
+    // Anything unknown must not come to mean `overwrite`.
+    throw new FinetableError('INVALID_ARGUMENT', `existing: found ${JSON.stringify(existing)}; allowed: refuse, resume, overwrite`);
+  }
   const firstMade = await mkdir(folder, { recursive: true }).catch((error: unknown) => {
     throw ioError(error, 'writing', folder);
   });

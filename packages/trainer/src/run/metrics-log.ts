@@ -61,14 +61,19 @@ export class MetricsLog {
 }
 
 function keptBytes(path: string, step: number): number {
-  const text = readFileSync(path, 'utf8');
-  let kept = 0;
+  const bytes = readFileSync(path);
   for (let begin = 0; ; ) {
-    const end = text.indexOf('\n', begin);
-    if (end < 0) return kept;
-    const line = JSON.parse(text.slice(begin, end)) as { step: number };
-    if (line.step > step) return kept;
+    const end = bytes.indexOf('\n', begin);
+    if (end < 0 || stepOf(bytes.toString('utf8', begin, end)) > step) return begin;
     begin = end + 1;
-    kept = Buffer.byteLength(text.slice(0, begin));
+  }
+}
+
+/** Infinity for a line that is none of ours: what a disk may have left after a power cut is dropped. */
+function stepOf(line: string): number {
+  try {
+    return (JSON.parse(line) as { step?: number } | null)?.step ?? Infinity;
+  } catch {
+    return Infinity;
   }
 }
