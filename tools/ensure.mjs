@@ -10,7 +10,12 @@ const wanted = [20, 19];
 /** Runs a command in the repository's root and ends this process with its code where it fails. */
 export function run(command, args, options = {}) {
   // npm is a .cmd on Windows, which needs a shell.
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', shell: process.platform === 'win32', ...options });
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: 'inherit',
+    shell: process.platform === 'win32',
+    ...options,
+  });
   if (error) throw error;
   if (status !== 0) process.exit(status ?? 1);
 }
@@ -21,7 +26,9 @@ export function ensureInstalled() {
     console.error(`Finetable needs Node.js ${wanted.join('.')} or newer; this is ${process.version}.`);
     process.exit(1);
   }
-  const lock = createHash('sha256').update(readFileSync(`${root}package-lock.json`)).digest('hex');
+  const lock = createHash('sha256')
+    .update(readFileSync(`${root}package-lock.json`))
+    .digest('hex');
   const stamp = `${root}node_modules/.finetable-lock`;
   if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
     run('npm', ['ci', '--no-audit', '--no-fund']);

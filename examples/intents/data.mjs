@@ -8,12 +8,17 @@ const besideTheCheckout = fileURLToPath(new URL('../../../shared/data', import.m
 /** @param {string | undefined} given */
 export function findData(given = process.env.FINETABLE_DATA ?? besideTheCheckout) {
   const folder = resolve(given);
-  const missing = ['numberbatch/vectors.f16.npy', 'numberbatch/words.txt', 'banking77/train.csv', 'banking77/test.csv'].filter(
-    (name) => !existsSync(`${folder}/${name}`),
-  );
+  const missing = [
+    'numberbatch/vectors.f16.npy',
+    'numberbatch/words.txt',
+    'banking77/train.csv',
+    'banking77/test.csv',
+  ].filter((name) => !existsSync(`${folder}/${name}`));
   if (missing.length === 0) return folder;
   console.error(`This example needs ConceptNet Numberbatch and BANKING77, which are not part of the project.`);
-  console.error(`${folder} has no ${missing.join(', ')}. Name the folder with --data or FINETABLE_DATA; README.md says what goes into it.`);
+  console.error(
+    `${folder} has no ${missing.join(', ')}. Name the folder with --data or FINETABLE_DATA; README.md says what goes into it.`,
+  );
   process.exit(2);
 }
 

@@ -9,7 +9,8 @@ import { findData, jobPaths } from './data.mjs';
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { data: { type: 'string' } } });
 const data = findData(values.data);
 const here = fileURLToPath(new URL('.', import.meta.url));
-const jobs = positionals.length > 0 ? positionals : ['frozen.yaml', 'lora.yaml', 'full.yaml'].map((name) => here + name);
+const jobs =
+  positionals.length > 0 ? positionals : ['frozen.yaml', 'lora.yaml', 'full.yaml'].map((name) => here + name);
 
 console.log('job                        test accuracy   loss    epochs   examples/s   touched rows   adapter');
 for (const path of jobs) {

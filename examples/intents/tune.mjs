@@ -74,7 +74,9 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(spaces)) {
   trials.sort((a, b) => b.validation.accuracy - a.validation.accuracy);
   const paths = Object.keys(trials[0].settings);
   console.log(`\n### ${name}\n`);
-  console.log(`| ${paths.map((path) => path.replace(/^(objective|adapters\.words)\./, (_, group) => (group === 'objective' ? 'head ' : ''))).join(' | ')} | epochs | validation | test |`);
+  console.log(
+    `| ${paths.map((path) => path.replace(/^(objective|adapters\.words)\./, (_, group) => (group === 'objective' ? 'head ' : ''))).join(' | ')} | epochs | validation | test |`,
+  );
   console.log(`|${'---|'.repeat(paths.length + 3)}`);
   for (const [rank, { settings, validation, epochs, folder }] of trials.entries()) {
     const test = rank === 0 ? (await evaluateRun(folder, `${data}/banking77/test.csv`)).accuracy.toFixed(3) : '';

@@ -26,26 +26,54 @@ export function uniform(text) {
  */
 export function splitSnippets(candidates, seed) {
   const inOrder = [...candidates].sort((a, b) => a.order - b.order);
+  const sideOf = assignRepositories(candidates, seed);
   const seen = new Set();
   const split = {};
-  let low = 0;
-  for (const [side, { share, perLanguage, perRepository }] of Object.entries(sides)) {
-    const high = low + share;
+  for (const [side, { perLanguage, perRepository }] of Object.entries(sides)) {
     const counts = new Map();
     split[side] = inOrder.filter(({ text, language, repository }) => {
-      const place = uniform(`${seed}/${repository}`);
       const own = `${language} ${repository}`;
       const [all = 0, ofRepository = 0] = [counts.get(language), counts.get(own)];
-      if (place < low || place >= high || all === perLanguage || ofRepository === perRepository) return false;
+      if (sideOf.get(repository) !== side || all === perLanguage || ofRepository === perRepository) return false;
       const marks = copyMarks(text);
       if (marks.some((mark) => seen.has(mark))) return false;
       for (const mark of marks) seen.add(mark);
       counts.set(language, all + 1).set(own, ofRepository + 1);
       return true;
     });
-    low = high;
   }
   return split;
+}
+
+/**
+ * A side for every repository, such that each language has about its share on each side: the language with the fewest
+ * repositories chooses first, and each of its repositories, in an order drawn by the seed, goes where it is missed most.
+ */
+function assignRepositories(candidates, seed) {
+  const byLanguage = new Map();
+  for (const { language, repository } of candidates) {
+    const counts = byLanguage.get(language) ?? new Map();
+    byLanguage.set(
+      language,
+      counts.set(repository, Math.min((counts.get(repository) ?? 0) + 1, sides.train.perRepository)),
+    );
+  }
+  const sideOf = new Map();
+  const rarestFirst = [...byLanguage].sort(([a, x], [b, y]) => x.size - y.size || (a < b ? -1 : 1));
+  for (const [, counts] of rarestFirst) {
+    const repositories = [...counts.keys()].sort((a, b) => uniform(`${seed}/${a}`) - uniform(`${seed}/${b}`));
+    const held = { train: 0, valid: 0, test: 0 };
+    for (const repository of repositories) {
+      if (sideOf.has(repository)) held[sideOf.get(repository)] += counts.get(repository);
+    }
+    for (const repository of repositories) {
+      if (sideOf.has(repository)) continue;
+      const side = Object.keys(sides).reduce((a, b) => (held[b] / sides[b].share < held[a] / sides[a].share ? b : a));
+      sideOf.set(repository, side);
+      held[side] += counts.get(repository);
+    }
+  }
+  return sideOf;
 }
 
 /** The first `copyLength` characters, and as many from the beginning of each later line; white space does not count. */

@@ -22,7 +22,8 @@ function makeTable(rows) {
   const block = new Float32Array(2 ** 20);
   new RandomStream(1, 'table').fillNormal(block, 0.1);
   const bytes = new Uint8Array(block.buffer);
-  for (let at = 0; at < store.sizeBytes; at += bytes.length) kernels.writeBytes(store, at, bytes.subarray(0, Math.min(bytes.length, store.sizeBytes - at)));
+  for (let at = 0; at < store.sizeBytes; at += bytes.length)
+    kernels.writeBytes(store, at, bytes.subarray(0, Math.min(bytes.length, store.sizeBytes - at)));
   return new ShardedTable(`${rows / million}M`, [{ store, firstRow: 0 }], kernels);
 }
 
@@ -44,12 +45,15 @@ function subject(table, below, mode) {
   const adapter = createAdapter(table, { rank, alpha: 16 });
   adapter.startTraining(adamw({ learningRate: 1e-3, mode }));
   const plans = makePlans(table.rows, below, warmUp + steps);
-  return { adapter, step: (i) => {
-    const begun = performance.now();
-    adapter.lookup(plans[i], out, true);
-    adapter.update(plans[i], adapter.gradients(plans[i], gradient));
-    return performance.now() - begun;
-  } };
+  return {
+    adapter,
+    step: (i) => {
+      const begun = performance.now();
+      adapter.lookup(plans[i], out, true);
+      adapter.update(plans[i], adapter.gradients(plans[i], gradient));
+      return performance.now() - begun;
+    },
+  };
 }
 
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
@@ -87,5 +91,7 @@ for (let i = 0, next = 10; i < warmUp + steps; i++) {
   const { adapterBytes, slotBytes, optimizerBytes } = adapter.memory;
   const total = adapterBytes + slotBytes + optimizerBytes;
   const rows = adapter.touchedRows;
-  console.log(`${rows.toLocaleString('en').padStart(12)}${formatBytes(total).padStart(22)}${(total / rows).toFixed(1).padStart(14)}${(total / rows / (rank * 4 * 3 + 16)).toFixed(2).padStart(20)}x`);
+  console.log(
+    `${rows.toLocaleString('en').padStart(12)}${formatBytes(total).padStart(22)}${(total / rows).toFixed(1).padStart(14)}${(total / rows / (rank * 4 * 3 + 16)).toFixed(2).padStart(20)}x`,
+  );
 }

@@ -49,50 +49,56 @@ test('a new adapter changes nothing, bit for bit', () => {
   expect(adapter.touchedRows).toBe(0);
 });
 
-describe.each<AdapterOptions>([{ rank: 3, alpha: 6 }, { rank: 7, alpha: 2, rsLora: true }, { rank: 1 }, { kind: 'dense' }])(
-  'gradients of %o',
-  (options) => {
-    test('agree with finite differences', () => {
-      const c = normals(4, D, 'c');
-      const adapter = warm(options);
-      const used = plan();
-      const { gradient } = loss(adapter, c, used);
-      const { rows, b } = adapter.gradients(used, gradient);
-      expect([...used.uniqueRows]).toEqual([0, 3, 5, 11]);
+describe.each<AdapterOptions>([
+  { rank: 3, alpha: 6 },
+  { rank: 7, alpha: 2, rsLora: true },
+  { rank: 1 },
+  { kind: 'dense' },
+])('gradients of %o', (options) => {
+  test('agree with finite differences', () => {
+    const c = normals(4, D, 'c');
+    const adapter = warm(options);
+    const used = plan();
+    const { gradient } = loss(adapter, c, used);
+    const { rows, b } = adapter.gradients(used, gradient);
+    expect([...used.uniqueRows]).toEqual([0, 3, 5, 11]);
 
-      const h = 1e-2; // L is quadratic in each value, so central differences have rounding error only
-      const kernels = adapter.table.kernels;
-      const factors = matrix(3, adapter.rank);
-      const slots = Int32Array.of(0, 1, 2);
-      kernels.gatherRows(adapter.factors, slots, factors);
-      factors.data.forEach((kept, i) => {
-        const at = (value: number): number => {
-          factors.data[i] = value;
-          kernels.scatterRows(adapter.factors, slots, factors);
-          return loss(adapter, c).value;
-        };
-        const numeric = (at(kept + h) - at(kept - h)) / (2 * h);
-        at(kept);
-        // Unique row 0 is row 0, which has no slot; slots 0.. are unique rows 1..
-        expect(rows.data[adapter.rank + i]).toBeCloseTo(numeric, 2);
-      });
-      if (!adapter.b) return;
-      const analytic = b!.data.slice();
-      adapter.b.data.forEach((kept, i) => {
-        const at = (value: number): number => {
-          adapter.b!.data[i] = value;
-          return loss(adapter, c).value;
-        };
-        const numeric = (at(kept + h) - at(kept - h)) / (2 * h);
-        adapter.b!.data[i] = kept;
-        expect(analytic[i]).toBeCloseTo(numeric, 2);
-      });
+    const h = 1e-2; // L is quadratic in each value, so central differences have rounding error only
+    const kernels = adapter.table.kernels;
+    const factors = matrix(3, adapter.rank);
+    const slots = Int32Array.of(0, 1, 2);
+    kernels.gatherRows(adapter.factors, slots, factors);
+    factors.data.forEach((kept, i) => {
+      const at = (value: number): number => {
+        factors.data[i] = value;
+        kernels.scatterRows(adapter.factors, slots, factors);
+        return loss(adapter, c).value;
+      };
+      const numeric = (at(kept + h) - at(kept - h)) / (2 * h);
+      at(kept);
+      // Unique row 0 is row 0, which has no slot; slots 0.. are unique rows 1..
+      expect(rows.data[adapter.rank + i]).toBeCloseTo(numeric, 2);
     });
-  },
-);
+    if (!adapter.b) return;
+    const analytic = b!.data.slice();
+    adapter.b.data.forEach((kept, i) => {
+      const at = (value: number): number => {
+        adapter.b!.data[i] = value;
+        return loss(adapter, c).value;
+      };
+      const numeric = (at(kept + h) - at(kept - h)) / (2 * h);
+      adapter.b!.data[i] = kept;
+      expect(analytic[i]).toBeCloseTo(numeric, 2);
+    });
+  });
+});
 
 /** The dense optimiser over all of A, in f64: what exact mode must give. */
-function denseReference(spec: OptimizerSpec, steps: readonly { rows: Int32Array; gradients: Matrix }[], rank: number): Float64Array {
+function denseReference(
+  spec: OptimizerSpec,
+  steps: readonly { rows: Int32Array; gradients: Matrix }[],
+  rank: number,
+): Float64Array {
   const a = new Float64Array(V * rank);
   const m = new Float64Array(V * rank);
   const v = new Float64Array(V * rank);
@@ -253,7 +259,9 @@ test('gradients need the lookup that kept what they read', () => {
 test('gradients of a wrong shape are no step', () => {
   const adapter = createAdapter(table(), { rank: 2 });
   adapter.startTraining(adamw({ learningRate: 0.1 }));
-  expect(() => adapter.update(plan(), { rows: matrix(1, 2), b: null })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  expect(() => adapter.update(plan(), { rows: matrix(1, 2), b: null })).toThrow(
+    expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+  );
   expect(adapter.step).toBe(0);
 });
 
@@ -264,8 +272,14 @@ test('training goes on with the same settings, and is refused with others', () =
   adapter.update(plan(), { rows: normals(4, 2, 'g'), b: null });
   adapter.startTraining(adamw({ learningRate: 0.1, beta1: 0.9 })); // the default, said
   expect(adapter.step).toBe(1);
-  for (const other of [adamw({ learningRate: 0.2 }), adamw({ learningRate: 0.1, mode: 'lazy' }), sgd({ learningRate: 0.1 })]) {
-    expect(() => adapter.startTraining(other)).toThrow(/words: the adapter is being trained with other settings \(adamw, learning rate 0\.1\)/);
+  for (const other of [
+    adamw({ learningRate: 0.2 }),
+    adamw({ learningRate: 0.1, mode: 'lazy' }),
+    sgd({ learningRate: 0.1 }),
+  ]) {
+    expect(() => adapter.startTraining(other)).toThrow(
+      /words: the adapter is being trained with other settings \(adamw, learning rate 0\.1\)/,
+    );
   }
 });
 
@@ -275,13 +289,18 @@ test.each<[Partial<Record<keyof OptimizerSpec, unknown>>, RegExp]>([
   [{ type: 'sgd', learningRate: 0 }, /optimizer\.learningRate: found 0; allowed: more than 0/],
   [{ type: 'sgd' }, /optimizer\.learningRate: found undefined/],
 ])('refuses the optimiser %j', (optimizer, message) => {
-  expect(() => createAdapter(table(), { rank: 2, learningRate: 0.1 }).startTraining(optimizer as OptimizerSpec)).toThrow(message);
+  expect(() =>
+    createAdapter(table(), { rank: 2, learningRate: 0.1 }).startTraining(optimizer as OptimizerSpec),
+  ).toThrow(message);
 });
 
 test('settings of the adapter win over the optimiser, for A and for B', () => {
   const adapter = createAdapter(table(), { rank: 2, learningRate: 0.2, learningRateB: 0.3, weightDecay: 0.4 });
   adapter.startTraining(adamw({ learningRate: 0.1, weightDecay: 0.5 }));
-  expect(adapter.training).toMatchObject({ rowRule: { learningRate: 0.2, weightDecay: 0.4 }, bRule: { learningRate: 0.3, weightDecay: 0.4 } });
+  expect(adapter.training).toMatchObject({
+    rowRule: { learningRate: 0.2, weightDecay: 0.4 },
+    bRule: { learningRate: 0.3, weightDecay: 0.4 },
+  });
 });
 
 test('weight decay is refused where the optimiser has none', () => {

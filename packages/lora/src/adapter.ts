@@ -86,7 +86,10 @@ export class Adapter {
     this.#options = options;
     this.kind = options.kind ?? 'lora';
     if (this.kind !== 'lora' && this.kind !== 'dense') {
-      throw new FinetableError('INVALID_ARGUMENT', `${table.name}: kind ${JSON.stringify(this.kind)}; allowed: lora, dense`);
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${table.name}: kind ${JSON.stringify(this.kind)}; allowed: lora, dense`,
+      );
     }
     if (options.kind === 'dense') {
       this.rank = table.dim;
@@ -161,7 +164,9 @@ export class Adapter {
     const had = this.#training;
     if (!had) {
       this.#training = this.#freshTraining(rowRule, bRule, exact);
-    } else if (JSON.stringify([had.rowRule, had.bRule, had.lastSteps !== null]) !== JSON.stringify([rowRule, bRule, exact])) {
+    } else if (
+      JSON.stringify([had.rowRule, had.bRule, had.lastSteps !== null]) !== JSON.stringify([rowRule, bRule, exact])
+    ) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
         `${this.table.name}: the adapter is being trained with other settings (${had.rowRule.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
@@ -215,7 +220,10 @@ export class Adapter {
     kernels.segmentSum({ plan, values: projected, out: rows });
     if (this.#training?.bRule.learningRate === 0) return { rows, b: null };
     if (this.#kept !== plan) {
-      throw new FinetableError('INVALID_ARGUMENT', `${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`);
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`,
+      );
     }
     const b = this.#scratch.matrix('b', this.rank, this.table.dim);
     const pooled = this.#scratch.matrix('pooled', bags, this.rank);
@@ -226,7 +234,8 @@ export class Adapter {
   /** One optimiser step with these gradients; rows seen for the first time get their slots here. */
   update(plan: LookupPlan, gradients: AdapterGradients): void {
     const training = this.#training;
-    if (!training) throw new FinetableError('INVALID_ARGUMENT', `${this.table.name}: startTraining comes before update`);
+    if (!training)
+      throw new FinetableError('INVALID_ARGUMENT', `${this.table.name}: startTraining comes before update`);
     const kernels = this.#kernels;
     const slots = this.#current(plan);
     this.#slots.insertMissing(plan.uniqueRows, slots);

@@ -27,7 +27,9 @@ function table(seed = 1, name = 'words'): ShardedTable {
 
 function steps(adapter: Adapter, from: number, to: number): void {
   for (let step = from; step < to; step++) {
-    const plan = makePlan(jagged([[(step * 7) % V, (step * 3) % V, (step * 7) % V], [step % 4]]), V, { pooling: 'mean' });
+    const plan = makePlan(jagged([[(step * 7) % V, (step * 3) % V, (step * 7) % V], [step % 4]]), V, {
+      pooling: 'mean',
+    });
     const out = matrix(2, D);
     adapter.lookup(plan, out, true);
     adapter.update(plan, adapter.gradients(plan, out));
@@ -101,13 +103,18 @@ test('state of another table or another optimiser is refused, and nothing change
 
   const elsewhere = createAdapter(table(2), { rank: 3 });
   elsewhere.startTraining(adamw({ learningRate: 0.1 }));
-  await expect(loadAdapterState(path, elsewhere)).rejects.toMatchObject({ code: 'MISMATCH', message: expect.stringContaining('another table') });
+  await expect(loadAdapterState(path, elsewhere)).rejects.toMatchObject({
+    code: 'MISMATCH',
+    message: expect.stringContaining('another table'),
+  });
 
   const ranked = createAdapter(table(), { rank: 2 });
   ranked.startTraining(adamw({ learningRate: 0.1 }));
   steps(ranked, 0, 3);
   const before = everyRow(ranked);
-  await expect(loadAdapterState(path, ranked)).rejects.toThrow(/tensor "A" must have shape \[\d+, 2\], found \[\d+, 3\]/);
+  await expect(loadAdapterState(path, ranked)).rejects.toThrow(
+    /tensor "A" must have shape \[\d+, 2\], found \[\d+, 3\]/,
+  );
   expect(everyRow(ranked)).toEqual(before);
 
   const ruled = createAdapter(table(), { rank: 3 });
@@ -130,10 +137,17 @@ test('an adapter is not laid on the wrong table', async () => {
   adapter.startTraining(adamw({ learningRate: 0.05 }));
   steps(adapter, 0, 3);
   await saveAdapters(join(folder, 'adapter'), [adapter]);
-  await expect(loadAdapters(join(folder, 'adapter'), [table(2)])).rejects.toMatchObject({ code: 'MISMATCH', message: expect.stringContaining('fingerprint') });
-  await expect(loadAdapters(join(folder, 'adapter'), [createTable('words', matrix(V + 1, D))])).rejects.toThrow(/rows 40; "words" has 41/);
+  await expect(loadAdapters(join(folder, 'adapter'), [table(2)])).rejects.toMatchObject({
+    code: 'MISMATCH',
+    message: expect.stringContaining('fingerprint'),
+  });
+  await expect(loadAdapters(join(folder, 'adapter'), [createTable('words', matrix(V + 1, D))])).rejects.toThrow(
+    /rows 40; "words" has 41/,
+  );
   const two = [table(1, 'a'), table(1, 'b')];
-  await expect(loadAdapters(join(folder, 'adapter'), two)).rejects.toThrow(/it adapts a table "words"; the tables given are a, b/);
+  await expect(loadAdapters(join(folder, 'adapter'), two)).rejects.toThrow(
+    /it adapts a table "words"; the tables given are a, b/,
+  );
 });
 
 test('where the second of two adapters does not fit, the first is freed', async () => {
@@ -155,7 +169,12 @@ test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp
   ['a row twice', { rows: Int32Array.of(3, 3) }, '1', /row 3 is there twice/],
   ['a step that is no number', {}, 'many', /step many; allowed: an integer of 0 or more/],
   ['rows of another dtype', { rows: Float32Array.of(1, 2) }, '1', /tensor "rows" must be I32, found F32/],
-  ['step counts of another dtype', { 'A.lastSteps': Float32Array.of(1, 1) }, '1', /tensor "A.lastSteps" must be I32, found F32/],
+  [
+    'step counts of another dtype',
+    { 'A.lastSteps': Float32Array.of(1, 1) },
+    '1',
+    /tensor "A.lastSteps" must be I32, found F32/,
+  ],
 ])('a state with %s is refused, and nothing changes', async (_, changes, step, message) => {
   const adapter = createAdapter(table(), { rank: 2 });
   adapter.startTraining(sgd({ learningRate: 0.1 }));
@@ -176,7 +195,10 @@ test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp
     }),
     { step, fingerprint: adapter.table.fingerprint },
   );
-  await expect(loadAdapterState(path, adapter)).rejects.toMatchObject({ code: 'INVALID_FILE', message: expect.stringMatching(message) });
+  await expect(loadAdapterState(path, adapter)).rejects.toMatchObject({
+    code: 'INVALID_FILE',
+    message: expect.stringMatching(message),
+  });
   expect(everyRow(adapter)).toEqual(before);
   expect(adapter.step).toBe(3);
 });

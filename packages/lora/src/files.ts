@@ -1,6 +1,12 @@
 /** Adapters to and from folders: the sparse format, and PEFT's. See `@finetable/formats` for the bytes. */
 import { FinetableError, matrix } from '@finetable/core';
-import { loadAdapter, savePeftAdapter, saveSparseAdapter, type AdapterTensors, type SavePeftOptions } from '@finetable/formats';
+import {
+  loadAdapter,
+  savePeftAdapter,
+  saveSparseAdapter,
+  type AdapterTensors,
+  type SavePeftOptions,
+} from '@finetable/formats';
 import type { ShardedTable } from '@finetable/placement';
 import { Adapter } from './adapter.ts';
 
@@ -32,7 +38,11 @@ export interface SaveAdaptersOptions extends SavePeftOptions {
 }
 
 /** Writes adapters, one per table, into a folder, whole or not at all. @throws EXISTS, NON_FINITE, UNSUPPORTED, IO */
-export async function saveAdapters(folder: string, adapters: readonly Adapter[], options: SaveAdaptersOptions = {}): Promise<void> {
+export async function saveAdapters(
+  folder: string,
+  adapters: readonly Adapter[],
+  options: SaveAdaptersOptions = {},
+): Promise<void> {
   const tensors = adapters.map(adapterTensors);
   await (options.format === 'peft' ? savePeftAdapter : saveSparseAdapter)(folder, tensors, options);
 }
@@ -51,7 +61,11 @@ export async function loadAdapters(folder: string, tables: readonly ShardedTable
       const table = tables.find(({ name }) => name === tensors.table) ?? only;
       if (!table) {
         const names = tables.map(({ name }) => name).join(', ');
-        throw new FinetableError('MISMATCH', `${folder}: it adapts a table "${tensors.table}"; the tables given are ${names || 'none'}`, { file: folder });
+        throw new FinetableError(
+          'MISMATCH',
+          `${folder}: it adapts a table "${tensors.table}"; the tables given are ${names || 'none'}`,
+          { file: folder },
+        );
       }
       adapters.push(fromTensors(folder, table, tensors));
     }

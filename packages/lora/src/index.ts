@@ -22,5 +22,14 @@ export {
 } from './adapter.ts';
 export { adapterTensors, loadAdapters, saveAdapters, type SaveAdaptersOptions } from './files.ts';
 export { loadAdapterState, saveAdapterState } from './state.ts';
-export { adagrad, adamw, rowwiseAdagrad, ruleOf, sgd, stateColumns, type OptimizerOverrides, type OptimizerSpec } from './optimizer.ts';
+export {
+  adagrad,
+  adamw,
+  rowwiseAdagrad,
+  ruleOf,
+  sgd,
+  stateColumns,
+  type OptimizerOverrides,
+  type OptimizerSpec,
+} from './optimizer.ts';
 export { SlotMap } from './slots.ts';

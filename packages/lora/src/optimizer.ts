@@ -31,7 +31,10 @@ export const sgd = (options: Options<'sgd'>): OptimizerSpec => ({ type: 'sgd', .
 /** Adagrad (Duchi, Hazan and Singer 2011); epsilon 1e-10, outside the root. */
 export const adagrad = (options: Options<'adagrad'>): OptimizerSpec => ({ type: 'adagrad', ...options });
 /** Adagrad with one accumulator a row, the mean of its squared gradients: 4 bytes of state a row. */
-export const rowwiseAdagrad = (options: Options<'rowwise-adagrad'>): OptimizerSpec => ({ type: 'rowwise-adagrad', ...options });
+export const rowwiseAdagrad = (options: Options<'rowwise-adagrad'>): OptimizerSpec => ({
+  type: 'rowwise-adagrad',
+  ...options,
+});
 /** AdamW (Loshchilov and Hutter 2019); beta1 0.9, beta2 0.999, epsilon 1e-8, decoupled weightDecay 0. */
 export const adamw = (options: Options<'adamw'>): OptimizerSpec => ({ type: 'adamw', ...options });
 
@@ -51,7 +54,11 @@ export function ruleOf(spec: OptimizerSpec, overrides: OptimizerOverrides = {}):
   const learningRate = nonNegative('learningRate', overrides.learningRate ?? spec.learningRate);
   switch (spec.type) {
     case 'sgd':
-      return { type: 'sgd', learningRate, weightDecay: nonNegative('weightDecay', overrides.weightDecay ?? spec.weightDecay ?? 0) };
+      return {
+        type: 'sgd',
+        learningRate,
+        weightDecay: nonNegative('weightDecay', overrides.weightDecay ?? spec.weightDecay ?? 0),
+      };
     case 'adagrad':
     case 'rowwise-adagrad':
       if (overrides.weightDecay !== undefined) {
@@ -72,18 +79,25 @@ export function ruleOf(spec: OptimizerSpec, overrides: OptimizerOverrides = {}):
 
 function check(name: string, value: number, good: boolean, allowed: string): number {
   if (!Number.isFinite(value) || !good) {
-    throw new FinetableError('INVALID_ARGUMENT', `optimizer.${name}: found ${value}; allowed: ${allowed}`, { path: `optimizer.${name}` });
+    throw new FinetableError('INVALID_ARGUMENT', `optimizer.${name}: found ${value}; allowed: ${allowed}`, {
+      path: `optimizer.${name}`,
+    });
   }
   return value;
 }
 function oneOf(name: string, value: string, allowed: readonly string[]): void {
   if (!allowed.includes(value)) {
-    throw new FinetableError('INVALID_ARGUMENT', `optimizer.${name}: found ${JSON.stringify(value)}; allowed: ${allowed.join(', ')}`, { path: `optimizer.${name}` });
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `optimizer.${name}: found ${JSON.stringify(value)}; allowed: ${allowed.join(', ')}`,
+      { path: `optimizer.${name}` },
+    );
   }
 }
 const nonNegative = (name: string, value: number): number => check(name, value, value >= 0, '0 or more');
 const positive = (name: string, value: number): number => check(name, value, value > 0, 'more than 0');
-const below1 = (name: string, value: number): number => check(name, value, value >= 0 && value < 1, '0 or more and below 1');
+const below1 = (name: string, value: number): number =>
+  check(name, value, value >= 0 && value < 1, '0 or more and below 1');
 
 /** Columns of each state array of a rule, for rows of `dim` values. */
 export function stateColumns(rule: UpdateRule, dim: number): number[] {

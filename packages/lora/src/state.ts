@@ -17,7 +17,11 @@ interface StoredRows {
 /** The row stores of an adapter in training, by the names they have in the file. */
 function storesOf(adapter: Adapter): StoredRows[] {
   const training = adapter.training;
-  if (!training) throw new FinetableError('INVALID_ARGUMENT', `${adapter.table.name}: startTraining comes before its state is saved or loaded`);
+  if (!training)
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `${adapter.table.name}: startTraining comes before its state is saved or loaded`,
+    );
   const stores = [{ name: 'A', store: adapter.factors }];
   training.rowState.forEach((store, i) => stores.push({ name: `A.state.${i}`, store }));
   if (training.lastSteps) stores.push({ name: 'A.lastSteps', store: training.lastSteps });
@@ -37,7 +41,12 @@ export async function saveAdapterState(path: string, adapter: Adapter): Promise<
   const k = adapter.touchedRows;
   const tensors: TensorSource[] = [{ name: 'rows', dtype: 'I32', shape: [k], data: adapter.slots.rows }];
   for (const { name, store } of storesOf(adapter)) {
-    tensors.push({ name, dtype: dtypeOf(store), shape: [k, store.dim], data: chunks(kernels, store, k * store.dim * 4) });
+    tensors.push({
+      name,
+      dtype: dtypeOf(store),
+      shape: [k, store.dim],
+      data: chunks(kernels, store, k * store.dim * 4),
+    });
   }
   for (const { name, data } of arraysOf(adapter)) tensors.push({ name, dtype: 'F32', shape: [data.length], data });
   await writeSafetensors(path, tensors, { step: String(adapter.step), fingerprint: adapter.table.fingerprint });
@@ -60,15 +69,25 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
   const arrays = arraysOf(adapter);
   const header = await readSafetensorsHeader(path);
   if (header.metadata.fingerprint !== adapter.table.fingerprint) {
-    throw new FinetableError('MISMATCH', `${path}: it was made for another table than "${adapter.table.name}"`, { file: path, table: adapter.table.name });
+    throw new FinetableError('MISMATCH', `${path}: it was made for another table than "${adapter.table.name}"`, {
+      file: path,
+      table: adapter.table.name,
+    });
   }
   const expect = (name: string, dtype: 'F32' | 'I32', shape: readonly number[]): void => {
     const found = header.tensors.get(name);
     if (found?.shape.join() !== shape.join()) {
-      throw new FinetableError('MISMATCH', `${path}: tensor "${name}" must have shape [${shape.join(', ')}], found ${found ? `[${found.shape.join(', ')}]` : 'none'}`, { file: path, tensor: name });
+      throw new FinetableError(
+        'MISMATCH',
+        `${path}: tensor "${name}" must have shape [${shape.join(', ')}], found ${found ? `[${found.shape.join(', ')}]` : 'none'}`,
+        { file: path, tensor: name },
+      );
     }
     if (found.dtype !== dtype) {
-      throw new FinetableError('INVALID_FILE', `${path}: tensor "${name}" must be ${dtype}, found ${found.dtype}`, { file: path, tensor: name });
+      throw new FinetableError('INVALID_FILE', `${path}: tensor "${name}" must be ${dtype}, found ${found.dtype}`, {
+        file: path,
+        tensor: name,
+      });
     }
   };
   const k = header.tensors.get('rows')?.shape[0] ?? -1;
@@ -81,7 +100,11 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
 
   const step = Number(header.metadata.step);
   if (!Number.isSafeInteger(step) || step < 0) {
-    throw new FinetableError('INVALID_FILE', `${path}: step ${header.metadata.step}; allowed: an integer of 0 or more`, { file: path });
+    throw new FinetableError(
+      'INVALID_FILE',
+      `${path}: step ${header.metadata.step}; allowed: an integer of 0 or more`,
+      { file: path },
+    );
   }
   const rows = (await readTensor(path, header, 'rows')).data as Int32Array;
   checkRows(path, rows, adapter.table.rows);

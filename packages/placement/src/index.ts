@@ -9,12 +9,5 @@
  * ```
  * @module
  */
-export {
-  createTable,
-  openTable,
-  ShardedTable,
-  type Home,
-  type OpenTableOptions,
-  type ShardSpec,
-} from './table.ts';
+export { createTable, openTable, ShardedTable, type Home, type OpenTableOptions, type ShardSpec } from './table.ts';
 export { findRows } from './source.ts';

@@ -26,13 +26,19 @@ const placements: (Home | ShardSpec[])[] = [
   'mapped',
   'ram',
   [{ home: 'ram', rows: 8 }, { home: 'mapped' }],
-  [{ home: 'mapped', rows: 1 }, { home: 'ram', rows: 7 }, { home: 'mapped', rows: 12 }],
+  [
+    { home: 'mapped', rows: 1 },
+    { home: 'ram', rows: 7 },
+    { home: 'mapped', rows: 12 },
+  ],
 ];
 
 test.each(placements)('rows are found wherever they live: %j', async (placement) => {
   const table = await openTable(path, { placement });
   expect(table).toMatchObject({ name: 'words', rows: V, dim: D, dtype: 'f32', sizeBytes: V * D * 4 });
-  expect([...table.gather(Int32Array.of(7, 8, 0, 19)).data]).toEqual([7, 7.25, 7.5, 8, 8.25, 8.5, 0, 0.25, 0.5, 19, 19.25, 19.5]);
+  expect([...table.gather(Int32Array.of(7, 8, 0, 19)).data]).toEqual([
+    7, 7.25, 7.5, 8, 8.25, 8.5, 0, 0.25, 0.5, 19, 19.25, 19.5,
+  ]);
   const out = matrix(3, D);
   table.lookup(makePlan(ids, V), out);
   expect([...out.data]).toEqual([19, 19.5, 20, 22, 22.75, 23.5, 0, 0, 0]);
@@ -68,7 +74,10 @@ describe('what is refused', () => {
   test.each<[ShardSpec[], RegExp]>([
     [[{ home: 'ram', rows: 8 }], /the shards hold 8 rows, the table has 20/],
     [[{ home: 'ram', rows: 21 }], /the shards hold 21 rows/],
-    [[{ home: 'ram' }, { home: 'mapped' }], /shard 0 has no rows; allowed: a positive number, left out only for the last/],
+    [
+      [{ home: 'ram' }, { home: 'mapped' }],
+      /shard 0 has no rows; allowed: a positive number, left out only for the last/,
+    ],
     [[{ home: 'ram', rows: 20 }, { home: 'mapped' }], /shard 1 has no rows/],
     [[], /a table needs at least one shard|the shards hold 0 rows/],
   ])('shards %j', async (placement, message) => {
@@ -78,7 +87,9 @@ describe('what is refused', () => {
   test('ids and plans that do not fit', async () => {
     const table = await openTable(path);
     expect(() => table.gather(Int32Array.of(1, 20))).toThrow(/words: id 20 at place 1; allowed: 0 to 19/);
-    expect(() => table.lookup(makePlan(ids, 21), matrix(3, D))).toThrow(/the plan was made for 21 rows, the table has 20/);
+    expect(() => table.lookup(makePlan(ids, 21), matrix(3, D))).toThrow(
+      /the plan was made for 21 rows, the table has 20/,
+    );
     table.close();
   });
 
@@ -148,7 +159,10 @@ test('opening reads nothing: a sparse file of 64 GiB opens mapped, and its far e
   const huge = join(folder, 'huge.npy');
   await writeNpy(huge, { dtype: 'F32', shape: [1, dim], data: new Float32Array(dim) });
   const header = await readFile(huge);
-  const text = header.subarray(0, -dim * 4).toString('latin1').replace(/\(1, 64\), \}( *)/, (_, spaces: string) => `(${rows}, 64), }${spaces.slice(String(rows).length - 1)}`);
+  const text = header
+    .subarray(0, -dim * 4)
+    .toString('latin1')
+    .replace(/\(1, 64\), \}( *)/, (_, spaces: string) => `(${rows}, 64), }${spaces.slice(String(rows).length - 1)}`);
   const file = await open(huge, 'w');
   await file.write(Buffer.from(text, 'latin1'), 0, text.length, 0);
   const end = text.length + rows * dim * 4;

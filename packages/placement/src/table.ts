@@ -42,10 +42,16 @@ export class ShardedTable {
     let rows = 0;
     for (const { store, firstRow } of shards) {
       if (firstRow !== rows) {
-        throw new FinetableError('INVALID_ARGUMENT', `${name}: a shard starts at row ${firstRow}, must start at ${rows}`);
+        throw new FinetableError(
+          'INVALID_ARGUMENT',
+          `${name}: a shard starts at row ${firstRow}, must start at ${rows}`,
+        );
       }
       if (store.dim !== first.store.dim) {
-        throw new FinetableError('INVALID_ARGUMENT', `${name}: a shard has ${store.dim} dims, the first has ${first.store.dim}`);
+        throw new FinetableError(
+          'INVALID_ARGUMENT',
+          `${name}: a shard has ${store.dim} dims, the first has ${first.store.dim}`,
+        );
       }
       rows += store.rows;
     }
@@ -73,7 +79,11 @@ export class ShardedTable {
    */
   lookup(plan: LookupPlan, out: Matrix, delta: Delta | null = null, pooledFactors: Matrix | null = null): void {
     if (plan.tableRows !== this.rows) {
-      throw new FinetableError('MISMATCH', `${this.name}: the plan was made for ${plan.tableRows} rows, the table has ${this.rows}`, { table: this.name });
+      throw new FinetableError(
+        'MISMATCH',
+        `${this.name}: the plan was made for ${plan.tableRows} rows, the table has ${this.rows}`,
+        { table: this.name },
+      );
     }
     this.kernels.lookup({ base: this.shards, plan, delta, out, pooledFactors });
   }
@@ -84,11 +94,19 @@ export class ShardedTable {
     const local = new Int32Array(1);
     ids.forEach((id, i) => {
       if (id < 0 || id >= this.rows) {
-        throw new FinetableError('ID_OUT_OF_RANGE', `${this.name}: id ${id} at place ${i}; allowed: 0 to ${this.rows - 1}`, { table: this.name, id, place: i });
+        throw new FinetableError(
+          'ID_OUT_OF_RANGE',
+          `${this.name}: id ${id} at place ${i}; allowed: 0 to ${this.rows - 1}`,
+          { table: this.name, id, place: i },
+        );
       }
       const shard = this.shards.findLast(({ firstRow }) => firstRow <= id)!;
       local[0] = id - shard.firstRow;
-      this.kernels.gatherRows(shard.store, local, matrix(1, this.dim, out.data.subarray(i * this.dim, (i + 1) * this.dim)));
+      this.kernels.gatherRows(
+        shard.store,
+        local,
+        matrix(1, this.dim, out.data.subarray(i * this.dim, (i + 1) * this.dim)),
+      );
     });
     return out;
   }
@@ -121,34 +139,49 @@ export async function openTable(path: string, options: OpenTableOptions = {}): P
 }
 
 /** A table of given values, copied into RAM. For small tables and tests. @param values `[V, D]` */
-export function createTable(name: string, values: Matrix, options: { dtype?: RowDtype; kernels?: Kernels } = {}): ShardedTable {
+export function createTable(
+  name: string,
+  values: Matrix,
+  options: { dtype?: RowDtype; kernels?: Kernels } = {},
+): ShardedTable {
   const kernels = options.kernels ?? loadKernels();
   const store = kernels.createRows(values.rows, values.cols, options.dtype ?? 'f32');
-  kernels.scatterRows(store, Int32Array.from({ length: values.rows }, (_, i) => i), values);
+  kernels.scatterRows(
+    store,
+    Int32Array.from({ length: values.rows }, (_, i) => i),
+    values,
+  );
   return new ShardedTable(name, [{ store, firstRow: 0 }], kernels);
 }
-
-
 
 function slice(file: FileRows, firstRow: number, rows: number): FileRows {
   return { ...file, rows, byteOffset: file.byteOffset + firstRow * file.dim * rowDtypeBytes[file.dtype] };
 }
 
-function ranges(name: string, total: number, placement: Home | readonly ShardSpec[]): { home: Home; firstRow: number; rows: number }[] {
+function ranges(
+  name: string,
+  total: number,
+  placement: Home | readonly ShardSpec[],
+): { home: Home; firstRow: number; rows: number }[] {
   const specs = typeof placement === 'string' ? [{ home: placement }] : placement;
   let firstRow = 0;
   const out = specs.map(({ home, rows }, i) => {
     const last = i === specs.length - 1;
     const count = rows ?? (last ? total - firstRow : 0);
     if (!Number.isSafeInteger(count) || count <= 0) {
-      throw new FinetableError('INVALID_ARGUMENT', `${name}: shard ${i} has ${rows ?? 'no'} rows; allowed: a positive number, left out only for the last`);
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${name}: shard ${i} has ${rows ?? 'no'} rows; allowed: a positive number, left out only for the last`,
+      );
     }
     const range = { home, firstRow, rows: count };
     firstRow += count;
     return range;
   });
   if (firstRow !== total) {
-    throw new FinetableError('INVALID_ARGUMENT', `${name}: the shards hold ${firstRow} rows, the table has ${total}`, { table: name });
+    throw new FinetableError('INVALID_ARGUMENT', `${name}: the shards hold ${firstRow} rows, the table has ${total}`, {
+      table: name,
+    });
   }
   return out;
 }

@@ -10,7 +10,14 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FinetableError } from '@finetable/core';
-import { ioError, removeLeftovers, verifyManifest, writeFileAtomic, writeFolderAtomic, writeManifest } from '@finetable/formats';
+import {
+  ioError,
+  removeLeftovers,
+  verifyManifest,
+  writeFileAtomic,
+  writeFolderAtomic,
+  writeManifest,
+} from '@finetable/formats';
 import { loadAdapterState, saveAdapterState } from '@finetable/lora';
 import type { Model } from './model.ts';
 import type { MetricSums } from './objective.ts';
@@ -30,7 +37,11 @@ export interface TrainingProgress {
   readonly loggedSums: MetricSums;
   readonly loggedExamples: number;
   readonly train: Readonly<Record<string, number>>;
-  readonly best: { readonly step: number; readonly epoch: number; readonly metrics: Readonly<Record<string, number>> } | null;
+  readonly best: {
+    readonly step: number;
+    readonly epoch: number;
+    readonly metrics: Readonly<Record<string, number>>;
+  } | null;
   readonly evaluationsSinceBest: number;
   /** Stopped early. */
   readonly done: boolean;
@@ -82,7 +93,11 @@ export class Checkpoints {
     const { folder } = this.#options;
     const newest = (await stepFolders(folder))[0];
     if (!newest) return null;
-    throw new FinetableError('EXISTS', `${folder} holds checkpoints of an earlier training, up to ${newest.name}; resume it, remove them, or name another folder`, { file: folder });
+    throw new FinetableError(
+      'EXISTS',
+      `${folder} holds checkpoints of an earlier training, up to ${newest.name}; resume it, remove them, or name another folder`,
+      { file: folder },
+    );
   }
 
   /**
@@ -126,7 +141,8 @@ export class Checkpoints {
     await writeFolderAtomic(
       path,
       async (folder) => {
-        for (const [name, adapter] of this.#model.adapters) await saveAdapterState(join(folder, adapterFile(name)), adapter);
+        for (const [name, adapter] of this.#model.adapters)
+          await saveAdapterState(join(folder, adapterFile(name)), adapter);
         await this.#group.saveState(join(folder, 'objective.safetensors'));
         await writeFileAtomic(join(folder, 'progress.json'), `${JSON.stringify(progress, null, 2)}\n`);
         await writeManifest(folder);
@@ -142,7 +158,11 @@ export class Checkpoints {
     for (const [key, value] of Object.entries(identity)) {
       const found = saved.identity?.[key];
       if (found !== value) {
-        throw new FinetableError('MISMATCH', `${path}: it was made with ${key} ${String(found)}, now it is ${value}; start again, or put back what it was`, { file, field: key });
+        throw new FinetableError(
+          'MISMATCH',
+          `${path}: it was made with ${key} ${String(found)}, now it is ${value}; start again, or put back what it was`,
+          { file, field: key },
+        );
       }
     }
     for (const [name, adapter] of this.#model.adapters) await loadAdapterState(join(path, adapterFile(name)), adapter);

@@ -25,7 +25,11 @@ const batch: Batch = {
 
 function build(normalize: boolean) {
   const objective = classification({ input: 'x', label: 'y', normalize });
-  const parameters = objective.initialize({ kernels: loadKernels(), featureDims: { x: D }, classes: { y: ['a', 'b', 'c', 'd'] } });
+  const parameters = objective.initialize({
+    kernels: loadKernels(),
+    featureDims: { x: D },
+    classes: { y: ['a', 'b', 'c', 'd'] },
+  });
   parameters.forEach(({ value, name }) => new RandomStream(2, name).fillNormal(value));
   return { objective, parameters };
 }
@@ -67,7 +71,9 @@ test('loss and accuracy of known logits', () => {
 
 test('one class is refused', () => {
   const objective = classification({ input: 'x', label: 'y' });
-  expect(() => objective.initialize({ kernels: loadKernels(), featureDims: { x: D }, classes: { y: ['only'] } })).toThrow(/label "y" has 1 class; classification needs 2 or more/);
+  expect(() =>
+    objective.initialize({ kernels: loadKernels(), featureDims: { x: D }, classes: { y: ['only'] } }),
+  ).toThrow(/label "y" has 1 class; classification needs 2 or more/);
 });
 
 test('of equal logits the first counts', () => {

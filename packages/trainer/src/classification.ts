@@ -47,12 +47,18 @@ class Classification implements Objective {
 
   initialize({ kernels, featureDims, classes }: ObjectiveContext): readonly DenseParameter[] {
     if (this.#initialized) {
-      throw new FinetableError('INVALID_ARGUMENT', 'the objective is in use by another trainer; make one for each with classification()');
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        'the objective is in use by another trainer; make one for each with classification()',
+      );
     }
     const dim = featureDims[this.#options.input]!;
     const count = classes[this.#options.label]!.length;
     if (count < 2) {
-      throw new FinetableError('INVALID_DATA', `label "${this.#options.label}" has ${count} class; classification needs 2 or more`);
+      throw new FinetableError(
+        'INVALID_DATA',
+        `label "${this.#options.label}" has ${count} class; classification needs 2 or more`,
+      );
     }
     this.#initialized = true;
     this.#kernels = kernels;
@@ -61,7 +67,11 @@ class Classification implements Objective {
     return [this.#weight, this.#bias];
   }
 
-  train(inputs: Readonly<Record<string, Matrix>>, batch: Batch, gradients: Readonly<Record<string, Matrix>>): MetricSums {
+  train(
+    inputs: Readonly<Record<string, Matrix>>,
+    batch: Batch,
+    gradients: Readonly<Record<string, Matrix>>,
+  ): MetricSums {
     const kernels = this.#kernels;
     const x = inputs[this.#options.input]!;
     const gradient = gradients[this.#options.input]!;

@@ -68,7 +68,11 @@ export interface FitResult {
   /** Means over the last epoch's training examples. */
   readonly train: Readonly<Record<string, number>>;
   /** The best evaluation, whose state the model is left in; null without validation. */
-  readonly best: { readonly step: number; readonly epoch: number; readonly metrics: Readonly<Record<string, number>> } | null;
+  readonly best: {
+    readonly step: number;
+    readonly epoch: number;
+    readonly metrics: Readonly<Record<string, number>>;
+  } | null;
   readonly stoppedEarly: boolean;
   /** Time in training steps and waiting for the loader, earlier parts of a resumed run included; evaluations and checkpoints are not. */
   readonly seconds: number;
@@ -77,10 +81,24 @@ export interface FitResult {
 }
 
 /** @throws INVALID_ARGUMENT naming the option */
-export function checkFitOptions({ epochs = 1, patience, validation, logEverySteps = 50, checkpoints }: FitOptions): void {
-  const counts = { epochs, logEverySteps, patience: patience ?? 1, 'checkpoints.everySteps': checkpoints?.everySteps ?? 1, 'checkpoints.keep': checkpoints?.keep ?? 1 };
+export function checkFitOptions({
+  epochs = 1,
+  patience,
+  validation,
+  logEverySteps = 50,
+  checkpoints,
+}: FitOptions): void {
+  const counts = {
+    epochs,
+    logEverySteps,
+    patience: patience ?? 1,
+    'checkpoints.everySteps': checkpoints?.everySteps ?? 1,
+    'checkpoints.keep': checkpoints?.keep ?? 1,
+  };
   for (const [name, value] of Object.entries(counts)) {
-    if (!Number.isInteger(value) || value < 1) throw new FinetableError('INVALID_ARGUMENT', `fit: ${name} ${value}; allowed: an integer of 1 or more`);
+    if (!Number.isInteger(value) || value < 1)
+      throw new FinetableError('INVALID_ARGUMENT', `fit: ${name} ${value}; allowed: an integer of 1 or more`);
   }
-  if (patience !== undefined && !validation) throw new FinetableError('INVALID_ARGUMENT', 'fit: patience needs validation data');
+  if (patience !== undefined && !validation)
+    throw new FinetableError('INVALID_ARGUMENT', 'fit: patience needs validation data');
 }

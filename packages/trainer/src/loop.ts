@@ -37,7 +37,14 @@ export class Loop {
   /** When the last `step` event was, or what came after it that was no training; and the examples since. */
   #rate = { begun: performance.now(), examples: 0 };
 
-  constructor(loader: Loader, model: Model, group: ParameterGroup, options: FitOptions, checkpoints: Checkpoints, progress: TrainingProgress) {
+  constructor(
+    loader: Loader,
+    model: Model,
+    group: ParameterGroup,
+    options: FitOptions,
+    checkpoints: Checkpoints,
+    progress: TrainingProgress,
+  ) {
     this.#loader = loader;
     this.#model = model;
     this.#group = group;
@@ -53,32 +60,39 @@ export class Loop {
     const { examples, batchesPerEpoch: stepsPerEpoch } = this.#loader;
     await this.#emit({ type: 'start', epochs, stepsPerEpoch, examples, step });
     this.#rate.begun = performance.now();
-    while (this.#progress.epoch < epochs && !this.#progress.done) {
-      await this.#batches();
-      await this.#endEpoch();
+    const { epoch, batch, done } = this.#progress;
+    if (done || epoch >= epochs) return this.#progress;
+    // One iteration over all epochs: the next one's batches are made while this one is evaluated.
+    const batches = this.#loader.batches(epoch, batch, epochs - epoch);
+    try {
+      while (this.#progress.epoch < epochs && !this.#progress.done) {
+        await this.#epoch(batches);
+        await this.#endEpoch();
+      }
+    } finally {
+      await batches.return?.();
     }
     return this.#progress;
   }
 
-  /** What is left of the current epoch. */
-  async #batches(): Promise<void> {
-    const { epoch, batch: from } = this.#progress;
-    const iterator = this.#loader.batches(epoch, from);
-    try {
-      for (;;) {
-        // Batches may be ready every time, and a promise that is never turns the event loop: signals would not arrive.
-        await new Promise(setImmediate);
-        await this.#stopIfAborted();
-        const asked = performance.now();
-        const next = await orAbort(iterator.next(), this.#options.signal);
-        const waited = (performance.now() - asked) / 1000;
-        if (next === 'aborted') continue;
-        if (next.done) return;
-        await this.#step(next.value, waited);
-      }
-    } finally {
-      await iterator.return?.();
+  /** The steps that are left of the current epoch. */
+  async #epoch(batches: AsyncIterator<Batch>): Promise<void> {
+    while (this.#progress.batch < this.#loader.batchesPerEpoch) {
+      // Batches may be ready every time, and a promise that is never turns the event loop: signals would not arrive.
+      await new Promise(setImmediate);
+      await this.#stopIfAborted();
+      const asked = performance.now();
+      const next = await orAbort(batches.next(), this.#options.signal);
+      const waited = (performance.now() - asked) / 1000;
+      if (next === 'aborted') continue;
+      if (next.done)
+        throw new FinetableError(
+          'INVALID_ARGUMENT',
+          `the loader ended before batch ${this.#progress.batch} of ${this.#loader.batchesPerEpoch}`,
+        );
+      await this.#step(next.value, waited);
     }
+    await this.#stopIfAborted();
   }
 
   async #step(batch: Batch, waited: number): Promise<void> {
@@ -143,7 +157,10 @@ export class Loop {
         throw error;
       }
       if (!(metric in metrics)) {
-        throw new FinetableError('INVALID_ARGUMENT', `fit: metric ${metric}; the objective has ${Object.keys(metrics).join(', ')}`);
+        throw new FinetableError(
+          'INVALID_ARGUMENT',
+          `fit: metric ${metric}; the objective has ${Object.keys(metrics).join(', ')}`,
+        );
       }
       const best = !p.best || isBetter(metric, metrics[metric], p.best.metrics[metric]);
       if (best) {
@@ -173,7 +190,9 @@ export class Loop {
     if (!this.#options.signal?.aborted) return;
     await this.#save();
     const where = this.#options.checkpoints ? `; go on from ${this.#options.checkpoints.folder}` : '';
-    throw new FinetableError('INTERRUPTED', `interrupted after step ${this.#progress.step}${where}`, { step: this.#progress.step });
+    throw new FinetableError('INTERRUPTED', `interrupted after step ${this.#progress.step}${where}`, {
+      step: this.#progress.step,
+    });
   }
 
   async #emit(event: TrainingEvent): Promise<void> {
@@ -182,7 +201,11 @@ export class Loop {
 }
 
 /** Metrics over one pass of a loader. @throws INTERRUPTED */
-export async function evaluate(model: Model, loader: Loader, signal?: AbortSignal): Promise<Readonly<Record<string, number>>> {
+export async function evaluate(
+  model: Model,
+  loader: Loader,
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, number>>> {
   let sums: MetricSums = {};
   let examples = 0;
   for await (const batch of loader.batches(0)) {

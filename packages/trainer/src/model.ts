@@ -31,15 +31,23 @@ export class Model {
    * @param classes names per label
    * @throws INVALID_ARGUMENT where features, labels, tables and objective do not fit together
    */
-  constructor(options: ModelOptions, data: Pick<DataSpec, 'features'>, classes: Readonly<Record<string, readonly string[]>>) {
+  constructor(
+    options: ModelOptions,
+    data: Pick<DataSpec, 'features'>,
+    classes: Readonly<Record<string, readonly string[]>>,
+  ) {
     const { tables = {}, adapters = {}, objective } = options;
     this.objective = objective;
     this.adapters = new Map(Object.entries(adapters));
-    this.#tables = new Map([...Object.entries(tables), ...[...this.adapters].map(([name, { table }]) => [name, table] as const)]);
+    this.#tables = new Map([
+      ...Object.entries(tables),
+      ...[...this.adapters].map(([name, { table }]) => [name, table] as const),
+    ]);
     for (const name of this.adapters.keys()) {
       if (name in tables) throw invalid(`table "${name}" is given both as frozen and with an adapter`);
     }
-    if (new Set(this.adapters.values()).size < this.adapters.size) throw invalid('one adapter is given under two names');
+    if (new Set(this.adapters.values()).size < this.adapters.size)
+      throw invalid('one adapter is given under two names');
     this.#classes = classes;
     const featureDims = this.check(data, classes);
     const kernels = new Set([...this.#tables.values()].map((table) => table.kernels));
@@ -53,23 +61,33 @@ export class Model {
    * @returns dims of each feature's vectors
    * @throws INVALID_ARGUMENT; MISMATCH for other classes
    */
-  check(data: Pick<DataSpec, 'features'>, classes: Readonly<Record<string, readonly string[]>>): Readonly<Record<string, number>> {
+  check(
+    data: Pick<DataSpec, 'features'>,
+    classes: Readonly<Record<string, readonly string[]>>,
+  ): Readonly<Record<string, number>> {
     const { inputs, labels } = this.objective;
     const featureDims: Record<string, number> = {};
     for (const [feature, { table }] of Object.entries(data.features)) {
       const found = this.#tables.get(table);
-      if (!found) throw invalid(`feature "${feature}" reads table "${table}"; there ${list('is', 'are', [...this.#tables.keys()])}`);
-      if (!inputs.includes(feature)) throw invalid(`feature "${feature}" is not used; the objective reads ${inputs.join(', ')}`);
+      if (!found)
+        throw invalid(
+          `feature "${feature}" reads table "${table}"; there ${list('is', 'are', [...this.#tables.keys()])}`,
+        );
+      if (!inputs.includes(feature))
+        throw invalid(`feature "${feature}" is not used; the objective reads ${inputs.join(', ')}`);
       featureDims[feature] = found.dim;
     }
     for (const input of inputs) {
-      if (!(input in featureDims)) throw invalid(`the objective reads feature "${input}"; there ${list('is', 'are', Object.keys(featureDims))}`);
+      if (!(input in featureDims))
+        throw invalid(`the objective reads feature "${input}"; there ${list('is', 'are', Object.keys(featureDims))}`);
     }
     for (const name of this.adapters.keys()) {
-      if (!Object.values(data.features).some(({ table }) => table === name)) throw invalid(`no feature reads table "${name}", which has an adapter`);
+      if (!Object.values(data.features).some(({ table }) => table === name))
+        throw invalid(`no feature reads table "${name}", which has an adapter`);
     }
     for (const label of labels) {
-      if (!(label in classes)) throw invalid(`the objective reads label "${label}"; there ${list('is', 'are', Object.keys(classes))}`);
+      if (!(label in classes))
+        throw invalid(`the objective reads label "${label}"; there ${list('is', 'are', Object.keys(classes))}`);
       if (JSON.stringify(classes[label]) !== JSON.stringify(this.#classes[label])) {
         throw new FinetableError(
           'MISMATCH',
@@ -102,7 +120,8 @@ export class Model {
     }
     const gradients: Record<string, Matrix> = {};
     for (const [feature, { table, firstBag, bags }] of Object.entries(batch.features)) {
-      const whole = byTable.get(table) ?? this.#scratch.matrix(`${feature}/unused`, firstBag + bags, this.#tables.get(table)!.dim);
+      const whole =
+        byTable.get(table) ?? this.#scratch.matrix(`${feature}/unused`, firstBag + bags, this.#tables.get(table)!.dim);
       gradients[feature] = rowsOf(whole, firstBag, bags);
     }
     const sums = this.objective.train(inputs, batch, gradients);
@@ -114,7 +133,8 @@ export class Model {
     for (const [name, adapter] of this.adapters) {
       const found = adapter.gradients(planOf(batch, name), byTable.get(name)!);
       for (const part of [found.rows, found.b]) {
-        if (part && this.kernels.firstNonFinite(part.data) >= 0) throw this.#nonFinite(`the gradient of table "${name}"`, batch);
+        if (part && this.kernels.firstNonFinite(part.data) >= 0)
+          throw this.#nonFinite(`the gradient of table "${name}"`, batch);
       }
       adapterGradients.set(name, found);
     }
@@ -160,10 +180,18 @@ function badRow(name: string, table: ShardedTable, plan: LookupPlan, bag: number
   for (let place = plan.offsets[bag]!; place < plan.offsets[bag + 1]!; place++) {
     const row = plan.uniqueRows[plan.placeUnique[place]!]!;
     if (!table.gather(Int32Array.of(row)).data.every(Number.isFinite)) {
-      return new FinetableError('NON_FINITE', `table "${name}": row ${row} holds a value that is not finite (${linesOf(batch)}); repair the base table`, { table: name, row });
+      return new FinetableError(
+        'NON_FINITE',
+        `table "${name}": row ${row} holds a value that is not finite (${linesOf(batch)}); repair the base table`,
+        { table: name, row },
+      );
     }
   }
-  return new FinetableError('NON_FINITE', `table "${name}": an adapted row is not finite (${linesOf(batch)}); a lower learning rate usually helps`, { table: name });
+  return new FinetableError(
+    'NON_FINITE',
+    `table "${name}": an adapted row is not finite (${linesOf(batch)}); a lower learning rate usually helps`,
+    { table: name },
+  );
 }
 
 /** Where a batch's examples come from, short enough for a message. */

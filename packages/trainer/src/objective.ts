@@ -42,7 +42,11 @@ export interface Objective {
    * Loss of a batch, and its gradients: of the mean loss with respect to each input (`gradients[feature]`, `[size, D]`,
    * every value overwritten) and to the parameters. May overwrite the inputs.
    */
-  train(inputs: Readonly<Record<string, Matrix>>, batch: Batch, gradients: Readonly<Record<string, Matrix>>): MetricSums;
+  train(
+    inputs: Readonly<Record<string, Matrix>>,
+    batch: Batch,
+    gradients: Readonly<Record<string, Matrix>>,
+  ): MetricSums;
   /** The same without gradients. */
   evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): MetricSums;
   /** Means from sums over `examples` examples; always has `loss`. */

@@ -21,7 +21,9 @@ export class ParameterGroup {
   constructor(parameters: readonly DenseParameter[], optimizer: OptimizerSpec, overrides: OptimizerOverrides) {
     this.parameters = parameters;
     this.#rule = ruleOf(optimizer, overrides);
-    this.#state = parameters.map(({ value }) => stateColumns(this.#rule, value.length).map((cols) => new Float32Array(cols)));
+    this.#state = parameters.map(({ value }) =>
+      stateColumns(this.#rule, value.length).map((cols) => new Float32Array(cols)),
+    );
   }
 
   update(kernels: Kernels): void {
@@ -49,7 +51,10 @@ export class ParameterGroup {
   /** @throws MISMATCH where a shape differs; INVALID_FILE */
   async loadState(path: string): Promise<void> {
     const { step = '' } = await load(path, [...this.#values(), ...this.#states()]);
-    if (!/^\d{1,15}$/.test(step)) throw new FinetableError('INVALID_FILE', `${path}: step "${step}"; allowed: an integer of 0 or more`, { file: path });
+    if (!/^\d{1,15}$/.test(step))
+      throw new FinetableError('INVALID_FILE', `${path}: step "${step}"; allowed: an integer of 0 or more`, {
+        file: path,
+      });
     this.#step = Number(step);
   }
 
@@ -64,7 +69,11 @@ export class ParameterGroup {
   }
 }
 
-async function save(path: string, tensors: readonly Named[], metadata: Readonly<Record<string, string>>): Promise<void> {
+async function save(
+  path: string,
+  tensors: readonly Named[],
+  metadata: Readonly<Record<string, string>>,
+): Promise<void> {
   await writeSafetensors(
     path,
     tensors.map(({ name, shape, data }) => ({ name, dtype: 'F32', shape: [...shape], data })),
@@ -80,7 +89,10 @@ async function load(path: string, tensors: readonly Named[]): Promise<Readonly<R
     const found = header.tensors.get(name);
     if (found?.dtype !== 'F32' || found.shape.join() !== shape.join()) {
       const what = found ? `${found.dtype} [${found.shape.join(', ')}]` : 'none';
-      throw new FinetableError('MISMATCH', `${path}: "${name}" must be F32 [${shape.join(', ')}], found ${what}`, { file: path, tensor: name });
+      throw new FinetableError('MISMATCH', `${path}: "${name}" must be F32 [${shape.join(', ')}], found ${what}`, {
+        file: path,
+        tensor: name,
+      });
     }
     values.push((await readTensor(path, header, name)).data as Float32Array);
   }

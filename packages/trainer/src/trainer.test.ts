@@ -44,7 +44,11 @@ function table(values?: Float32Array): ShardedTable {
   return createTable('items', m);
 }
 
-async function loader(name = 'train.jsonl', options: Partial<LoaderOptions> = {}, spec: Partial<DataSpec> = {}): Promise<Loader> {
+async function loader(
+  name = 'train.jsonl',
+  options: Partial<LoaderOptions> = {},
+  spec: Partial<DataSpec> = {},
+): Promise<Loader> {
   const made = await openLoader(
     {
       source: { file: join(folder, name) },
@@ -60,7 +64,11 @@ async function loader(name = 'train.jsonl', options: Partial<LoaderOptions> = {}
 }
 
 function trainer(adapter: Adapter, learningRate = 0.05): Trainer {
-  return new Trainer({ adapters: { items: adapter }, objective: classification({ input: 'history', label: 'class' }), optimizer: adamw({ learningRate }) });
+  return new Trainer({
+    adapters: { items: adapter },
+    objective: classification({ input: 'history', label: 'class' }),
+    optimizer: adamw({ learningRate }),
+  });
 }
 
 test('training lowers the loss, moves the touched rows and leaves the base alone', async () => {
@@ -105,25 +113,28 @@ function abortAfter(step: number): { signal: AbortSignal; onEvent: (event: Train
   };
 }
 
-test.each([1, 8, 9, 10, 17, 26, 27])('interrupted after step %i and resumed: the same bytes as never stopped', async (step) => {
-  const validation = await loader('valid.jsonl');
-  const whole = await fitBytes({ validation });
-  const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 4 };
-  const stopped = fitBytes({ validation, checkpoints, ...abortAfter(step) });
-  if (step < 27) await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step } });
-  else await stopped.catch((error: unknown) => expect(error).toMatchObject({ code: 'INTERRUPTED' }));
-  const steps: number[] = [];
-  const resumed = await fitBytes({
-    validation,
-    checkpoints,
-    resume: true,
-    onEvent: (event) => {
-      if (event.type === 'start') steps.push(event.step);
-    },
-  });
-  expect(steps).toEqual([step]);
-  expect(resumed).toEqual(whole);
-});
+test.each([1, 8, 9, 10, 17, 26, 27])(
+  'interrupted after step %i and resumed: the same bytes as never stopped',
+  async (step) => {
+    const validation = await loader('valid.jsonl');
+    const whole = await fitBytes({ validation });
+    const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 4 };
+    const stopped = fitBytes({ validation, checkpoints, ...abortAfter(step) });
+    if (step < 27) await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step } });
+    else await stopped.catch((error: unknown) => expect(error).toMatchObject({ code: 'INTERRUPTED' }));
+    const steps: number[] = [];
+    const resumed = await fitBytes({
+      validation,
+      checkpoints,
+      resume: true,
+      onEvent: (event) => {
+        if (event.type === 'start') steps.push(event.step);
+      },
+    });
+    expect(steps).toEqual([step]);
+    expect(resumed).toEqual(whole);
+  },
+);
 
 test('aborted in an evaluation, or killed between two checkpoints, and resumed: the same bytes', async () => {
   const validation = await loader('valid.jsonl');
@@ -140,21 +151,32 @@ test('aborted in an evaluation, or killed between two checkpoints, and resumed: 
     close: () => Promise.resolve(),
   };
   const first = { folder: join(folder, 'first'), everySteps: 4 };
-  await expect(fitBytes({ validation: aborting, checkpoints: first, signal: controller.signal })).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step: 9 } });
+  await expect(fitBytes({ validation: aborting, checkpoints: first, signal: controller.signal })).rejects.toMatchObject(
+    { code: 'INTERRUPTED', details: { step: 9 } },
+  );
   const saved: number[] = [];
   const onSaved = (event: TrainingEvent): void => void (event.type === 'checkpoint' && saved.push(event.step));
   expect(await fitBytes({ validation, checkpoints: first, resume: true, onEvent: onSaved })).toEqual(whole);
   // Step 9 again, now with its evaluation; the end of an epoch once.
   expect(saved).toEqual([9, 12, 16, 18, 20, 24, 27]);
 
-  for (const [type, step, last] of [['tick', 15, 13], ['evaluation', 18, 17], ['checkpoint', 18, 18]] as const) {
+  for (const [type, step, last] of [
+    ['tick', 15, 13],
+    ['evaluation', 18, 17],
+    ['checkpoint', 18, 18],
+  ] as const) {
     const checkpoints = { folder: join(folder, `${type}-${step}`), everySteps: type === 'tick' ? 13 : 17 };
     const onEvent = (event: TrainingEvent): void => {
       if (event.type === type && event.step === step) throw new Error('killed');
     };
     await expect(fitBytes({ validation, checkpoints, onEvent })).rejects.toThrow('killed');
     const steps: number[] = [];
-    const resumed = await fitBytes({ validation, checkpoints, resume: true, onEvent: (event) => void (event.type === 'start' && steps.push(event.step)) });
+    const resumed = await fitBytes({
+      validation,
+      checkpoints,
+      resume: true,
+      onEvent: (event) => void (event.type === 'start' && steps.push(event.step)),
+    });
     expect(steps).toEqual([last]);
     expect(resumed).toEqual(whole);
   }
@@ -180,7 +202,10 @@ test('aborted while waiting for a batch, and resumed: the same bytes', async () 
   };
   const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
   const subject = trainer(createAdapter(table(), { rank: 2, alpha: 4 }));
-  await expect(subject.fit(slow, { epochs: 3, checkpoints, signal: controller.signal })).rejects.toMatchObject({ code: 'INTERRUPTED', details: { step: 3 } });
+  await expect(subject.fit(slow, { epochs: 3, checkpoints, signal: controller.signal })).rejects.toMatchObject({
+    code: 'INTERRUPTED',
+    details: { step: 3 },
+  });
   expect(await fitBytes({ checkpoints, resume: true })).toEqual(whole);
 });
 
@@ -196,7 +221,10 @@ test('a checkpoint that a kill left moved aside is found', async () => {
 test('old checkpoints go, and a damaged one is named', async () => {
   const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 2, keep: 3 };
   const saved: number[] = [];
-  await fitBytes({ checkpoints: { ...checkpoints, everySteps: 3 }, onEvent: (event) => void (event.type === 'checkpoint' && saved.push(event.step)) });
+  await fitBytes({
+    checkpoints: { ...checkpoints, everySteps: 3 },
+    onEvent: (event) => void (event.type === 'checkpoint' && saved.push(event.step)),
+  });
   expect(saved).toEqual([3, 6, 9, 12, 15, 18, 21, 24, 27]);
   await rm(checkpoints.folder, { recursive: true });
   await fitBytes({ checkpoints });
@@ -260,7 +288,9 @@ test('a loss that grows beyond numbers stops with the batch named', async () => 
   const subject = new Trainer({ tables: { items: table() }, objective, optimizer: sgd({ learningRate: 1e39 }) });
   await expect(subject.fit(await loader(), { epochs: 3 })).rejects.toMatchObject({
     code: 'NON_FINITE',
-    message: expect.stringMatching(/^the loss is not finite in epoch 0, batch 1 \(lines \d+, .* and 3 more\); a lower learning rate/),
+    message: expect.stringMatching(
+      /^the loss is not finite in epoch 0, batch 1 \(lines \d+, .* and 3 more\); a lower learning rate/,
+    ),
   });
 });
 
@@ -276,30 +306,55 @@ test('tables, features and objective must fit together', async () => {
   const data = await loader();
   const objective = (input: string, label: string) => classification({ input, label });
   const optimizer = adamw({ learningRate: 0.1 });
-  await expect(new Trainer({ objective: objective('history', 'class'), optimizer }).fit(data)).rejects.toThrow(/feature "history" reads table "items"; there is none/);
+  await expect(new Trainer({ objective: objective('history', 'class'), optimizer }).fit(data)).rejects.toThrow(
+    /feature "history" reads table "items"; there is none/,
+  );
   const tables = { items: table() };
-  await expect(new Trainer({ tables, objective: objective('other', 'class'), optimizer }).fit(data)).rejects.toThrow(/feature "history" is not used; the objective reads other/);
-  await expect(new Trainer({ tables, objective: objective('history', 'kind'), optimizer }).fit(data)).rejects.toThrow(/reads label "kind"; there is "class"/);
+  await expect(new Trainer({ tables, objective: objective('other', 'class'), optimizer }).fit(data)).rejects.toThrow(
+    /feature "history" is not used; the objective reads other/,
+  );
+  await expect(new Trainer({ tables, objective: objective('history', 'kind'), optimizer }).fit(data)).rejects.toThrow(
+    /reads label "kind"; there is "class"/,
+  );
   const adapters = { items: createAdapter(table(), { rank: 1 }) };
-  await expect(new Trainer({ tables, adapters, objective: objective('history', 'class'), optimizer }).fit(data)).rejects.toThrow(/given both as frozen and with an adapter/);
+  await expect(
+    new Trainer({ tables, adapters, objective: objective('history', 'class'), optimizer }).fit(data),
+  ).rejects.toThrow(/given both as frozen and with an adapter/);
 });
 
 test('a frozen table trains the objective alone', async () => {
   const tables = { items: table() };
-  const subject = new Trainer({ tables, objective: classification({ input: 'history', label: 'class' }), optimizer: adamw({ learningRate: 0.05 }) });
+  const subject = new Trainer({
+    tables,
+    objective: classification({ input: 'history', label: 'class' }),
+    optimizer: adamw({ learningRate: 0.05 }),
+  });
   const { train } = await subject.fit(await loader(), { epochs: 4 });
   expect(train.loss).toBeLessThan(Math.log(3));
 });
 
 test('validation and later loaders must have the features and classes that are trained on', async () => {
   const data = await loader();
-  const swapped = await loader('valid.jsonl', {}, { labels: { class: { column: 'class', classes: ['c1', 'c0', 'c2'] } } });
-  const elsewhere = await loader('valid.jsonl', {}, { features: { history: { table: 'other', column: 'ids' } }, tables: { other: { rows: V } } });
+  const swapped = await loader(
+    'valid.jsonl',
+    {},
+    { labels: { class: { column: 'class', classes: ['c1', 'c0', 'c2'] } } },
+  );
+  const elsewhere = await loader(
+    'valid.jsonl',
+    {},
+    { features: { history: { table: 'other', column: 'ids' } }, tables: { other: { rows: V } } },
+  );
   const adapter = createAdapter(table(), { rank: 2 });
   const subject = trainer(adapter);
-  const classes = { code: 'MISMATCH', message: expect.stringMatching(/label "class" has other classes than the data that was trained on/) };
+  const classes = {
+    code: 'MISMATCH',
+    message: expect.stringMatching(/label "class" has other classes than the data that was trained on/),
+  };
   await expect(subject.fit(data, { validation: swapped })).rejects.toMatchObject(classes);
-  await expect(subject.fit(data, { validation: elsewhere })).rejects.toThrow(/feature "history" reads table "other"; there is "items"/);
+  await expect(subject.fit(data, { validation: elsewhere })).rejects.toThrow(
+    /feature "history" reads table "other"; there is "items"/,
+  );
   expect(adapter.step).toBe(0);
   await subject.fit(data);
   await expect(subject.evaluate(swapped)).rejects.toMatchObject(classes);
@@ -322,7 +377,10 @@ test('a new training does not begin among the checkpoints of an earlier one', as
   const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
   await fitBytes({ checkpoints });
   const before = await readdir(checkpoints.folder);
-  await expect(fitBytes({ checkpoints, epochs: 1 })).rejects.toMatchObject({ code: 'EXISTS', message: expect.stringContaining('up to step-00000027') });
+  await expect(fitBytes({ checkpoints, epochs: 1 })).rejects.toMatchObject({
+    code: 'EXISTS',
+    message: expect.stringContaining('up to step-00000027'),
+  });
   expect(await readdir(checkpoints.folder)).toEqual(before);
 });
 
@@ -330,7 +388,9 @@ test('a checkpoint of other batches is refused', async () => {
   const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
   await fitBytes({ checkpoints });
   const subject = trainer(createAdapter(table(), { rank: 2, alpha: 4 }));
-  await expect(subject.fit(await loader('train.jsonl', { batchSize: 16 }), { checkpoints, resume: true })).rejects.toMatchObject({
+  await expect(
+    subject.fit(await loader('train.jsonl', { batchSize: 16 }), { checkpoints, resume: true }),
+  ).rejects.toMatchObject({
     code: 'MISMATCH',
     message: expect.stringContaining('batchesPerEpoch 9, now it is 5'),
   });
@@ -361,12 +421,15 @@ test('an adapter in training is not taken over by another optimiser', async () =
   await trainer(adapter, 0.05).fit(await loader());
   await trainer(adapter, 0.05).fit(await loader());
   expect(adapter.step).toBe(18);
-  await expect(trainer(adapter, 0.01).fit(await loader())).rejects.toThrow(/items: the adapter is being trained with other settings \(adamw, learning rate 0\.05\)/);
+  await expect(trainer(adapter, 0.01).fit(await loader())).rejects.toThrow(
+    /items: the adapter is being trained with other settings \(adamw, learning rate 0\.05\)/,
+  );
 });
 
 test('an objective belongs to one trainer, and a trainer is in one fit', async () => {
   const objective = classification({ input: 'history', label: 'class' });
-  const make = (): Trainer => new Trainer({ tables: { items: table() }, objective, optimizer: sgd({ learningRate: 0.1 }) });
+  const make = (): Trainer =>
+    new Trainer({ tables: { items: table() }, objective, optimizer: sgd({ learningRate: 0.1 }) });
   const subject = make();
   const first = subject.fit(await loader());
   await expect(subject.fit(await loader())).rejects.toThrow(/the trainer is in another fit/);
@@ -385,18 +448,29 @@ test('adapters must be read, each under one name', async () => {
   const optimizer = adamw({ learningRate: 0.1 });
   const items = createAdapter(table(), { rank: 1 });
   const data = await loader();
-  await expect(new Trainer({ adapters: { items, again: items }, objective, optimizer }).fit(data)).rejects.toThrow(/one adapter is given under two names/);
+  await expect(new Trainer({ adapters: { items, again: items }, objective, optimizer }).fit(data)).rejects.toThrow(
+    /one adapter is given under two names/,
+  );
   const unread = createAdapter(table(), { rank: 1 });
-  await expect(new Trainer({ adapters: { items, unread }, objective, optimizer }).fit(data)).rejects.toThrow(/no feature reads table "unread"/);
+  await expect(new Trainer({ adapters: { items, unread }, objective, optimizer }).fit(data)).rejects.toThrow(
+    /no feature reads table "unread"/,
+  );
 });
 
 test('checkpoints: a folder that is a file, and a table whose name is no file name', async () => {
   const file = join(folder, 'train.jsonl');
   for (const resume of [false, true]) {
-    await expect(fitBytes({ checkpoints: { folder: file, everySteps: 2 }, resume })).rejects.toMatchObject({ code: 'IO', message: expect.stringContaining(file) });
+    await expect(fitBytes({ checkpoints: { folder: file, everySteps: 2 }, resume })).rejects.toMatchObject({
+      code: 'IO',
+      message: expect.stringContaining(file),
+    });
   }
   const name = '../../items';
-  const data = await loader('train.jsonl', {}, { features: { history: { table: name, column: 'ids' } }, tables: { [name]: { rows: V } } });
+  const data = await loader(
+    'train.jsonl',
+    {},
+    { features: { history: { table: name, column: 'ids' } }, tables: { [name]: { rows: V } } },
+  );
   const subject = new Trainer({
     adapters: { [name]: createAdapter(table(), { rank: 2 }) },
     objective: classification({ input: 'history', label: 'class' }),
@@ -404,8 +478,11 @@ test('checkpoints: a folder that is a file, and a table whose name is no file na
   });
   const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
   await subject.fit(data, { checkpoints });
-  expect((await readdir(join(checkpoints.folder, 'step-00000009'))).sort()).toEqual(
-    ['adapter-..%2F..%2Fitems.safetensors', 'manifest.json', 'objective.safetensors', 'progress.json'],
-  );
+  expect((await readdir(join(checkpoints.folder, 'step-00000009'))).sort()).toEqual([
+    'adapter-..%2F..%2Fitems.safetensors',
+    'manifest.json',
+    'objective.safetensors',
+    'progress.json',
+  ]);
   expect((await subject.fit(data, { checkpoints, resume: true, epochs: 2 })).steps).toBe(18);
 });

@@ -32,7 +32,8 @@ export class Trainer {
    */
   async fit(loader: Loader, options: FitOptions = {}): Promise<FitResult> {
     checkFitOptions(options);
-    if (this.#fitting) throw new FinetableError('INVALID_ARGUMENT', 'fit: the trainer is in another fit; await that one first');
+    if (this.#fitting)
+      throw new FinetableError('INVALID_ARGUMENT', 'fit: the trainer is in another fit; await that one first');
     const { model, group } = this.#build(loader);
     if (options.validation) model.check(options.validation.data, options.validation.classes);
     const { examples, batchesPerEpoch } = loader;

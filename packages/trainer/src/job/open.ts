@@ -41,13 +41,20 @@ export class OpenJob {
   }
 
   /** A loader of the job's features and label over another source. Shuffled only for training. */
-  async loader(source: SourceSpec, use: 'train' | 'evaluate', classes: readonly string[] | undefined, signal: AbortSignal | undefined): Promise<Loader> {
+  async loader(
+    source: SourceSpec,
+    use: 'train' | 'evaluate',
+    classes: readonly string[] | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Loader> {
     const { job, folder } = this.loaded;
     const { batchSize, workers, prefetchBatches, shuffle } = job.data;
     const loader = await openLoader(
       {
         source: { ...source, file: resolve(folder, source.file) },
-        features: Object.fromEntries(Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)])),
+        features: Object.fromEntries(
+          Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)]),
+        ),
         labels: { [job.objective.label]: { column: job.objective.label, classes } },
         tables: Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }])),
       },
@@ -69,7 +76,10 @@ export class OpenJob {
     const { adapters, train } = this.loaded.job;
     return Object.fromEntries(
       Object.entries(adapters).map(([table, options]) => {
-        const adapter = createAdapter(this.tables[table]!, options.kind === 'dense' ? options : { ...options, seed: train.seed });
+        const adapter = createAdapter(
+          this.tables[table]!,
+          options.kind === 'dense' ? options : { ...options, seed: train.seed },
+        );
         this.#adapters.push(adapter);
         return [table, adapter];
       }),
@@ -88,7 +98,12 @@ export class OpenJob {
   trainer(adapters: Readonly<Record<string, Adapter>>): Trainer {
     const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
     const { job } = this.loaded;
-    return new Trainer({ tables: Object.fromEntries(frozen), adapters, objective: createObjective(job), optimizer: job.optimizer });
+    return new Trainer({
+      tables: Object.fromEntries(frozen),
+      adapters,
+      objective: createObjective(job),
+      optimizer: job.optimizer,
+    });
   }
 
   async close(): Promise<void> {

@@ -29,7 +29,15 @@ test('every default is written out', () => {
     },
     objective: { type: 'classification', input: 'text', label: 'intent', normalize: false },
     adapters: { words: { kind: 'lora', rank: 4, rsLora: false } },
-    optimizer: { type: 'adamw', learningRate: 0.01, mode: 'exact', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 },
+    optimizer: {
+      type: 'adamw',
+      learningRate: 0.01,
+      mode: 'exact',
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      weightDecay: 0,
+    },
     train: { epochs: 1, seed: 0, metric: 'loss', logEverySteps: 50, checkpointEverySteps: 1000, keepCheckpoints: 2 },
   });
 });
@@ -40,19 +48,27 @@ test('a checked job is a job: checking it again changes nothing', () => {
 });
 
 type Change = (job: ReturnType<typeof minimal> & Record<string, unknown>) => void;
-const set = (path: string, value: unknown): Change => (job) => {
-  const keys = path.split('.');
-  let at = job as Record<string, unknown>;
-  for (const key of keys.slice(0, -1)) at = at[key] as Record<string, unknown>;
-  at[keys.at(-1)!] = value;
-};
+const set =
+  (path: string, value: unknown): Change =>
+  (job) => {
+    const keys = path.split('.');
+    let at = job as Record<string, unknown>;
+    for (const key of keys.slice(0, -1)) at = at[key] as Record<string, unknown>;
+    at[keys.at(-1)!] = value;
+  };
 
 describe('a wrong field is named, with what was found and what is allowed', () => {
   const cases: [Change, string][] = [
     [set('trian', {}), 'trian: unknown field; did you mean "train"? Known here: name, output, tables, data, '],
     [set('data.batchsize', 3), 'data.batchsize: unknown field; did you mean "batchSize"? Known here: train, '],
-    [set('adapters.words.ranks', 3), 'adapters.words.ranks: unknown field; did you mean "rank"? Known here: kind, rank, '],
-    [set('adapters.words', { kind: 'dense', rank: 3 }), 'adapters.words.rank: unknown field; did you mean "kind"? Known here: kind, learningRate, weightDecay'],
+    [
+      set('adapters.words.ranks', 3),
+      'adapters.words.ranks: unknown field; did you mean "rank"? Known here: kind, rank, ',
+    ],
+    [
+      set('adapters.words', { kind: 'dense', rank: 3 }),
+      'adapters.words.rank: unknown field; did you mean "kind"? Known here: kind, learningRate, weightDecay',
+    ],
     [set('optimizer.lr', 3), 'optimizer.lr: unknown field; did you mean'],
     [set('optimizer', { type: 'sgd', learningRate: 1, beta1: 0.9 }), 'optimizer.beta1: unknown field'],
     [set('features.text.tokens.lower', true), 'features.text.tokens.lower: unknown field; did you mean "lowercase"?'],
@@ -61,11 +77,17 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('data.batchSize', '12'), 'data.batchSize: found "12"; allowed: a number'],
     [set('adapters.words.rank', true), 'adapters.words.rank: found true; allowed: a number'],
     [set('adapters.words.alpha', 0), 'adapters.words.alpha: found 0; allowed: more than 0'],
-    [set('optimizer.type', 'adam'), 'optimizer.type: found "adam"; allowed: "sgd", "adagrad", "rowwise-adagrad", "adamw"'],
+    [
+      set('optimizer.type', 'adam'),
+      'optimizer.type: found "adam"; allowed: "sgd", "adagrad", "rowwise-adagrad", "adamw"',
+    ],
     [set('optimizer.beta1', 1), 'optimizer.beta1: found 1; allowed: less than 1'],
     [set('tables.words.file', undefined), 'tables.words.file: missing; allowed: a string'],
     [set('tables.words.placement', 'disk'), 'tables.words.placement: found "disk"; allowed: "mapped", "ram"'],
-    [set('tables.words.placement', [{ home: 'ram', rows: 'many' }]), 'tables.words.placement.0.rows: found "many"; allowed: a number'],
+    [
+      set('tables.words.placement', [{ home: 'ram', rows: 'many' }]),
+      'tables.words.placement.0.rows: found "many"; allowed: a number',
+    ],
     [set('name', '../up'), 'name: found "../up"; allowed: letters, digits'],
     [set('features.text.table', 'other'), 'features.text.table: no table "other"; there are "words"'],
     [set('objective.input', 'txt'), 'objective.input: no feature "txt"; there are "text"'],
@@ -73,7 +95,13 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('tables.more', { file: 'x' }), 'tables.more: no feature reads this table'],
     [set('train', { patience: 2 }), 'train.patience: early stopping needs data.validation'],
     [set('optimizer', { type: 'adagrad', learningRate: 1 }), ''],
-    [(job) => { set('optimizer', { type: 'adagrad', learningRate: 1 })(job); set('objective.weightDecay', 1)(job); }, 'objective.weightDecay: adagrad has no weight decay'],
+    [
+      (job) => {
+        set('optimizer', { type: 'adagrad', learningRate: 1 })(job);
+        set('objective.weightDecay', 1)(job);
+      },
+      'objective.weightDecay: adagrad has no weight decay',
+    ],
     [set('features.text.ngrams', {}), 'features.text: tokens and ngrams exclude each other'],
   ];
   test.each(cases.map(([change, message]) => ({ change, message })))('$message', ({ change, message }) => {
@@ -98,7 +126,11 @@ describe('job files', () => {
 
   test('YAML and overrides', async () => {
     const path = await write(JSON.stringify(minimal()));
-    const { job, folder: found } = await readJob(path, ['train.epochs=5', 'adapters.words.rank=2', 'objective.normalize=true']);
+    const { job, folder: found } = await readJob(path, [
+      'train.epochs=5',
+      'adapters.words.rank=2',
+      'objective.normalize=true',
+    ]);
     expect(job.train.epochs).toBe(5);
     expect(job.adapters.words).toMatchObject({ rank: 2 });
     expect(job.objective.normalize).toBe(true);
@@ -110,7 +142,10 @@ describe('job files', () => {
     ['a: [1', /job\.yaml: .*line 1/],
     ['- 1', /a job is a mapping/],
     ['', /found nothing/],
-    [`a: &a [x, x]\n${[...'bcdefgh'].map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefg'[i]!}`).join(', ')}]\n`).join('')}`, /job\.yaml: Excessive alias count/],
+    [
+      `a: &a [x, x]\n${[...'bcdefgh'].map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefg'[i]!}`).join(', ')}]\n`).join('')}`,
+      /job\.yaml: Excessive alias count/,
+    ],
   ])('%j is refused', async (text, message) => {
     await expect(readJob(await write(text))).rejects.toThrow(message);
   });

@@ -24,7 +24,12 @@ export async function readJob(path: string, overrides: readonly string[] = []): 
     text = await readFile(path, 'utf8');
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new FinetableError(missing ? 'NOT_FOUND' : 'IO', `${path}: ${missing ? 'no such job file' : String((error as Error).message)}`, { file: path }, { cause: error });
+    throw new FinetableError(
+      missing ? 'NOT_FOUND' : 'IO',
+      `${path}: ${missing ? 'no such job file' : String((error as Error).message)}`,
+      { file: path },
+      { cause: error },
+    );
   }
   const input = parseYaml(text, path);
   for (const override of overrides) applyOverride(input, override);
@@ -46,7 +51,11 @@ export function checkJob(input: unknown, where = 'job'): Job {
 function parseYaml(text: string, where: string): unknown {
   const document = parseDocument(text, { uniqueKeys: true });
   const error = document.errors[0];
-  if (error) throw new FinetableError('INVALID_JOB', `${where}: ${error.message.trim()}`, { file: where, line: error.linePos?.[0].line ?? 0 });
+  if (error)
+    throw new FinetableError('INVALID_JOB', `${where}: ${error.message.trim()}`, {
+      file: where,
+      line: error.linePos?.[0].line ?? 0,
+    });
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: 100 });
@@ -54,7 +63,11 @@ function parseYaml(text: string, where: string): unknown {
     throw new FinetableError('INVALID_JOB', `${where}: ${(cause as Error).message}`, { file: where }, { cause });
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new FinetableError('INVALID_JOB', `${where}: a job is a mapping (name, tables, data, …); found ${value === null ? 'nothing' : JSON.stringify(value).slice(0, 60)}`, { file: where });
+    throw new FinetableError(
+      'INVALID_JOB',
+      `${where}: a job is a mapping (name, tables, data, …); found ${value === null ? 'nothing' : JSON.stringify(value).slice(0, 60)}`,
+      { file: where },
+    );
   }
   return value;
 }
@@ -63,16 +76,23 @@ function applyOverride(job: unknown, override: string): void {
   const equals = override.indexOf('=');
   const path = override.slice(0, Math.max(0, equals)).split('.');
   if (path.some((key) => key === '' || key === '__proto__')) {
-    throw new FinetableError('INVALID_JOB', `--set ${override}: allowed: field.path=value, such as train.epochs=5`, { path: override });
+    throw new FinetableError('INVALID_JOB', `--set ${override}: allowed: field.path=value, such as train.epochs=5`, {
+      path: override,
+    });
   }
   const parsed = parseDocument(override.slice(equals + 1));
   const error = parsed.errors[0];
-  if (error) throw new FinetableError('INVALID_JOB', `--set ${override}: ${error.message.trim()}`, { path: path.join('.') });
+  if (error)
+    throw new FinetableError('INVALID_JOB', `--set ${override}: ${error.message.trim()}`, { path: path.join('.') });
   let at = job as Record<string, unknown>;
   for (const key of path.slice(0, -1)) {
     const next = at[key] ?? (at[key] = {});
     if (typeof next !== 'object') {
-      throw new FinetableError('INVALID_JOB', `--set ${override}: "${key}" is ${JSON.stringify(next)}, which has no fields`, { path: path.join('.') });
+      throw new FinetableError(
+        'INVALID_JOB',
+        `--set ${override}: "${key}" is ${JSON.stringify(next)}, which has no fields`,
+        { path: path.join('.') },
+      );
     }
     at = next as Record<string, unknown>;
   }
@@ -87,31 +107,47 @@ interface Problem {
 /** One line per problem: path, what was found, what is allowed. */
 function describe(issue: z.core.$ZodIssue): Problem[] {
   const path = issue.path.map(String).join('.') || 'job';
-  const found = (value: unknown): string => (value === undefined ? 'missing' : `found ${shorten(JSON.stringify(value) ?? String(value))}`);
+  const found = (value: unknown): string =>
+    value === undefined ? 'missing' : `found ${shorten(JSON.stringify(value) ?? String(value))}`;
   const say = (text: string): Problem[] => [{ path, text: `${path}: ${text}` }];
   switch (issue.code) {
     case 'unrecognized_keys': {
       const known = knownKeys(issue.path, issue.input);
       return issue.keys.map((key) => {
         const at = [...issue.path.map(String), key].join('.');
-        const nearest = known.length > 0 ? `; did you mean "${closest(key, known)}"? Known here: ${known.join(', ')}` : '';
+        const nearest =
+          known.length > 0 ? `; did you mean "${closest(key, known)}"? Known here: ${known.join(', ')}` : '';
         return { path: at, text: `${at}: unknown field${nearest}` };
       });
     }
     case 'invalid_type':
-      return say(`${found(issue.input)}; allowed: ${issue.expected === 'int' ? 'an integer' : articled(issue.expected)}`);
+      return say(
+        `${found(issue.input)}; allowed: ${issue.expected === 'int' ? 'an integer' : articled(issue.expected)}`,
+      );
     case 'invalid_value':
       return say(`${found(issue.input)}; allowed: ${issue.values.map((v) => JSON.stringify(v)).join(', ')}`);
     case 'too_small':
-      return say(`${found(issue.input)}; allowed: ${issue.origin === 'array' ? `${issue.minimum} entries or more` : `${issue.inclusive ? '' : 'more than '}${issue.minimum}${issue.inclusive ? ' or more' : ''}`}`);
+      return say(
+        `${found(issue.input)}; allowed: ${issue.origin === 'array' ? `${issue.minimum} entries or more` : `${issue.inclusive ? '' : 'more than '}${issue.minimum}${issue.inclusive ? ' or more' : ''}`}`,
+      );
     case 'too_big':
-      return say(`${found(issue.input)}; allowed: ${issue.inclusive ? `${issue.maximum} or less` : `less than ${issue.maximum}`}`);
+      return say(
+        `${found(issue.input)}; allowed: ${issue.inclusive ? `${issue.maximum} or less` : `less than ${issue.maximum}`}`,
+      );
     case 'invalid_union': {
-      const options = 'options' in issue && Array.isArray(issue.options) ? `; allowed: ${issue.options.map((v) => JSON.stringify(v)).join(', ')}` : '';
+      const options =
+        'options' in issue && Array.isArray(issue.options)
+          ? `; allowed: ${issue.options.map((v) => JSON.stringify(v)).join(', ')}`
+          : '';
       // Of a plain union, what the form that came furthest had to say is the most useful.
-      const furthest = issue.errors.map((errors) => errors[0]).filter((e) => e !== undefined).sort((a, b) => b.path.length - a.path.length)[0];
-      if (!options && furthest) return describe({ ...furthest, path: [...issue.path, ...furthest.path] } as z.core.$ZodIssue);
-      const tag = issue.discriminator === undefined ? undefined : (issue.input as Record<string, unknown>)[issue.discriminator];
+      const furthest = issue.errors
+        .map((errors) => errors[0])
+        .filter((e) => e !== undefined)
+        .sort((a, b) => b.path.length - a.path.length)[0];
+      if (!options && furthest)
+        return describe({ ...furthest, path: [...issue.path, ...furthest.path] } as z.core.$ZodIssue);
+      const tag =
+        issue.discriminator === undefined ? undefined : (issue.input as Record<string, unknown>)[issue.discriminator];
       return say(`${found(issue.discriminator === undefined ? issue.input : tag)}${options}`);
     }
     case 'invalid_key':
@@ -133,7 +169,9 @@ function knownKeys(path: readonly PropertyKey[], input: unknown): string[] {
     const record = input as Record<string, unknown> | undefined;
     return (['type', 'kind'] as const).every((tag) => {
       const literal: unknown = schema.shape[tag];
-      return !(literal instanceof z.ZodLiteral) || literal.value === (record?.[tag] ?? (tag === 'kind' ? 'lora' : undefined));
+      return (
+        !(literal instanceof z.ZodLiteral) || literal.value === (record?.[tag] ?? (tag === 'kind' ? 'lora' : undefined))
+      );
     });
   });
   return [...new Set((chosen.length > 0 ? chosen : objects).flatMap((schema) => Object.keys(schema.shape)))];
@@ -147,7 +185,8 @@ function unwrap(schema: z.core.$ZodType): z.core.$ZodType[] {
 }
 
 function child(schema: z.core.$ZodType, key: PropertyKey): z.core.$ZodType[] {
-  if (schema instanceof z.ZodObject) return [(schema.shape as Record<PropertyKey, z.core.$ZodType>)[key]!].filter((s) => s !== undefined);
+  if (schema instanceof z.ZodObject)
+    return [(schema.shape as Record<PropertyKey, z.core.$ZodType>)[key]!].filter((s) => s !== undefined);
   if (schema instanceof z.ZodRecord) return [schema.valueType];
   if (schema instanceof z.ZodArray) return [schema.element];
   return [];

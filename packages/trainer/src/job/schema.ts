@@ -7,7 +7,9 @@ import { z } from 'zod';
 import { metricNames } from '../metrics.ts';
 
 /** Names that become file names and object keys. */
-const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'letters, digits, ".", "_" and "-", starting with a letter or digit');
+const name = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'letters, digits, ".", "_" and "-", starting with a letter or digit');
 const count = z.int().min(1);
 const rate = z.number().min(0);
 
@@ -45,12 +47,20 @@ const feature = z
       })
       .optional(),
     ngrams: z
-      .strictObject({ min: count.default(3), max: count.default(5), lowercase: z.boolean().default(false), seed: z.int().min(0).default(0) })
+      .strictObject({
+        min: count.default(3),
+        max: count.default(5),
+        lowercase: z.boolean().default(false),
+        seed: z.int().min(0).default(0),
+      })
       .optional(),
     weights: z.string().optional(),
   })
   .refine((f) => !(f.tokens && f.ngrams), 'tokens and ngrams exclude each other')
-  .refine((f) => !f.weights || (!f.tokens && !f.ngrams), { path: ['weights'], message: 'weights go with integer ids, not with tokens or ngrams' })
+  .refine((f) => !f.weights || (!f.tokens && !f.ngrams), {
+    path: ['weights'],
+    message: 'weights go with integer ids, not with tokens or ngrams',
+  })
   .refine((f) => !f.ngrams || f.ngrams.min <= f.ngrams.max, { path: ['ngrams', 'max'], message: 'max is below min' });
 
 const objective = z.discriminatedUnion('type', [
@@ -120,27 +130,36 @@ export const jobSchema = z
     data,
     features: z.record(name, feature),
     objective,
-    adapters: z.record(
-      name,
-      // `kind` may be left out of a LoRA adapter.
-      z.preprocess((value) => (isRecord(value) && !('kind' in value) ? { kind: 'lora', ...value } : value), adapter),
-    ).default({}),
+    adapters: z
+      .record(
+        name,
+        // `kind` may be left out of a LoRA adapter.
+        z.preprocess((value) => (isRecord(value) && !('kind' in value) ? { kind: 'lora', ...value } : value), adapter),
+      )
+      .default({}),
     optimizer,
     train: train.default(() => train.parse({})),
   })
   .superRefine((job, context) => {
-    const issue = (path: (string | number)[], message: string): void => context.addIssue({ code: 'custom', path, message });
+    const issue = (path: (string | number)[], message: string): void =>
+      context.addIssue({ code: 'custom', path, message });
     for (const [feature, { table }] of Object.entries(job.features)) {
-      if (!(table in job.tables)) issue(['features', feature, 'table'], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
+      if (!(table in job.tables))
+        issue(['features', feature, 'table'], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
     }
     for (const table of Object.keys(job.adapters)) {
-      if (!(table in job.tables)) issue(['adapters', table], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
+      if (!(table in job.tables))
+        issue(['adapters', table], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
     }
     for (const table of Object.keys(job.tables)) {
-      if (!Object.values(job.features).some((feature) => feature.table === table)) issue(['tables', table], 'no feature reads this table');
+      if (!Object.values(job.features).some((feature) => feature.table === table))
+        issue(['tables', table], 'no feature reads this table');
     }
     if (!(job.objective.input in job.features)) {
-      issue(['objective', 'input'], `no feature "${job.objective.input}"; there are ${quoted(Object.keys(job.features))}`);
+      issue(
+        ['objective', 'input'],
+        `no feature "${job.objective.input}"; there are ${quoted(Object.keys(job.features))}`,
+      );
     }
     for (const feature of Object.keys(job.features)) {
       if (feature !== job.objective.input) issue(['features', feature], 'the objective does not read this feature');
@@ -151,10 +170,14 @@ export const jobSchema = z
     if (job.optimizer.type === 'adagrad' || job.optimizer.type === 'rowwise-adagrad') {
       const groups: [string[], { weightDecay?: number | undefined }][] = [
         [['objective'], job.objective],
-        ...Object.entries(job.adapters).map(([table, adapter]): [string[], typeof adapter] => [['adapters', table], adapter]),
+        ...Object.entries(job.adapters).map(([table, adapter]): [string[], typeof adapter] => [
+          ['adapters', table],
+          adapter,
+        ]),
       ];
       for (const [path, group] of groups) {
-        if (group.weightDecay !== undefined) issue([...path, 'weightDecay'], `${job.optimizer.type} has no weight decay; sgd and adamw have`);
+        if (group.weightDecay !== undefined)
+          issue([...path, 'weightDecay'], `${job.optimizer.type} has no weight decay; sgd and adamw have`);
       }
     }
   });

@@ -22,7 +22,10 @@ export async function inFolder<T>(
 ): Promise<T> {
   if (!['refuse', 'resume', 'overwrite'].includes(existing)) {
     // Anything unknown must not come to mean `overwrite`.
-    throw new FinetableError('INVALID_ARGUMENT', `existing: found ${JSON.stringify(existing)}; allowed: refuse, resume, overwrite`);
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `existing: found ${JSON.stringify(existing)}; allowed: refuse, resume, overwrite`,
+    );
   }
   const firstMade = await mkdir(folder, { recursive: true }).catch((error: unknown) => {
     throw ioError(error, 'writing', folder);
@@ -44,7 +47,8 @@ export async function inFolder<T>(
     await unlock();
     return result;
   } catch (error) {
-    const failedEarly = fresh && isFinetableError(error) && error.code !== 'INTERRUPTED' && !(await hasCheckpoint(folder));
+    const failedEarly =
+      fresh && isFinetableError(error) && error.code !== 'INTERRUPTED' && !(await hasCheckpoint(folder));
     if (failedEarly) await clear(folder);
     await unlock();
     if (failedEarly && firstMade !== undefined) await removeEmpty(folder, firstMade);
@@ -60,18 +64,31 @@ async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun)
   const written = await readFile(jobPath, 'utf8').catch(() => null);
   const names = (await readdir(folder)).filter((name) => !name.startsWith('lock') && !name.startsWith('.finetable-'));
   if (written === null && names.length > 0) {
-    throw new FinetableError('EXISTS', `${folder} is not empty and not a run (${names.slice(0, 3).join(', ')}); choose another folder`, { file: folder });
+    throw new FinetableError(
+      'EXISTS',
+      `${folder} is not empty and not a run (${names.slice(0, 3).join(', ')}); choose another folder`,
+      { file: folder },
+    );
   }
   if (written !== null && existing === 'refuse') {
     const finished = names.includes('result.json');
-    const remedy = finished ? 'overwrite it, or give the job another name' : 'resume it, overwrite it, or give the job another name';
-    throw new FinetableError('EXISTS', `${folder} holds ${finished ? 'a finished' : 'an unfinished'} run; ${remedy}`, { file: folder, finished });
+    const remedy = finished
+      ? 'overwrite it, or give the job another name'
+      : 'resume it, overwrite it, or give the job another name';
+    throw new FinetableError('EXISTS', `${folder} holds ${finished ? 'a finished' : 'an unfinished'} run; ${remedy}`, {
+      file: folder,
+      finished,
+    });
   }
   const text = stringify(absolutePaths(loaded, folder));
   if (written !== null && existing === 'resume') {
     const changed = firstDifference(parse(written), parse(text));
     if (changed) {
-      throw new FinetableError('MISMATCH', `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it, or give the job another name`, { file: jobPath });
+      throw new FinetableError(
+        'MISMATCH',
+        `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it, or give the job another name`,
+        { file: jobPath },
+      );
     }
     await removeLeftovers(folder);
     return false;

@@ -18,30 +18,39 @@ test('one holder at a time; given back, it can be taken again', async () => {
   await expect(lockFolder(path)).rejects.toMatchObject({ code: 'LOCKED', details: { pid: process.pid } });
   await unlock();
   expect(await readdir(folder)).toEqual([]);
-  await (await lockFolder(path))();
+  await (
+    await lockFolder(path)
+  )();
 });
 
 test('the lock of a process that was killed is taken over', async () => {
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
-  const started = (await readFile(`/proc/${child.pid}/stat`, 'utf8').catch(() => '')).split(') ')[1]?.split(' ')[19] ?? null;
+  const started =
+    (await readFile(`/proc/${child.pid}/stat`, 'utf8').catch(() => '')).split(') ')[1]?.split(' ')[19] ?? null;
   await writeFile(path, JSON.stringify({ pid: child.pid, host: hostname(), started }));
   await expect(lockFolder(path)).rejects.toThrow(new RegExp(`process ${child.pid} on .* is working in this folder`));
   const exited = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGKILL');
   await exited;
-  await (await lockFolder(path))();
+  await (
+    await lockFolder(path)
+  )();
   expect(await readdir(folder)).toEqual([]);
 });
 
 test('a lock with the pid of a living process that is not its maker is taken over', async (context) => {
   if (process.platform !== 'linux') context.skip('only Linux tells when a process started');
   await writeFile(path, JSON.stringify({ pid: process.pid, host: hostname(), started: '1' }));
-  await (await lockFolder(path))();
+  await (
+    await lockFolder(path)
+  )();
 });
 
 test('an empty lock file, left by a kill in the moment of its making, is taken over', async () => {
   await writeFile(path, '');
-  await (await lockFolder(path))();
+  await (
+    await lockFolder(path)
+  )();
 });
 
 test('a lock from another host is respected', async () => {

@@ -37,10 +37,14 @@ export async function lockFolder(path: string): Promise<() => Promise<void>> {
       continue;
     }
     if (holder && isAlive(holder)) {
-      throw new FinetableError('LOCKED', `${path}: process ${holder.pid} on ${holder.host} is working in this folder; wait for it, or use another run name`, {
-        file: path,
-        pid: holder.pid,
-      });
+      throw new FinetableError(
+        'LOCKED',
+        `${path}: process ${holder.pid} on ${holder.host} is working in this folder; wait for it, or use another run name`,
+        {
+          file: path,
+          pid: holder.pid,
+        },
+      );
     }
     await takeAway(path, found);
   }

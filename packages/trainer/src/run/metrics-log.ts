@@ -33,7 +33,7 @@ export class MetricsLog {
     const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
     this.#writing(() => {
       try {
-        for (let done = 0; done < bytes.length; ) done += writeSync(this.#file, bytes, done);
+        for (let done = 0; done < bytes.length;) done += writeSync(this.#file, bytes, done);
       } catch (error) {
         ftruncateSync(this.#file, this.#sizeBytes);
         throw error;
@@ -62,7 +62,7 @@ export class MetricsLog {
 
 function keptBytes(path: string, step: number): number {
   const bytes = readFileSync(path);
-  for (let begin = 0; ; ) {
+  for (let begin = 0; ;) {
     const end = bytes.indexOf('\n', begin);
     if (end < 0 || stepOf(bytes.toString('utf8', begin, end)) > step) return begin;
     begin = end + 1;

@@ -17,8 +17,11 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'run-'));
   const values = new Float32Array(V * D);
   new RandomStream(1, 'table').fillNormal(values);
-  await writeSafetensors(join(folder, 'items.safetensors'), [{ name: 'rows', dtype: 'F32', shape: [V, D], data: values }]);
-  const line = (i: number): string => JSON.stringify({ ids: [(i * 7) % V, (i * 11) % V], class: i % 2 ? 'odd' : 'even' });
+  await writeSafetensors(join(folder, 'items.safetensors'), [
+    { name: 'rows', dtype: 'F32', shape: [V, D], data: values },
+  ]);
+  const line = (i: number): string =>
+    JSON.stringify({ ids: [(i * 7) % V, (i * 11) % V], class: i % 2 ? 'odd' : 'even' });
   await writeFile(join(folder, 'train.jsonl'), Array.from({ length: 50 }, (_, i) => `${line(i)}\n`).join(''));
   await writeFile(join(folder, 'test.jsonl'), Array.from({ length: 12 }, (_, i) => `${line(i + 50)}\n`).join(''));
 });
@@ -45,9 +48,14 @@ const read = (...path: string[]): Promise<string> => readFile(join(folder, 'runs
 
 test('a run leaves its job, metrics, adapter, objective, result and checkpoints, and nothing else', async () => {
   const result = await runJob(job());
-  expect((await readdir(join(folder, 'runs/small'))).sort()).toEqual(
-    ['adapter', 'checkpoints', 'job.yaml', 'metrics.jsonl', 'objective.safetensors', 'result.json'],
-  );
+  expect((await readdir(join(folder, 'runs/small'))).sort()).toEqual([
+    'adapter',
+    'checkpoints',
+    'job.yaml',
+    'metrics.jsonl',
+    'objective.safetensors',
+    'result.json',
+  ]);
   expect(await readResult(join(folder, 'runs/small'))).toEqual(result);
   expect(result).toMatchObject({
     name: 'small',
@@ -57,12 +65,26 @@ test('a run leaves its job, metrics, adapter, objective, result and checkpoints,
     adapters: { items: { kind: 'lora', rank: 2 } },
     classes: { class: ['even', 'odd'] },
   });
-  expect(Object.keys(result.checksums).sort()).toEqual(['adapter/adapter_config.json', 'adapter/adapter_model.safetensors', 'objective.safetensors']);
+  expect(Object.keys(result.checksums).sort()).toEqual([
+    'adapter/adapter_config.json',
+    'adapter/adapter_model.safetensors',
+    'objective.safetensors',
+  ]);
   const copy = parse(await read('job.yaml')) as JobInput;
   expect(copy.tables.items!.file).toBe('../../items.safetensors');
   expect(copy.optimizer).toMatchObject({ beta1: 0.9, mode: 'exact' });
-  const lines = (await read('metrics.jsonl')).trim().split('\n').map((line) => JSON.parse(line) as { type: string; step: number });
-  expect(lines.map(({ type, step }) => `${type} ${step}`)).toEqual(['step 7', 'evaluation 7', 'step 14', 'evaluation 14', 'step 21', 'evaluation 21']);
+  const lines = (await read('metrics.jsonl'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { type: string; step: number });
+  expect(lines.map(({ type, step }) => `${type} ${step}`)).toEqual([
+    'step 7',
+    'evaluation 7',
+    'step 14',
+    'evaluation 14',
+    'step 21',
+    'evaluation 21',
+  ]);
 });
 
 test('a finished run evaluates to the metrics that chose it, from its files alone', async () => {
@@ -77,7 +99,10 @@ async function bytes(): Promise<Buffer[]> {
 
 const abortAt = (step: number): RunOptions => {
   const controller = new AbortController();
-  return { signal: controller.signal, onEvent: (event) => void (event.type === 'tick' && event.step === step && controller.abort()) };
+  return {
+    signal: controller.signal,
+    onEvent: (event) => void (event.type === 'tick' && event.step === step && controller.abort()),
+  };
 };
 
 test('interrupted, refused, resumed: the same bytes as a run that was never stopped', async () => {
@@ -86,7 +111,10 @@ test('interrupted, refused, resumed: the same bytes as a run that was never stop
   const metrics = await read('metrics.jsonl');
   await expect(runJob(job(), { existing: 'overwrite', ...abortAt(12) })).rejects.toMatchObject({ code: 'INTERRUPTED' });
   expect(await readdir(join(folder, 'runs/small'))).not.toContain('result.json');
-  await expect(runJob(job())).rejects.toMatchObject({ code: 'EXISTS', message: expect.stringContaining('unfinished run; resume it') });
+  await expect(runJob(job())).rejects.toMatchObject({
+    code: 'EXISTS',
+    message: expect.stringContaining('unfinished run; resume it'),
+  });
   await expect(runJob(job({ optimizer: { type: 'sgd', learningRate: 1 } }), { existing: 'resume' })).rejects.toThrow(
     /started with optimizer\.type = "adamw", now it is "sgd"/,
   );
@@ -94,9 +122,16 @@ test('interrupted, refused, resumed: the same bytes as a run that was never stop
   // Where rows lie and how many workers read is free to change.
   await runJob(job({ tables, data: { ...job().job.data, workers: 2 } }), { existing: 'resume' });
   expect(await bytes()).toEqual(whole);
-  const strip = (text: string): string[] => text.trim().split('\n').map((line) => line.replace(/"examplesPerSecond":[^,}]*/, ''));
+  const strip = (text: string): string[] =>
+    text
+      .trim()
+      .split('\n')
+      .map((line) => line.replace(/"examplesPerSecond":[^,}]*/, ''));
   expect(strip(await read('metrics.jsonl'))).toEqual(strip(metrics));
-  await expect(runJob(job())).rejects.toMatchObject({ code: 'EXISTS', message: expect.stringContaining('finished run; overwrite it') });
+  await expect(runJob(job())).rejects.toMatchObject({
+    code: 'EXISTS',
+    message: expect.stringContaining('finished run; overwrite it'),
+  });
 });
 
 test('bad input leaves no files', async () => {
@@ -111,18 +146,34 @@ test('bad input leaves no files', async () => {
     return error;
   };
   const good = '{"ids": [1], "class": "a"}\n{"ids": [2], "class": "b"}\n';
-  expect(await bad('ids.jsonl', `${good}{"ids": [30], "class": "a"}\n`)).toMatchObject({ code: 'ID_OUT_OF_RANGE', message: expect.stringMatching(/ids\.jsonl.*line 3.*30/) });
-  expect(await bad('ids.jsonl', `${good}{"ids": [-1], "class": "a"}\n`)).toMatchObject({ message: expect.stringMatching(/line 3.*-1/) });
-  expect(await bad('ids.jsonl', `${good}{"ids": [1.5], "class": "a"}\n`)).toMatchObject({ code: 'INVALID_DATA', message: expect.stringMatching(/line 3.*1\.5/) });
-  expect(await bad('column.jsonl', `${good}{"idz": [1], "class": "a"}\n`)).toMatchObject({ code: 'INVALID_DATA', message: expect.stringMatching(/line 3.*ids/) });
-  expect(await bad('rank.jsonl', good, { adapters: { items: { rank: 5 } } })).toMatchObject({ message: expect.stringMatching(/rank 5; allowed: an integer from 1 to 4/) });
+  expect(await bad('ids.jsonl', `${good}{"ids": [30], "class": "a"}\n`)).toMatchObject({
+    code: 'ID_OUT_OF_RANGE',
+    message: expect.stringMatching(/ids\.jsonl.*line 3.*30/),
+  });
+  expect(await bad('ids.jsonl', `${good}{"ids": [-1], "class": "a"}\n`)).toMatchObject({
+    message: expect.stringMatching(/line 3.*-1/),
+  });
+  expect(await bad('ids.jsonl', `${good}{"ids": [1.5], "class": "a"}\n`)).toMatchObject({
+    code: 'INVALID_DATA',
+    message: expect.stringMatching(/line 3.*1\.5/),
+  });
+  expect(await bad('column.jsonl', `${good}{"idz": [1], "class": "a"}\n`)).toMatchObject({
+    code: 'INVALID_DATA',
+    message: expect.stringMatching(/line 3.*ids/),
+  });
+  expect(await bad('rank.jsonl', good, { adapters: { items: { rank: 5 } } })).toMatchObject({
+    message: expect.stringMatching(/rank 5; allowed: an integer from 1 to 4/),
+  });
 });
 
 test('a folder that is not a run is left alone', async () => {
   await mkdir(join(folder, 'runs/small'), { recursive: true });
   await writeFile(join(folder, 'runs/small/diary.txt'), 'dear');
   for (const existing of ['refuse', 'resume', 'overwrite'] as const) {
-    await expect(runJob(job(), { existing })).rejects.toMatchObject({ code: 'EXISTS', message: expect.stringContaining('not a run (diary.txt)') });
+    await expect(runJob(job(), { existing })).rejects.toMatchObject({
+      code: 'EXISTS',
+      message: expect.stringContaining('not a run (diary.txt)'),
+    });
   }
   expect(await readdir(join(folder, 'runs/small'))).toEqual(['diary.txt']);
 });
@@ -130,7 +181,9 @@ test('a folder that is not a run is left alone', async () => {
 test('what to do with a run that is there must be one of three words', async () => {
   await runJob(job());
   const before = await bytes();
-  await expect(runJob(job(), { existing: 'continue' as 'resume' })).rejects.toThrow(/existing: found "continue"; allowed: refuse, resume, overwrite/);
+  await expect(runJob(job(), { existing: 'continue' as 'resume' })).rejects.toThrow(
+    /existing: found "continue"; allowed: refuse, resume, overwrite/,
+  );
   expect(await bytes()).toEqual(before);
 });
 
@@ -150,7 +203,10 @@ test('two runs in one folder: the second is refused and disturbs nothing', async
 test('mapped, in RAM or in shards of both: the same bytes', async () => {
   await runJob(job());
   const mapped = await bytes();
-  for (const placement of ['ram' as const, [{ home: 'ram' as const, rows: 11 }, { home: 'mapped' as const, rows: 3 }, { home: 'ram' as const }]]) {
+  for (const placement of [
+    'ram' as const,
+    [{ home: 'ram' as const, rows: 11 }, { home: 'mapped' as const, rows: 3 }, { home: 'ram' as const }],
+  ]) {
     await runJob(job({ tables: { items: { file: 'items.safetensors', placement } } }), { existing: 'overwrite' });
     expect(await bytes()).toEqual(mapped);
   }

@@ -43,9 +43,20 @@ export interface RunResult {
   readonly examplesPerSecond: number;
   readonly stepMilliseconds: number;
   readonly peakMemoryBytes: number;
-  readonly tables: Readonly<Record<string, { readonly rows: number; readonly dim: number; readonly dtype: string; readonly bytes: number }>>;
+  readonly tables: Readonly<
+    Record<string, { readonly rows: number; readonly dim: number; readonly dtype: string; readonly bytes: number }>
+  >;
   readonly adapters: Readonly<
-    Record<string, { readonly kind: string; readonly rank: number; readonly touchedRows: number; readonly adapterBytes: number; readonly optimizerBytes: number }>
+    Record<
+      string,
+      {
+        readonly kind: string;
+        readonly rank: number;
+        readonly touchedRows: number;
+        readonly adapterBytes: number;
+        readonly optimizerBytes: number;
+      }
+    >
   >;
   readonly kernels: string;
   /** Class names of the label, in index order. */
@@ -68,42 +79,56 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
   try {
     const { job } = loaded;
     const train = await open.loader(job.data.train, 'train', job.objective.classes, options.signal);
-    const validation = job.data.validation && (await open.loader(job.data.validation, 'evaluate', train.classes[job.objective.label], options.signal));
+    const validation =
+      job.data.validation &&
+      (await open.loader(job.data.validation, 'evaluate', train.classes[job.objective.label], options.signal));
     const adapters = open.createAdapters();
     const trainer = open.trainer(adapters);
-    return await inFolder(resolve(options.folder ?? runFolder(loaded)), loaded, options.existing ?? 'refuse', async (folder, log) => {
-      const { epochs, metric, patience, logEverySteps } = job.train;
-      const fit = await trainer.fit(train, {
-        epochs,
-        metric,
-        patience,
-        logEverySteps,
-        validation,
-        signal: options.signal,
-        resume: options.existing === 'resume',
-        checkpoints: {
-          folder: join(folder, 'checkpoints'),
-          everySteps: job.train.checkpointEverySteps,
-          keep: job.train.keepCheckpoints,
-          identity: { examples: train.examples, dataBytes: (await stat(resolve(loaded.folder, job.data.train.file))).size },
-        },
-        onEvent: async (event) => {
-          log(event);
-          await options.onEvent?.(event);
-        },
-      });
-      const files = await writeArtifacts(folder, Object.values(adapters), (path) => trainer.saveObjective(path));
-      const result = await describe(open, adapters, fit, train.classes, folder, files);
-      await writeFileAtomic(join(folder, 'result.json'), `${JSON.stringify(result, null, 2)}\n`);
-      return result;
-    });
+    return await inFolder(
+      resolve(options.folder ?? runFolder(loaded)),
+      loaded,
+      options.existing ?? 'refuse',
+      async (folder, log) => {
+        const { epochs, metric, patience, logEverySteps } = job.train;
+        const fit = await trainer.fit(train, {
+          epochs,
+          metric,
+          patience,
+          logEverySteps,
+          validation,
+          signal: options.signal,
+          resume: options.existing === 'resume',
+          checkpoints: {
+            folder: join(folder, 'checkpoints'),
+            everySteps: job.train.checkpointEverySteps,
+            keep: job.train.keepCheckpoints,
+            identity: {
+              examples: train.examples,
+              dataBytes: (await stat(resolve(loaded.folder, job.data.train.file))).size,
+            },
+          },
+          onEvent: async (event) => {
+            log(event);
+            await options.onEvent?.(event);
+          },
+        });
+        const files = await writeArtifacts(folder, Object.values(adapters), (path) => trainer.saveObjective(path));
+        const result = await describe(open, adapters, fit, train.classes, folder, files);
+        await writeFileAtomic(join(folder, 'result.json'), `${JSON.stringify(result, null, 2)}\n`);
+        return result;
+      },
+    );
   } finally {
     await open.close();
   }
 }
 
 /** Metrics of a finished run's adapter and objective on a data file. Paths are relative to the working directory. */
-export async function evaluateRun(folder: string, file: string, signal?: AbortSignal): Promise<Readonly<Record<string, number>>> {
+export async function evaluateRun(
+  folder: string,
+  file: string,
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, number>>> {
   const loaded = await readRunJob(folder);
   const result = await readResult(folder);
   const open = await OpenJob.open(loaded);
@@ -134,11 +159,20 @@ async function readText(path: string, what: string): Promise<string> {
   try {
     return await readFile(path, 'utf8');
   } catch (error) {
-    throw new FinetableError('NOT_FOUND', `${dirname(path)} is not ${what}: it has no ${path.slice(dirname(path).length + 1)}`, { file: path }, { cause: error });
+    throw new FinetableError(
+      'NOT_FOUND',
+      `${dirname(path)} is not ${what}: it has no ${path.slice(dirname(path).length + 1)}`,
+      { file: path },
+      { cause: error },
+    );
   }
 }
 
-async function writeArtifacts(folder: string, adapters: readonly Adapter[], saveObjective: (path: string) => Promise<void>): Promise<string[]> {
+async function writeArtifacts(
+  folder: string,
+  adapters: readonly Adapter[],
+  saveObjective: (path: string) => Promise<void>,
+): Promise<string[]> {
   const files = ['objective.safetensors'];
   await saveObjective(join(folder, 'objective.safetensors'));
   if (adapters.length > 0) {
@@ -171,12 +205,21 @@ async function describe(
     stepMilliseconds: (1000 * fit.seconds) / fit.steps,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
     tables: Object.fromEntries(
-      Object.entries(open.tables).map(([name, { rows, dim, dtype, sizeBytes }]) => [name, { rows, dim, dtype, bytes: sizeBytes }]),
+      Object.entries(open.tables).map(([name, { rows, dim, dtype, sizeBytes }]) => [
+        name,
+        { rows, dim, dtype, bytes: sizeBytes },
+      ]),
     ),
     adapters: Object.fromEntries(
       Object.entries(adapters).map(([name, { kind, rank, touchedRows, memory }]) => [
         name,
-        { kind, rank, touchedRows, adapterBytes: memory.adapterBytes, optimizerBytes: memory.optimizerBytes + memory.slotBytes },
+        {
+          kind,
+          rank,
+          touchedRows,
+          adapterBytes: memory.adapterBytes,
+          optimizerBytes: memory.optimizerBytes + memory.slotBytes,
+        },
       ]),
     ),
     kernels: open.kernels.description,
