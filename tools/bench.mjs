@@ -2,5 +2,5 @@
 import { ensureInstalled, nx, root, run } from './ensure.mjs';
 
 ensureInstalled();
-nx(['build']);
+nx(['build'], { quiet: true });
 run(process.execPath, [`${root}tools/bench/step.mjs`]);

@@ -10,14 +10,17 @@ const wanted = [20, 19];
 /** Runs a command in the repository's root and ends this process with its code where it fails. */
 export function run(command, args, options = {}) {
   // npm is a .cmd on Windows, which needs a shell.
-  const { status, error } = spawnSync(command, args, {
+  const { status, error, stdout, stderr } = spawnSync(command, args, {
     cwd: root,
     stdio: 'inherit',
     shell: process.platform === 'win32',
     ...options,
   });
   if (error) throw error;
-  if (status !== 0) process.exit(status ?? 1);
+  if (status === 0) return;
+  if (stdout) process.stdout.write(stdout);
+  if (stderr) process.stderr.write(stderr);
+  process.exit(status ?? 1);
 }
 
 export function ensureInstalled() {
@@ -38,9 +41,10 @@ export function ensureInstalled() {
   run(process.execPath, ['packages/kernels/install.mjs']);
 }
 
-/** Runs Nx targets over all packages; quiet unless something fails. */
-export function nx(targets) {
+/** Runs Nx targets over all packages. With `quiet`, what they print is shown only when one fails. */
+export function nx(targets, { quiet = false } = {}) {
   run(`${root}node_modules/.bin/nx`, ['run-many', '-t', ...targets, '--output-style=static'], {
     env: { ...process.env, NX_TUI: 'false' },
+    stdio: quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
   });
 }
