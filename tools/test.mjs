@@ -1,20 +1,26 @@
 // `npm test`: lint, type check and all tests of all packages, then one line with the counts.
 // FINETABLE_KERNELS=portable runs the tests on the portable kernels.
-import { readdirSync, readFileSync, existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { ensureInstalled, nx, root } from './ensure.mjs';
 
+const kernels = process.env.FINETABLE_KERNELS ?? 'default';
 ensureInstalled();
+for (const name of readdirSync(`${root}packages`)) rmSync(reportOf(name), { force: true }); // Nx puts cached ones back
 process.on('exit', printCounts);
 nx(['build', 'lint', 'typecheck', 'test']);
 
+function reportOf(name) {
+  return `${root}packages/${name}/test-output/${kernels}.json`;
+}
+
 /** Adds up what the packages' tests reported, cached ones included, also when a package failed. */
 function printCounts() {
-  const kernels = process.env.FINETABLE_KERNELS ?? 'default';
   const counts = { passed: 0, failed: 0, skipped: 0 };
   for (const name of readdirSync(`${root}packages`)) {
-    const file = `${root}packages/${name}/test-output/${kernels}.json`;
+    const file = reportOf(name);
     if (!existsSync(file)) {
-      console.log(`packages/${name}: no test report`);
+      console.log(`packages/${name}: its tests ended without a report`);
+      counts.failed++;
       continue;
     }
     const report = JSON.parse(readFileSync(file, 'utf8'));

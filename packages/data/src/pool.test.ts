@@ -27,7 +27,7 @@ async function expectNoThreads(started: number): Promise<void> {
   expect(threads.map(({ threadId }) => threadId)).toEqual(threads.map(() => -1));
 }
 
-const faulty = { workerUrl: new URL('../test/faulty-worker.mjs', import.meta.url).href };
+const faulty = { workerUrl: new URL('../test/faulty-worker-entry.cjs', import.meta.url).href };
 const examples = 64;
 
 function dataOf(failure: string): DataSpec {

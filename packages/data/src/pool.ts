@@ -28,7 +28,10 @@ export interface ThreadRuntime {
 
 export const defaultRuntime: ThreadRuntime = {
   // Node 20 cannot run a worker written in TypeScript.
-  workerUrl: new URL(import.meta.url.endsWith('.ts') ? '../dist/worker.js' : './worker.js', import.meta.url).href,
+  workerUrl: new URL(
+    import.meta.url.endsWith('.ts') ? '../dist/worker-entry.cjs' : './worker-entry.cjs',
+    import.meta.url,
+  ).href,
 };
 
 export function createPool(setup: WorkerSetup, workers: number, runtime: ThreadRuntime): TaskPool {

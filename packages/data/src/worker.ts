@@ -1,4 +1,4 @@
-/** The entry of a worker thread: tasks in, replies out, every buffer of a batch moved and none copied. */
+/** What a worker thread runs: tasks in, replies out, every buffer of a batch moved and none copied. */
 import { workerData } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { batchBuffers } from './assemble.ts';

@@ -34,7 +34,8 @@ async function moment(
   startMs: number,
   random: () => number,
 ): Promise<void> {
-  if (phase === 'start') return setTimeout(random() * startMs);
+  // Half, because a start among cold caches, as the first was, takes longer.
+  if (phase === 'start') return setTimeout((random() * startMs) / 2);
   const next = {
     steps: reached + 1 + Math.floor((random() * (steps - reached)) / 2),
     checkpoint: checkpointEverySteps * Math.ceil((reached + 1) / checkpointEverySteps),

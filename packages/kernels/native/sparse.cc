@@ -161,12 +161,14 @@ napi_value first_descent(Call& call) {
 }
 
 napi_value first_repeated(Call& call) {
-  // One bit per value, all zero between calls.
+  // One bit per value, all zero between calls; as long as the largest value asks for, not as the table.
   static thread_local std::vector<uint64_t> seen;
   int64_t length;
   const int32_t* x = call.ints(0, &length);
-  const size_t words = (size_t)(call.integer(1) / 64 + 1);
   if (call.wrong()) return nullptr;
+  int32_t largest = 0;
+  for (int64_t i = 0; i < length; i++) largest = x[i] > largest ? x[i] : largest;
+  const size_t words = (size_t)largest / 64 + 1;
   if (seen.size() < words) seen.resize(words);
   int64_t repeated = -1;
   for (int64_t i = 0; i < length && repeated < 0; i++) {

@@ -2,7 +2,7 @@
  * What `portable/` and `native/` provide. It is `Kernels` without the checks: every argument has passed `check/` before an
  * implementation sees it, so that both refuse the same things in the same words.
  */
-import type { FileRows, Kernels, RowStore } from './kernels.ts';
+import type { FileRows, Kernels, RowStore, SlotTable } from './kernels.ts';
 
 export interface Implementation extends Omit<Kernels, 'withThreads' | 'openRows'> {
   withThreads(threads: number): Implementation;
@@ -13,10 +13,12 @@ export interface Implementation extends Omit<Kernels, 'withThreads' | 'openRows'
    * @throws IO, OUT_OF_MEMORY
    */
   openRows(file: FileRows, home: 'ram' | 'mapped', descriptor: number): RowStore;
+  /** As `Kernels.insertSlots`, with -1 where the table is full. */
+  insertSlots(table: SlotTable, rows: Int32Array, slots: Int32Array, first: number): number;
   /** The first index where `values[i]` is outside `[low, limit)`, or -1. */
   firstOutside(values: Int32Array, low: number, limit: number): number;
   /** The first index `i` with `values[i] < values[i - 1]`, or -1. */
   firstDescent(values: Int32Array): number;
-  /** The first index whose value stood before, or -1; all in [0, limit), -1 entries passed over. */
-  firstRepeated(values: Int32Array, limit: number): number;
+  /** The first index whose value stood before, or -1; entries below 0 are passed over. */
+  firstRepeated(values: Int32Array): number;
 }

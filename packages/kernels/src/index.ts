@@ -25,6 +25,7 @@ export type {
   RowStore,
   SegmentSumArgs,
   Shard,
+  SlotTable,
   StoreDtype,
   UpdatableRows,
   UpdateDenseArgs,

@@ -49,6 +49,12 @@ export interface Shard {
   readonly firstRow: number;
 }
 
+/**
+ * A hash table from rows to slots: open addressing with linear probing from the row's Fibonacci hash. `[2 c] i32`, c a power
+ * of two: the row at `2 i`, -1 where the entry is empty, and its slot at `2 i + 1`, so that both are on one cache line.
+ */
+export type SlotTable = Int32Array;
+
 /** The trainable part of a lookup: touched rows of A in slots, and B. */
 export interface Delta {
   /** A: `[capacity, r] f32`, one row per slot. With `b` null, `[capacity, D]`. */
@@ -192,6 +198,13 @@ export interface Kernels {
    */
   addDelta(args: { plan: LookupPlan; delta: Delta; out: Matrix; pooledFactors?: Matrix | null }): void;
   segmentSum(args: SegmentSumArgs): void;
+  /** `out[i]` = the slot of `rows[i]` (`[u] i32`, each 0 or more) in a slot table, -1 where it has none. */
+  findSlots(table: SlotTable, rows: Int32Array, out: Int32Array): void;
+  /**
+   * Puts the rows whose `slots[i]` is -1, as `findSlots` left it, into the table with slots `first`, `first + 1`, …, and
+   * writes those to `slots`. Rows are distinct. @returns how many were put @throws INVALID_ARGUMENT where the table is full
+   */
+  insertSlots(table: SlotTable, rows: Int32Array, slots: Int32Array, first: number): number;
   updateRows(args: UpdateRowsArgs): void;
   replayRows(args: ReplayRowsArgs): void;
   updateDense(args: UpdateDenseArgs): void;

@@ -70,7 +70,7 @@ export class Adapter {
   readonly scale: number;
   /** `[r, D]`; null for a dense adapter, whose B is the identity. */
   readonly b: Matrix | null;
-  #slots = new SlotMap();
+  #slots: SlotMap;
   #factors: RowStore;
   readonly #options: AdapterOptions;
   #training: Training | null = null;
@@ -110,6 +110,7 @@ export class Adapter {
       this.b = matrix(rank, table.dim);
       new RandomStream(seed, `${table.name}/B`).fillNormal(this.b.data);
     }
+    this.#slots = new SlotMap(this.#kernels);
     this.#factors = this.#kernels.createRows(table.rows, this.rank, 'f32');
   }
 
@@ -274,7 +275,7 @@ export class Adapter {
   /** @internal Forgets every row and all optimiser state, then gives `rows` their slots in this order, as reading a file does. */
   reset(rows: Int32Array, step: number): void {
     this.close();
-    this.#slots = new SlotMap();
+    this.#slots = new SlotMap(this.#kernels);
     this.#slots.insertMissing(rows, new Int32Array(rows.length).fill(-1));
     this.#factors = this.#kernels.createRows(this.table.rows, this.rank, 'f32');
     this.#found = null;

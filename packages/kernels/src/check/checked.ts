@@ -12,6 +12,7 @@ import type {
   ReplayRowsArgs,
   RowStore,
   SegmentSumArgs,
+  SlotTable,
   StoreDtype,
   UpdateDenseArgs,
   UpdateRowsArgs,
@@ -127,11 +128,38 @@ export class CheckedKernels implements Kernels {
     this.#inner.segmentSum(args);
   }
 
+  findSlots(table: SlotTable, rows: Int32Array, out: Int32Array): void {
+    this.#checkSlots('findSlots', table, rows);
+    checkInts('findSlots', 'out', out, rows.length);
+    checkApart('findSlots', 'out', out, table, rows);
+    this.#inner.findSlots(table, rows, out);
+  }
+
+  insertSlots(table: SlotTable, rows: Int32Array, slots: Int32Array, first: number): number {
+    this.#checkSlots('insertSlots', table, rows);
+    checkInts('insertSlots', 'slots', slots, rows.length);
+    checkApart('insertSlots', 'slots', slots, table, rows);
+    checkInteger('insertSlots', 'first', first, 0, 0x7fffffff - rows.length);
+    const count = this.#inner.insertSlots(table, rows, slots, first);
+    if (count < 0) refuse('insertSlots', 'table', `is full: it holds ${table.length / 2} rows`);
+    return count;
+  }
+
+  #checkSlots(where: string, table: SlotTable, rows: Int32Array): void {
+    checkInts(where, 'table', table);
+    const entries = table.length / 2;
+    if (entries < 1 || entries > 2 ** 30 || !Number.isInteger(Math.log2(entries))) {
+      refuse(where, 'table', `must have 2, 4, 8, … values, found ${table.length}`);
+    }
+    checkInts(where, 'rows', rows);
+    checkIndices(this.#inner, where, 'rows', rows, 0, 0x7fffffff);
+  }
+
   updateRows(args: UpdateRowsArgs): void {
     const { slots, gradients, parameters } = args;
     checkUpdatable(this.#inner, 'updateRows', args, args.lastSteps ?? null);
     checkIndices(this.#inner, 'updateRows', 'slots', slots, 0, parameters.rows);
-    this.#checkDistinct('updateRows', slots, parameters.rows);
+    this.#checkDistinct('updateRows', slots);
     checkMatrix('updateRows', 'gradients', gradients, slots.length, parameters.dim);
     this.#inner.updateRows(args);
   }
@@ -140,12 +168,12 @@ export class CheckedKernels implements Kernels {
     const { slots, parameters } = args;
     checkUpdatable(this.#inner, 'replayRows', args, args.lastSteps);
     checkIndices(this.#inner, 'replayRows', 'slots', slots, -1, parameters.rows);
-    this.#checkDistinct('replayRows', slots, parameters.rows);
+    this.#checkDistinct('replayRows', slots);
     this.#inner.replayRows(args);
   }
 
-  #checkDistinct(where: string, slots: Int32Array, limit: number): void {
-    const at = this.#inner.firstRepeated(slots, limit);
+  #checkDistinct(where: string, slots: Int32Array): void {
+    const at = this.#inner.firstRepeated(slots);
     if (at >= 0) refuse(where, 'slots', `must be distinct, found ${slots[at]} again at ${at}`);
   }
 

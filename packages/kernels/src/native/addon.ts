@@ -121,7 +121,10 @@ export interface Addon {
   firstNonFinite(context: Context, x: Floats): number;
   firstOutside(context: Context, values: Ints, low: number, limit: number): number;
   firstDescent(context: Context, values: Ints): number;
-  firstRepeated(values: Ints, limit: number): number;
+  firstRepeated(values: Ints): number;
+
+  findSlots(table: Ints, rows: Ints, out: Ints): void;
+  insertSlots(table: Ints, rows: Ints, slots: Ints, first: number): number;
 }
 
 export type Found = { readonly addon: Addon } | { readonly missing: string };

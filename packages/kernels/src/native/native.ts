@@ -73,6 +73,8 @@ export function nativeKernels(addon: Addon, threads: number, instructionSet: str
     ...sparseCalls(addon, context),
     ...denseCalls(addon, context),
     ...searches(addon, context),
+    findSlots: (table, rows, out) => addon.findSlots(table, rows, out),
+    insertSlots: (table, rows, slots, first) => addon.insertSlots(table, rows, slots, first),
   };
 }
 
@@ -241,7 +243,7 @@ function searches(addon: Addon, context: Context): Searches {
         : addon.firstOutside(context, values, low, limit),
     firstDescent: (values) =>
       values.length < shortSearch ? scans.firstDescent(values) : addon.firstDescent(context, values),
-    firstRepeated: (values, limit) =>
-      values.length < shortSearch ? scans.firstRepeated(values, limit) : addon.firstRepeated(values, limit),
+    firstRepeated: (values) =>
+      values.length < shortSearch ? scans.firstRepeated(values) : addon.firstRepeated(values),
   };
 }

@@ -8,6 +8,7 @@ import * as dense from './dense.ts';
 import { addDelta, poolBase, segmentSum } from './lookup.ts';
 import { FileBackedRows, PortableRows, RamRows } from './rows.ts';
 import * as scans from './scans.ts';
+import { findSlots, insertSlots } from './slots.ts';
 import { replayRows, updateDense, updateRows } from './update.ts';
 import { copyRow } from './vectors.ts';
 
@@ -28,6 +29,8 @@ export function portableKernels(threads = 1): Implementation {
     lookup,
     addDelta: ({ plan, delta, out, pooledFactors }) => addDelta(plan, delta, out, pooledFactors ?? null),
     segmentSum,
+    findSlots,
+    insertSlots,
     updateRows,
     replayRows,
     updateDense,

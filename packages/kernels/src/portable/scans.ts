@@ -10,12 +10,14 @@ export function firstDescent(values: Int32Array): number {
   return -1;
 }
 
-/** One bit per value, all zero between calls; grows to the largest limit asked for. */
+/** One bit per value, all zero between calls; as long as the largest value asks for, not as the table. */
 let seen = new Uint32Array(0);
 
-export function firstRepeated(values: Int32Array, limit: number): number {
-  const words = Math.ceil(limit / 32);
-  if (seen.length < words) seen = new Uint32Array(words);
+export function firstRepeated(values: Int32Array): number {
+  let largest = 0;
+  for (let i = 0; i < values.length; i++) largest = Math.max(largest, values[i]!);
+  const words = (largest >>> 5) + 1;
+  if (seen.length < words) seen = new Uint32Array(2 * words);
   let repeated = -1;
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
