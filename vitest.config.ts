@@ -1,6 +1,23 @@
 import { defineConfig } from 'vitest/config';
+import type { Reporter, TestCase } from 'vitest/node';
 
 const kernels = process.env.FINETABLE_KERNELS ?? 'default';
+
+/** Says why tests were skipped, once per reason. */
+class SkipReasons implements Reporter {
+  readonly #counts = new Map<string, number>();
+
+  onTestCaseResult(test: TestCase): void {
+    const result = test.result();
+    if (result.state !== 'skipped') return;
+    const reason = result.note ?? `no reason given by "${test.fullName}"`;
+    this.#counts.set(reason, (this.#counts.get(reason) ?? 0) + 1);
+  }
+
+  onTestRunEnd(): void {
+    for (const [reason, count] of this.#counts) process.stdout.write(`skipped ${count}: ${reason}\n`);
+  }
+}
 
 /** One configuration for every package; each runs it with `--root .`. */
 export default defineConfig({
@@ -13,7 +30,7 @@ export default defineConfig({
     onConsoleLog: (log) => {
       throw new Error(`a test or the library printed: ${log}`);
     },
-    reporters: [['default', { summary: false }], 'json'],
+    reporters: [['default', { summary: false }], 'json', new SkipReasons()],
     outputFile: { json: `test-output/${kernels}.json` },
   },
 });
