@@ -1,5 +1,3 @@
 // See src/worker-entry.cts.
-const worker = import('./faulty-worker.mjs');
-worker.catch(() => undefined);
-
-module.exports = async (request) => (await worker).default(request);
+Object.defineProperty(exports, '__esModule', { value: true });
+exports.default = import('./faulty-worker.mjs').then((worker) => worker.default);

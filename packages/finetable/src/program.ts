@@ -105,7 +105,10 @@ function addConvert(program: Command, io: Io): void {
     .command('convert')
     .description('tables and adapters from one format to another')
     .argument('<in>', 'word vectors (GloVe, word2vec), .npy, .safetensors, or an adapter folder')
-    .argument('<out>', 'file or folder to write; its ending chooses the format where --to does not')
+    .argument(
+      '<out>',
+      'file or folder to write; its ending chooses the format where --to does not; word vectors write words.txt beside it',
+    )
     .addOption(new Option('--to <format>', 'format to write').choices(['safetensors', 'npy', 'sparse', 'peft']))
     .addOption(
       new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices([

@@ -38,7 +38,7 @@ export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
 export { type Duplicates, type WordBlock } from './words/block.ts';
 export { readWordVectors, type WordVectors, type WordVectorsOptions } from './words/read.ts';
 export { type SaveOptions } from './adapter/folder.ts';
-export { loadAdapter } from './adapter/load.ts';
+export { adapterFormat, loadAdapter } from './adapter/load.ts';
 export { loadPeftAdapter, savePeftAdapter, type SavePeftOptions } from './adapter/peft.ts';
 export { loadSparseAdapter, saveSparseAdapter } from './adapter/sparse.ts';
 export { type AdapterBase, type AdapterTensors } from './adapter/tensors.ts';

@@ -34,6 +34,8 @@ export class Loop {
   readonly #checkpoints: Checkpoints;
   #progress: TrainingProgress;
   #savedStep: number;
+  /** The step that this process began with. */
+  readonly #begun: number;
   /** When the last `step` event was, or what came after it that was no training; and the examples since. */
   #rate = { begun: performance.now(), examples: 0 };
 
@@ -52,6 +54,7 @@ export class Loop {
     this.#checkpoints = checkpoints;
     this.#progress = progress;
     this.#savedStep = progress.step;
+    this.#begun = progress.step;
   }
 
   async run(): Promise<TrainingProgress> {
@@ -139,6 +142,7 @@ export class Loop {
     const { validation, metric = 'loss', patience, signal } = this.#options;
     await this.#log();
     const p = this.#progress;
+    if (this.#begun === 0 && p.epoch === 0) this.#model.checkRead();
     // Complete only now: an abort during the evaluation leaves the epoch's end to be done again.
     let next: TrainingProgress = {
       ...p,

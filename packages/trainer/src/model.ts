@@ -25,6 +25,8 @@ export class Model {
   readonly #tables: ReadonlyMap<string, ShardedTable>;
   readonly #classes: Readonly<Record<string, readonly string[]>>;
   readonly #scratch = new Scratch();
+  /** The tables of training batches so far, and whether there was an id for them. */
+  readonly #read = new Map<string, boolean>();
 
   /**
    * @param data what the batches are made of: which feature reads which table
@@ -141,9 +143,22 @@ export class Model {
     return { sums, gradients: adapterGradients };
   }
 
+  /** @throws INVALID_DATA where no training batch so far had an id for a table: its vectors were all zeros */
+  checkRead(): void {
+    for (const [name, read] of this.#read) {
+      if (read) continue;
+      throw new FinetableError(
+        'INVALID_DATA',
+        `table "${name}": no training example has an id in it; with tokens, check that the vocabulary has one word a line and fits the text`,
+        { table: name },
+      );
+    }
+  }
+
   #lookup(batch: Batch, keep: boolean): Record<string, Matrix> {
     const byTable = new Map<string, Matrix>();
     for (const [name, plan] of Object.entries(batch.plans)) {
+      if (keep) this.#read.set(name, this.#read.get(name) === true || plan.uniqueRows.length > 0);
       const table = this.#tables.get(name)!;
       const out = this.#scratch.matrix(`${name}/out`, planBags(plan), table.dim);
       const adapter = this.adapters.get(name);

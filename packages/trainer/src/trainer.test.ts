@@ -486,3 +486,11 @@ test('checkpoints: a folder that is a file, and a table whose name is no file na
   ]);
   expect((await subject.fit(data, { checkpoints, resume: true, epochs: 2 })).steps).toBe(18);
 });
+
+test('examples without a single id are an error, not a training on zeros', async () => {
+  await writeFile(join(folder, 'none.jsonl'), '{"ids": [], "class": "c0"}\n{"ids": [], "class": "c1"}\n');
+  await expect(trainer(createAdapter(table(), { rank: 2 })).fit(await loader('none.jsonl'))).rejects.toMatchObject({
+    code: 'INVALID_DATA',
+    message: expect.stringContaining('table "items": no training example has an id in it') as string,
+  });
+});

@@ -48,7 +48,7 @@ export async function convert(
 }
 
 /** For outputs that are there and were not to be replaced. */
-export function exists(path: string): FinetableError {
+function exists(path: string): FinetableError {
   return new FinetableError('EXISTS', `${path} is there already; choose another name, or replace it with --overwrite`, {
     file: path,
   });

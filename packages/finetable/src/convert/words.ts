@@ -1,10 +1,11 @@
 /** Word vectors to a table and `words.txt` beside it, one word a line, in one pass over the file. */
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { FinetableError } from '@finetable/core';
 import { readWordVectors, writeFileAtomic, writeNpy, writeSafetensors, type WriteChunk } from '@finetable/formats';
 import type { ConvertOptions } from '../program.ts';
 import { toHalf, untilAborted } from './chunks.ts';
-import { exists, type Written } from './command.ts';
+import type { Written } from './command.ts';
 import { defaultTensor } from './table.ts';
 
 export async function convertWords(
@@ -17,7 +18,11 @@ export async function convertWords(
   const wordsPath = join(dirname(output), 'words.txt');
   // With --overwrite too: the file that is read must not be replaced while it is.
   if (resolve(wordsPath) === resolve(input) || (options.overwrite !== true && existsSync(wordsPath)))
-    throw exists(wordsPath);
+    throw new FinetableError(
+      'EXISTS',
+      `${wordsPath} is there already, and the words would go there; write to another folder${resolve(wordsPath) === resolve(input) ? '' : ', or replace it with --overwrite'}`,
+      { file: wordsPath },
+    );
   const vectors = await readWordVectors(input, { duplicates: options.duplicates });
   const { dim } = vectors;
   const half = options.dtype === 'f16';

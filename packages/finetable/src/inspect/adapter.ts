@@ -1,5 +1,5 @@
 /** Adapter folders, sparse and PEFT. */
-import { loadAdapter } from '@finetable/formats';
+import { adapterFormat, loadAdapter } from '@finetable/formats';
 import type { AdapterReport } from './report.ts';
 
 export async function inspectAdapter(path: string): Promise<AdapterReport> {
@@ -7,8 +7,7 @@ export async function inspectAdapter(path: string): Promise<AdapterReport> {
   return {
     kind: 'adapter',
     path,
-    // Only the sparse format says what its base is stored as.
-    format: adapters.every(({ base }) => base.dtype === 'unknown') ? 'peft' : 'sparse',
+    format: await adapterFormat(path),
     adapters: adapters.map(({ table, base, kind, rank, alpha, rsLora, rows, a, b }) => ({
       table,
       base,

@@ -64,8 +64,8 @@ function describeRows(rows: readonly RowStatistics[]): string {
 }
 
 function describeWords({ path, sizeBytes, format, rows, dim, words, firstRows }: WordsReport): string {
-  const count = rows === null ? 'rows not counted' : `${formatCount(rows)} rows`;
-  return `${path}: word vectors (${format}), ${formatBytes(sizeBytes)}, ${count} of ${dim} dims\n  words: ${words.join(' ')} …\n${describeRows(firstRows)}`;
+  const size = rows === null ? `${dim} dims, rows not counted` : `${formatCount(rows)} rows of ${dim} dims`;
+  return `${path}: word vectors (${format}), ${formatBytes(sizeBytes)}, ${size}\n  words: ${words.join(' ')} …\n${describeRows(firstRows)}`;
 }
 
 function describeAdapter({ path, format, adapters }: AdapterReport): string {

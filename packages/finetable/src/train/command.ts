@@ -33,7 +33,7 @@ export async function train(jobFile: string, options: TrainOptions, io: Io): Pro
     // Before the message: a bar on the terminal would be drawn over it.
     reporter.close();
     if (isFinetableError(error) && error.code === 'INTERRUPTED') {
-      io.stderr.write(`finetable: go on with the same command and --resume\n`);
+      io.stderr.write(`finetable: stopped; the same command with --resume goes on\n`);
     }
     throw error;
   }

@@ -9,7 +9,12 @@ import type { AdapterTensors } from './tensors.ts';
 
 /** Reads a sparse adapter (`adapter_config.json` has `finetable`) or a PEFT one. Throws what {@link loadSparseAdapter} and {@link loadPeftAdapter} do. */
 export async function loadAdapter(folder: string): Promise<AdapterTensors[]> {
+  return (await adapterFormat(folder)) === 'sparse' ? loadSparseAdapter(folder) : loadPeftAdapter(folder);
+}
+
+/** Which of the two formats a folder holds, by its config. @throws NOT_FOUND, INVALID_FILE, IO */
+export async function adapterFormat(folder: string): Promise<'sparse' | 'peft'> {
   const found = await findAdapterFolder(folder);
   const config = await readJsonObject(join(found, configName));
-  return config.has('finetable') ? loadSparseAdapter(found) : loadPeftAdapter(found);
+  return config.has('finetable') ? 'sparse' : 'peft';
 }

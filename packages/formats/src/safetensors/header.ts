@@ -37,7 +37,9 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
     const length = new DataView(prefix.buffer).getBigUint64(0, true);
     if (length === 0n) refuse('the header length is 0; allowed: 2 and more');
     if (length > BigInt(largestHeaderBytes)) {
-      refuse(`the header length is ${length}; allowed: at most ${largestHeaderBytes}. Is this a safetensors file?`);
+      refuse(
+        `the header length is ${length}; allowed: at most ${largestHeaderBytes}. Is this a safetensors file? (Word vectors in text are converted with finetable convert.)`,
+      );
     }
     if (length > BigInt(file.bytes - 8))
       refuse(`the header length is ${length}, but only ${file.bytes - 8} bytes follow it`);

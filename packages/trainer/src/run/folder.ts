@@ -73,8 +73,8 @@ async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun)
   if (written !== null && existing === 'refuse') {
     const finished = names.includes('result.json');
     const remedy = finished
-      ? 'overwrite it, or give the job another name'
-      : 'resume it, overwrite it, or give the job another name';
+      ? 'overwrite it (--overwrite), or choose another folder (--run)'
+      : 'resume it (--resume), overwrite it (--overwrite), or choose another folder (--run)';
     throw new FinetableError('EXISTS', `${folder} holds ${finished ? 'a finished' : 'an unfinished'} run; ${remedy}`, {
       file: folder,
       finished,
@@ -86,7 +86,7 @@ async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun)
     if (changed) {
       throw new FinetableError(
         'MISMATCH',
-        `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it, or give the job another name`,
+        `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it (--overwrite), or choose another folder (--run)`,
         { file: jobPath },
       );
     }

@@ -39,7 +39,7 @@ export async function lockFolder(path: string): Promise<() => Promise<void>> {
     if (holder && isAlive(holder)) {
       throw new FinetableError(
         'LOCKED',
-        `${path}: process ${holder.pid} on ${holder.host} is working in this folder; wait for it, or use another run name`,
+        `${path}: process ${holder.pid} on ${holder.host} is working in this folder; wait for it, or choose another folder (--run)`,
         {
           file: path,
           pid: holder.pid,
