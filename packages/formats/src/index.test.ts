@@ -4,6 +4,7 @@ import * as formats from './index.ts';
 test('the public names', () => {
   expect(Object.keys(formats).sort()).toMatchInlineSnapshot(`
     [
+      "adapterFormat",
       "ioError",
       "loadAdapter",
       "loadPeftAdapter",

@@ -253,10 +253,11 @@ describe('native: one mapping for all threads', () => {
          addon.gatherRows(addon.createContext(null, 4), rows, 8, false, Int32Array.of(7), out);
          addon.closeRows(rows);
          parentPort.postMessage({ out, left: addon.mappedFiles() });
-         process.exit(0);
+         parentPort.close();
        });`,
       { eval: true, workerData: { addonFile, path: file.path } },
     );
+    const exited = new Promise((resolve) => worker.once('exit', resolve));
     const next = () => new Promise<unknown>((resolve, reject) => worker.once('message', resolve).once('error', reject));
     // The whole table is one mapping, though two stores are over it; the part is another.
     expect(await next()).toBe(before + 2);
@@ -265,7 +266,7 @@ describe('native: one mapping for all threads', () => {
     const reply = next();
     worker.postMessage('go on');
     expect(await reply).toEqual({ out: Float32Array.from({ length: 8 }, (_, i) => 7 + i / 2), left: before + 1 });
-    await new Promise((resolve) => worker.once('exit', resolve));
+    await exited;
     // The store that the worker left open was freed with the worker.
     expect(addon.mappedFiles()).toBe(before);
   });
