@@ -23,6 +23,7 @@ export { formatBytes, parseBytes } from './bytes.ts';
 export { f16ToF32, f32ToF16, rowDtypeBytes, tensorDtypeBytes, type RowDtype, type TensorDtype } from './dtype.ts';
 export { matrix, rowsOf, Scratch, type Matrix } from './matrix.ts';
 export { permutation, philox, RandomStream } from './random.ts';
+export { range } from './range.ts';
 export { checkJagged, jagged, type Jagged } from './jagged.ts';
 export {
   makePlan,

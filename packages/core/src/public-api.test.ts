@@ -25,6 +25,7 @@ it('exports these names', () => {
       "planBuffers",
       "planPlaces",
       "poolings",
+      "range",
       "rowDtypeBytes",
       "rowsOf",
       "tensorDtypeBytes",

@@ -66,6 +66,7 @@ test('killed at random moments and resumed, a run ends with the same bytes', { t
   if (process.platform === 'win32') return context.skip('Windows has no SIGKILL');
   const { folder, job } = await writeTinyJob({
     examples: 8 * stepsPerEpoch,
+    validationExamples: 4000, // an evaluation long enough to be hit
     train: { epochs, checkpointEverySteps, logEverySteps: 1 },
   });
   const command = (run: string): Child => start(['train', job, '--run', run, '--resume', '--json']);

@@ -8,7 +8,16 @@
  *
  * Gradients, with g = ∂L/∂E: G = s g Bᵀ; ∂L/∂A[id] = Σ over the places of id of w G[bag]; ∂L/∂B = s Āᵀ g. (LoRA: Hu et al. 2021.)
  */
-import { FinetableError, matrix, planBags, RandomStream, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
+import {
+  FinetableError,
+  matrix,
+  planBags,
+  RandomStream,
+  range,
+  Scratch,
+  type LookupPlan,
+  type Matrix,
+} from '@finetable/core';
 import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
 import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
@@ -76,8 +85,8 @@ export class Adapter {
   #training: Training | null = null;
   readonly #scratch = new Scratch();
   #slotScratch = new Int32Array(0);
-  /** What `#current` found last; `update` of the plan just looked up need not search again. */
-  #found: { readonly plan: LookupPlan; readonly slots: Int32Array; readonly step: number } | null = null;
+  /** What `#current` found last. */
+  #found: { readonly plan: LookupPlan; readonly slots: Int32Array } | null = null;
   /** The plan whose Ā lies in scratch. */
   #kept: LookupPlan | null = null;
 
@@ -192,9 +201,14 @@ export class Adapter {
   /** E = Σ w (W + s A B)[id] into `out` (`[b, D]`, overwritten). With `keep`, what `gradients` needs is kept. */
   lookup(plan: LookupPlan, out: Matrix, keep = false): void {
     const slots = this.#current(plan);
-    const pooled = keep && this.b ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
+    const pooled = keep && this.b && this.#trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
     this.table.lookup(plan, out, this.delta(slots), pooled);
     if (keep) this.#kept = plan;
+  }
+
+  /** False where B keeps the values it was drawn with; Ā is not needed then. */
+  get #trainsB(): boolean {
+    return this.#training?.bRule.learningRate !== 0;
   }
 
   /** The delta for unique rows in these slots. */
@@ -219,7 +233,7 @@ export class Adapter {
     const projected = this.#scratch.matrix('projected', bags, this.rank);
     kernels.matmul({ a: gradient, b: this.b, out: projected, transposeB: true, scale: this.scale });
     kernels.segmentSum({ plan, values: projected, out: rows });
-    if (this.#training?.bRule.learningRate === 0) return { rows, b: null };
+    if (!this.#trainsB) return { rows, b: null };
     if (this.#kept !== plan) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
@@ -264,7 +278,7 @@ export class Adapter {
 
   /** Brings every touched row to the current step, as exporting needs. */
   settle(): void {
-    this.#catchUp(Int32Array.from({ length: this.touchedRows }, (_, slot) => slot));
+    this.#catchUp(range(this.touchedRows));
   }
 
   /** @internal The optimiser and its state, for checkpoints. */
@@ -305,16 +319,19 @@ export class Adapter {
     });
   }
 
-  /** The slots of a plan's unique rows, those rows brought to the current step; once per plan and step. */
+  /**
+   * The slots of a plan's unique rows, those rows brought to the current step; once while the plan stays the same: an update
+   * of it leaves its rows current, and one of another plan comes through here.
+   */
   #current(plan: LookupPlan): Int32Array {
     const found = this.#found;
-    if (found?.plan === plan && found.step === this.step) return found.slots;
+    if (found?.plan === plan) return found.slots;
     const u = plan.uniqueRows.length;
     if (this.#slotScratch.length < u) this.#slotScratch = new Int32Array(u);
     const slots = this.#slotScratch.subarray(0, u);
     this.#slots.find(plan.uniqueRows, slots);
     this.#catchUp(slots);
-    this.#found = { plan, slots, step: this.step };
+    this.#found = { plan, slots };
     return slots;
   }
 }

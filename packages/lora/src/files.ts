@@ -1,5 +1,5 @@
 /** Adapters to and from folders: the sparse format, and PEFT's. See `@finetable/formats` for the bytes. */
-import { FinetableError, matrix } from '@finetable/core';
+import { FinetableError, matrix, range } from '@finetable/core';
 import {
   loadAdapter,
   savePeftAdapter,
@@ -14,9 +14,8 @@ import { Adapter } from './adapter.ts';
 export function adapterTensors(adapter: Adapter): AdapterTensors {
   const { table, kind, rank, alpha, rsLora, b } = adapter;
   adapter.settle();
-  const slots = Int32Array.from({ length: adapter.touchedRows }, (_, slot) => slot);
   const rowOf = adapter.slots.rows;
-  slots.sort((x, y) => rowOf[x]! - rowOf[y]!);
+  const slots = range(adapter.touchedRows).sort((x, y) => rowOf[x]! - rowOf[y]!);
   const a = matrix(slots.length, rank);
   table.kernels.gatherRows(adapter.factors, slots, a);
   return {
@@ -94,7 +93,7 @@ function fromTensors(folder: string, table: ShardedTable, tensors: AdapterTensor
   const adapter = new Adapter(table, tensors.kind === 'dense' ? { kind: 'dense' } : { rank, alpha, rsLora });
   if (adapter.b && tensors.b) adapter.b.data.set(tensors.b);
   adapter.reset(tensors.rows, 0);
-  const slots = Int32Array.from({ length: tensors.rows.length }, (_, slot) => slot);
-  table.kernels.scatterRows(adapter.factors, slots, matrix(slots.length, rank, tensors.a));
+  const count = tensors.rows.length;
+  table.kernels.scatterRows(adapter.factors, range(count), matrix(count, adapter.rank, tensors.a));
   return adapter;
 }

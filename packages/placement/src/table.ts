@@ -2,7 +2,15 @@
  * A frozen table whose rows lie in one or more places. The rows never change, so shards need no coherence: a range may be
  * in RAM and the next one mapped from the file, and every result is the same.
  */
-import { FinetableError, matrix, rowDtypeBytes, type LookupPlan, type Matrix, type RowDtype } from '@finetable/core';
+import {
+  FinetableError,
+  matrix,
+  range,
+  rowDtypeBytes,
+  type LookupPlan,
+  type Matrix,
+  type RowDtype,
+} from '@finetable/core';
 import { loadKernels, type Delta, type FileRows, type Kernels, type Shard } from '@finetable/kernels';
 import { fingerprintOf } from './fingerprint.ts';
 import { findRows } from './source.ts';
@@ -146,11 +154,7 @@ export function createTable(
 ): ShardedTable {
   const kernels = options.kernels ?? loadKernels();
   const store = kernels.createRows(values.rows, values.cols, options.dtype ?? 'f32');
-  kernels.scatterRows(
-    store,
-    Int32Array.from({ length: values.rows }, (_, i) => i),
-    values,
-  );
+  kernels.scatterRows(store, range(values.rows), values);
   return new ShardedTable(name, [{ store, firstRow: 0 }], kernels);
 }
 

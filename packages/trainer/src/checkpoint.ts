@@ -3,10 +3,11 @@
  * weights with theirs, the progress (loader position included) and a manifest of checksums that is verified when read.
  *
  *     checkpoints/step-00000120/{adapter-<table>.safetensors, objective.safetensors, progress.json, manifest.json}
- *     checkpoints/best/         the same, of the best evaluation
+ *
+ * The one that was written after the best evaluation stays until a better one is there.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FinetableError } from '@finetable/core';
@@ -22,7 +23,7 @@ import { loadAdapterState, saveAdapterState } from '@finetable/lora';
 import type { Model } from './model.ts';
 import type { MetricSums } from './objective.ts';
 import type { ParameterGroup } from './parameters.ts';
-import type { FitOptions } from './fit.ts';
+import type { BestEvaluation, FitOptions } from './fit.ts';
 
 /** How far a training is: everything beside the model that going on needs. JSON. */
 export interface TrainingProgress {
@@ -37,11 +38,7 @@ export interface TrainingProgress {
   readonly loggedSums: MetricSums;
   readonly loggedExamples: number;
   readonly train: Readonly<Record<string, number>>;
-  readonly best: {
-    readonly step: number;
-    readonly epoch: number;
-    readonly metrics: Readonly<Record<string, number>>;
-  } | null;
+  readonly best: BestEvaluation | null;
   readonly evaluationsSinceBest: number;
   /** Stopped early. */
   readonly done: boolean;
@@ -51,7 +48,7 @@ export interface TrainingProgress {
 
 type Identity = Readonly<Record<string, string | number>>;
 
-const bestName = 'best';
+/** What `stepName` makes. */
 const stepPattern = /^step-(\d{8,})$/;
 
 export class Checkpoints {
@@ -70,18 +67,21 @@ export class Checkpoints {
     this.#identity = { ...data, ...options?.identity };
   }
 
-  /** Writes a checkpoint, then removes the oldest beyond `keep`. @returns its folder */
-  async save(progress: TrainingProgress): Promise<string> {
-    const { folder, keep = 2 } = this.#options!;
-    await makeFolder(folder);
-    const path = join(folder, `step-${String(progress.step).padStart(8, '0')}`);
-    await this.#write(path, { progress, identity: this.#identity });
-    for (const { name } of (await stepFolders(folder)).slice(keep)) {
-      await rm(join(folder, name), { recursive: true }).catch((error: unknown) => {
-        throw ioError(error, 'writing', join(folder, name));
-      });
-    }
-    return path;
+  /**
+   * Writes a checkpoint, then removes the oldest beyond `keep`, except that of the best evaluation.
+   * @returns its folder; null where no checkpoints are kept
+   */
+  async save(progress: TrainingProgress): Promise<string | null> {
+    if (!this.#options) return null;
+    await this.#save(this.#options.folder, progress, this.#options.keep ?? 2);
+    return join(this.#options.folder, stepName(progress.step));
+  }
+
+  /** Keeps the state of an evaluation that was the best; where checkpoints are kept, `save` of the same progress has. */
+  async saveBest(progress: TrainingProgress): Promise<void> {
+    if (this.#options) return;
+    this.#temporary ??= await mkdtemp(join(tmpdir(), 'finetable-'));
+    await this.#save(this.#temporary, progress, 0);
   }
 
   /**
@@ -110,16 +110,12 @@ export class Checkpoints {
     await recover(folder);
     const newest = (await stepFolders(folder))[0];
     if (!newest) return null;
-    return await this.#read(join(folder, newest.name), this.#identity);
-  }
-
-  async saveBest(): Promise<void> {
-    await this.#write(await this.#bestFolder(), {});
+    return await this.#read(join(folder, newest.name));
   }
 
   /** Puts the state of the best evaluation back. */
-  async restoreBest(): Promise<void> {
-    await this.#read(await this.#bestFolder(), {});
+  async restoreBest({ step }: BestEvaluation): Promise<void> {
+    await this.#read(join(this.#options?.folder ?? this.#temporary!, stepName(step)));
   }
 
   /** Removes what is needed only while training. */
@@ -128,35 +124,33 @@ export class Checkpoints {
     this.#temporary = null;
   }
 
-  async #bestFolder(): Promise<string> {
-    if (this.#options) {
-      await makeFolder(this.#options.folder);
-      return join(this.#options.folder, bestName);
-    }
-    this.#temporary ??= await mkdtemp(join(tmpdir(), 'finetable-'));
-    return join(this.#temporary, bestName);
-  }
-
-  async #write(path: string, progress: { progress?: TrainingProgress; identity?: Identity }): Promise<void> {
+  async #save(folder: string, progress: TrainingProgress, keep: number): Promise<void> {
     await writeFolderAtomic(
-      path,
-      async (folder) => {
+      join(folder, stepName(progress.step)),
+      async (path) => {
         for (const [name, adapter] of this.#model.adapters)
-          await saveAdapterState(join(folder, adapterFile(name)), adapter);
-        await this.#group.saveState(join(folder, 'objective.safetensors'));
-        await writeFileAtomic(join(folder, 'progress.json'), `${JSON.stringify(progress, null, 2)}\n`);
-        await writeManifest(folder);
+          await saveAdapterState(join(path, adapterFile(name)), adapter);
+        await this.#group.saveState(join(path, 'objective.safetensors'));
+        const saved = { progress, identity: this.#identity };
+        await writeFileAtomic(join(path, 'progress.json'), `${JSON.stringify(saved, null, 2)}\n`);
+        await writeManifest(path);
       },
       { replace: true },
     );
+    for (const { name, step } of (await stepFolders(folder)).slice(keep)) {
+      if (step === progress.best?.step) continue;
+      await rm(join(folder, name), { recursive: true }).catch((error: unknown) => {
+        throw ioError(error, 'writing', join(folder, name));
+      });
+    }
   }
 
-  async #read(path: string, identity: Identity): Promise<TrainingProgress> {
+  async #read(path: string): Promise<TrainingProgress> {
     await verifyManifest(path);
     const file = join(path, 'progress.json');
-    const saved = JSON.parse(await readFile(file, 'utf8')) as { progress: TrainingProgress; identity?: Identity };
-    for (const [key, value] of Object.entries(identity)) {
-      const found = saved.identity?.[key];
+    const saved = JSON.parse(await readFile(file, 'utf8')) as { progress: TrainingProgress; identity: Identity };
+    for (const [key, value] of Object.entries(this.#identity)) {
+      const found = saved.identity[key];
       if (found !== value) {
         throw new FinetableError(
           'MISMATCH',
@@ -171,14 +165,10 @@ export class Checkpoints {
   }
 }
 
+const stepName = (step: number): string => `step-${String(step).padStart(8, '0')}`;
+
 /** Encoded: a table's name may hold what a file's name may not. */
 const adapterFile = (table: string): string => `adapter-${encodeURIComponent(table)}.safetensors`;
-
-async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw ioError(error, 'writing', folder);
-  });
-}
 
 /** Newest first. */
 async function stepFolders(folder: string): Promise<{ name: string; step: number }[]> {

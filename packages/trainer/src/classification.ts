@@ -74,11 +74,12 @@ class Classification implements Objective {
   ): MetricSums {
     const kernels = this.#kernels;
     const x = inputs[this.#options.input]!;
-    const gradient = gradients[this.#options.input]!;
+    const gradient = gradients[this.#options.input];
     const { logits, sums } = this.#forward(x, batch, true);
     const [count, dim] = this.#weight.shape as [number, number];
     kernels.matmul({ a: logits, b: x, out: matrix(count, dim, this.#weight.gradient), transposeA: true });
     kernels.sumRows(logits, this.#bias.gradient);
+    if (!gradient) return sums;
     kernels.matmul({ a: logits, b: matrix(count, dim, this.#weight.value), out: gradient });
     if (this.#options.normalize) kernels.normalizeRowsBackward(x, this.#norms.subarray(0, x.rows), gradient);
     return sums;

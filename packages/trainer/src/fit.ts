@@ -60,6 +60,13 @@ export type TrainingEvent =
     }
   | { readonly type: 'checkpoint'; readonly step: number; readonly folder: string };
 
+/** The evaluation with the best metric so far. */
+export interface BestEvaluation {
+  readonly step: number;
+  readonly epoch: number;
+  readonly metrics: Readonly<Record<string, number>>;
+}
+
 export interface FitResult {
   readonly steps: number;
   /** Epochs finished. */
@@ -68,11 +75,7 @@ export interface FitResult {
   /** Means over the last epoch's training examples. */
   readonly train: Readonly<Record<string, number>>;
   /** The best evaluation, whose state the model is left in; null without validation. */
-  readonly best: {
-    readonly step: number;
-    readonly epoch: number;
-    readonly metrics: Readonly<Record<string, number>>;
-  } | null;
+  readonly best: BestEvaluation | null;
   readonly stoppedEarly: boolean;
   /** Time in training steps and waiting for the loader, earlier parts of a resumed run included; evaluations and checkpoints are not. */
   readonly seconds: number;

@@ -13,7 +13,7 @@
  * @module
  */
 export { Trainer, type TrainerOptions } from './trainer.ts';
-export type { FitOptions, FitResult, TrainingEvent } from './fit.ts';
+export type { BestEvaluation, FitOptions, FitResult, TrainingEvent } from './fit.ts';
 export type { ModelOptions } from './model.ts';
 export type { DenseParameter, MetricSums, Objective, ObjectiveContext } from './objective.ts';
 export { classification, type ClassificationOptions } from './classification.ts';

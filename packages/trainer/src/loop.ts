@@ -167,13 +167,11 @@ export class Loop {
         );
       }
       const best = !p.best || isBetter(metric, metrics[metric], p.best.metrics[metric]);
-      if (best) {
-        await this.#checkpoints.saveBest();
-        next = { ...next, best: { step: p.step, epoch: p.epoch, metrics }, evaluationsSinceBest: 0 };
-      } else {
-        next = { ...next, evaluationsSinceBest: p.evaluationsSinceBest + 1 };
-      }
+      next = best
+        ? { ...next, best: { step: p.step, epoch: p.epoch, metrics }, evaluationsSinceBest: 0 }
+        : { ...next, evaluationsSinceBest: p.evaluationsSinceBest + 1 };
       if (patience !== undefined && next.evaluationsSinceBest >= patience) next = { ...next, done: true };
+      if (best) await this.#checkpoints.saveBest(next);
       await this.#emit({ type: 'evaluation', step: p.step, epoch: p.epoch, metrics, best });
     }
     this.#progress = next;
@@ -184,8 +182,9 @@ export class Loop {
 
   async #save(): Promise<void> {
     const { step } = this.#progress;
-    if (!this.#options.checkpoints || this.#savedStep === step) return;
+    if (this.#savedStep === step) return;
     const folder = await this.#checkpoints.save(this.#progress);
+    if (folder === null) return;
     this.#savedStep = step;
     await this.#emit({ type: 'checkpoint', step, folder });
   }

@@ -122,9 +122,8 @@ export class Model {
     }
     const gradients: Record<string, Matrix> = {};
     for (const [feature, { table, firstBag, bags }] of Object.entries(batch.features)) {
-      const whole =
-        byTable.get(table) ?? this.#scratch.matrix(`${feature}/unused`, firstBag + bags, this.#tables.get(table)!.dim);
-      gradients[feature] = rowsOf(whole, firstBag, bags);
+      const whole = byTable.get(table);
+      if (whole) gradients[feature] = rowsOf(whole, firstBag, bags);
     }
     const sums = this.objective.train(inputs, batch, gradients);
     if (!Number.isFinite(sums.loss)) throw this.#nonFinite('the loss', batch);

@@ -39,8 +39,9 @@ export interface Objective {
   /** Called once, before anything else: an objective belongs to one trainer. @returns the parameters, freshly initialised. */
   initialize(context: ObjectiveContext): readonly DenseParameter[];
   /**
-   * Loss of a batch, and its gradients: of the mean loss with respect to each input (`gradients[feature]`, `[size, D]`,
-   * every value overwritten) and to the parameters. May overwrite the inputs.
+   * Loss of a batch, and its gradients: of the mean loss with respect to each input that is trained (`gradients[feature]`,
+   * `[size, D]`, every value overwritten; absent where the feature's table is frozen) and to the parameters. May overwrite
+   * the inputs.
    */
   train(
     inputs: Readonly<Record<string, Matrix>>,

@@ -43,7 +43,7 @@ export class Trainer {
     try {
       const begun = (options.resume ? await checkpoints.restore() : await checkpoints.expectNone()) ?? startProgress;
       progress = await new Loop(loader, model, group, options, checkpoints, begun).run();
-      if (progress.best) await checkpoints.restoreBest();
+      if (progress.best) await checkpoints.restoreBest(progress.best);
     } finally {
       this.#fitting = false;
       await checkpoints.close();

@@ -29,7 +29,7 @@ export async function expectComplete(run: string): Promise<number[]> {
   if (!names.includes('checkpoints')) return [];
   const checkpoints = (await readdir(join(run, 'checkpoints'))).filter((name) => !temporary.test(name));
   for (const name of checkpoints) {
-    expect(name).toMatch(/^(best|step-\d{8})$/);
+    expect(name).toMatch(/^step-\d{8}$/);
     const entries = await verifyManifest(join(run, 'checkpoints', name));
     expect(entries.map((entry) => entry.name)).toEqual([
       'adapter-items.safetensors',
@@ -38,10 +38,7 @@ export async function expectComplete(run: string): Promise<number[]> {
     ]);
     JSON.parse(readFileSync(join(run, 'checkpoints', name, 'progress.json'), 'utf8'));
   }
-  return checkpoints
-    .filter((name) => name !== 'best')
-    .map((name) => Number(name.slice(5)))
-    .sort((a, b) => a - b);
+  return checkpoints.map((name) => Number(name.slice(5))).sort((a, b) => a - b);
 }
 
 /** The bytes that two runs of one job must agree on, by name. */

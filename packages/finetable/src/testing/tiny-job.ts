@@ -45,13 +45,13 @@ export interface TinyJob {
 
 /** Table, data and job in a new folder: `train.epochs` (default 2) of 20 steps, a checkpoint every 8. */
 export async function writeTinyJob(
-  settings: { readonly train?: object; readonly examples?: number } = {},
+  settings: { readonly train?: object; readonly examples?: number; readonly validationExamples?: number } = {},
 ): Promise<TinyJob> {
   const folder = await temporaryFolder();
-  const { train = {}, examples = 160 } = settings;
+  const { train = {}, examples = 160, validationExamples = 24 } = settings;
   await writeTable(join(folder, 'table.safetensors'));
   await writeFile(join(folder, 'train.jsonl'), exampleLines(examples, 1).join('\n'));
-  await writeFile(join(folder, 'valid.jsonl'), exampleLines(24, 2).join('\n'));
+  await writeFile(join(folder, 'valid.jsonl'), exampleLines(validationExamples, 2).join('\n'));
   const job = {
     name: 'tiny',
     tables: { items: { file: 'table.safetensors' } },

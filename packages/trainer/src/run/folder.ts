@@ -18,7 +18,7 @@ export async function inFolder<T>(
   folder: string,
   loaded: LoadedJob,
   existing: ExistingRun,
-  body: (folder: string, log: (event: TrainingEvent) => void) => Promise<T>,
+  body: (folder: string, log: (event: TrainingEvent) => Promise<void>) => Promise<T>,
 ): Promise<T> {
   if (!['refuse', 'resume', 'overwrite'].includes(existing)) {
     // Anything unknown must not come to mean `overwrite`.
@@ -38,11 +38,11 @@ export async function inFolder<T>(
   let fresh = false;
   try {
     fresh = await prepare(folder, loaded, existing);
-    const result = await body(folder, (event) => {
+    const result = await body(folder, async (event) => {
       // Opened at the start event, which tells where a resumed run goes on.
       if (event.type === 'start') log = new MetricsLog(join(folder, 'metrics.jsonl'), event.step);
       else if (event.type === 'step' || event.type === 'evaluation') log!.write({ ...event });
-      else if (event.type === 'checkpoint') log!.sync();
+      else if (event.type === 'checkpoint') await log!.sync();
     });
     await unlock();
     return result;

@@ -15,19 +15,19 @@ afterEach(() => rm(folder, { recursive: true }));
 const line = (step: number): string => `${JSON.stringify({ step, note: 'größer' })}\n`;
 const lines = (...steps: number[]): string => steps.map(line).join('');
 
-function append(step: number, ...steps: number[]): void {
+async function append(step: number, ...steps: number[]): Promise<void> {
   const log = new MetricsLog(path, step);
   for (const at of steps) log.write({ step: at, note: 'größer' });
-  log.sync();
+  await log.sync();
   log.close();
 }
 
 test('a resumed run keeps the lines up to its step and goes on after them', async () => {
-  append(0, 1, 2, 2, 3);
+  await append(0, 1, 2, 2, 3);
   expect(await readFile(path, 'utf8')).toBe(lines(1, 2, 2, 3));
-  append(2, 3, 4);
+  await append(2, 3, 4);
   expect(await readFile(path, 'utf8')).toBe(lines(1, 2, 2, 3, 4));
-  append(0);
+  await append(0);
   expect(await readFile(path, 'utf8')).toBe('');
 });
 
@@ -35,7 +35,7 @@ test.each(['{"step": 2', '{"step": 2}\n\0\0\0\n{"step": 2}\n', '{"step": 2}\nnul
   'what is no whole line of ours is dropped, and all after it: %j',
   async (rest) => {
     await writeFile(path, lines(1) + rest);
-    append(9, 3);
+    await append(9, 3);
     const kept = rest.includes('\n') ? '{"step": 2}\n' : '';
     expect(await readFile(path, 'utf8')).toBe(lines(1) + kept + line(3));
   },

@@ -3,14 +3,17 @@ import {
   closeSync,
   existsSync,
   fstatSync,
-  fsyncSync,
+  fsync,
   ftruncateSync,
   openSync,
   readFileSync,
   truncateSync,
   writeSync,
 } from 'node:fs';
+import { promisify } from 'node:util';
 import { ioError } from '@finetable/formats';
+
+const fsyncAsync = promisify(fsync);
 
 export class MetricsLog {
   readonly #path: string;
@@ -42,9 +45,11 @@ export class MetricsLog {
     this.#sizeBytes += bytes.length;
   }
 
-  /** @throws IO */
-  sync(): void {
-    this.#writing(() => fsyncSync(this.#file));
+  /** Off the JavaScript thread. @throws IO */
+  async sync(): Promise<void> {
+    await fsyncAsync(this.#file).catch((error: unknown) => {
+      throw ioError(error, 'writing', this.#path);
+    });
   }
 
   close(): void {

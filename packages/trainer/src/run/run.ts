@@ -102,13 +102,10 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
             folder: join(folder, 'checkpoints'),
             everySteps: job.train.checkpointEverySteps,
             keep: job.train.keepCheckpoints,
-            identity: {
-              examples: train.examples,
-              dataBytes: (await stat(resolve(loaded.folder, job.data.train.file))).size,
-            },
+            identity: { dataBytes: (await stat(resolve(loaded.folder, job.data.train.file))).size },
           },
           onEvent: async (event) => {
-            log(event);
+            await log(event);
             await options.onEvent?.(event);
           },
         });
