@@ -3,10 +3,7 @@
  * program but not of every other, a newline.
  */
 import type { BlockBuilder } from './block.ts';
-import type { ByteSource } from './source.ts';
-
-const space = 0x20;
-const lineFeed = 0x0a;
+import { lineFeed, space, type ByteSource } from './source.ts';
 
 /** Reads words `done + 1 ..` of `rows` into `builder` until it is full or all are read; returns how many are done then. */
 export async function readBinaryBlock(

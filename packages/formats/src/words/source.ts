@@ -2,6 +2,11 @@
 import { FinetableError } from '@finetable/core';
 import type { InputFile } from '../io.ts';
 
+export const tab = 0x09;
+export const lineFeed = 0x0a;
+export const carriageReturn = 0x0d;
+export const space = 0x20;
+
 /** Longer than any word with its vector: 16 MiB are a million numbers. */
 const longestRecordBytes = 2 ** 24;
 

@@ -5,12 +5,7 @@
  */
 import type { BlockBuilder } from './block.ts';
 import { parseDecimal } from './decimal.ts';
-import type { ByteSource } from './source.ts';
-
-const space = 0x20;
-const tab = 0x09;
-const lineFeed = 0x0a;
-const carriageReturn = 0x0d;
+import { carriageReturn, lineFeed, space, tab, type ByteSource } from './source.ts';
 
 /** Reads whole lines into `builder` until it is full (true) or the file ends (false). `state` goes from call to call. */
 export async function readTextBlock(
