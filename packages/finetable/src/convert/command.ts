@@ -20,7 +20,16 @@ export interface Written {
   /** Such as `F16 [400000, 300]`. */
   readonly what: string;
   /** Of a table that was rounded. */
-  readonly error?: RoundingError | null;
+  readonly error?: RoundingError;
+}
+
+/** A conversion of a table, its options checked. */
+export interface TableConversion {
+  readonly input: string;
+  readonly output: string;
+  readonly to: 'safetensors' | 'npy';
+  readonly options: ConvertOptions;
+  readonly signal: AbortSignal;
 }
 
 const targets = { adapter: ['sparse', 'peft'], table: ['safetensors', 'npy'] } as const;
@@ -56,7 +65,7 @@ export async function convert(
   if (options.overwrite !== true && (await kindOf(output, true)) !== null) throw exists(output);
   if (to === 'sparse' || to === 'peft') return convertAdapter(input, output, to, options);
   const convertIt = isTableFile(input) ? convertTable : convertWords;
-  return convertIt(input, output, to, options, signal);
+  return convertIt({ input, output, to, options, signal });
 }
 
 /** For outputs that are there and were not to be replaced. */

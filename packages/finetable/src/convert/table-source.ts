@@ -1,5 +1,5 @@
 /** A table of a safetensors or npy file: what it is and where it lies. */
-import { FinetableError, type TensorDtype } from '@finetable/core';
+import { FinetableError, tensorDtypeBytes, type TensorDtype } from '@finetable/core';
 import { isScales, openSafetensors, quantizedTable, readNpyHeader, type QuantizedTable } from '@finetable/formats';
 import type { FileRows } from '@finetable/kernels';
 
@@ -35,8 +35,15 @@ export async function openTableSource(path: string, tensor: string | undefined):
 
 const floats = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
-/** As rows of numbers: dimensions after the first are taken together. Null for what is neither float nor quantised. */
-export function rowsOfSource({ file: path, dtype, shape, byteOffset, quantized }: TableSource): FileRows | null {
+/** As rows of numbers, of more than two dimensions those of the last one. Null for what is neither float nor quantised. */
+export function rowsOfSource({
+  file: path,
+  dtype,
+  shape,
+  byteOffset,
+  byteLength,
+  quantized,
+}: TableSource): FileRows | null {
   if (quantized) {
     const { rows, format, scales } = quantized;
     const { dim, groupDims } = format;
@@ -50,8 +57,9 @@ export function rowsOfSource({ file: path, dtype, shape, byteOffset, quantized }
     };
   }
   if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16') return null;
-  const dim = shape.slice(1).reduce((product, n) => product * n, 1);
-  return { path, byteOffset, rows: shape[0] ?? 1, dim, dtype: floats[dtype] };
+  const dim = shape.length < 2 ? 1 : shape.at(-1)!;
+  const values = byteLength / tensorDtypeBytes[dtype];
+  return { path, byteOffset, rows: values / dim, dim, dtype: floats[dtype] };
 }
 
 async function locate(path: string, tensor: string | undefined): Promise<TableSource> {

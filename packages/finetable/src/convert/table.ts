@@ -2,19 +2,12 @@
 import { FinetableError, type RowFormat } from '@finetable/core';
 import { readChunks, writeNpy, writeQuantizedTable, writeSafetensors } from '@finetable/formats';
 import { loadKernels, type FileRows } from '@finetable/kernels';
-import type { ConvertOptions } from '../program.ts';
-import type { Written } from './command.ts';
+import type { TableConversion, Written } from './command.ts';
 import { readRows, untilAborted } from './read-rows.ts';
 import { openTableSource, rowsOfSource, type TableSource } from './table-source.ts';
 import { chosenFormat, defaultTensor, describeFormat, writeRows, type DecodedRows } from './write-rows.ts';
 
-export async function convertTable(
-  input: string,
-  output: string,
-  to: 'safetensors' | 'npy',
-  options: ConvertOptions,
-  signal: AbortSignal,
-): Promise<Written[]> {
+export async function convertTable({ input, output, to, options, signal }: TableConversion): Promise<Written[]> {
   const source = await openTableSource(input, input.endsWith('.npy') ? undefined : options.tensor);
   const { dtype, group } = options;
   const tensor = source.tensor ?? options.tensor ?? defaultTensor;
@@ -40,7 +33,7 @@ export async function convertTable(
     );
   }
   const error = await writeRows({ path: output, to, tensor, format, shape }, decodedRows(input, rows, signal));
-  return [{ path: output, what: describeFormat(format, shape), error }];
+  return [{ path: output, what: describeFormat(format, shape), ...(error && { error }) }];
 }
 
 async function* decodedRows(input: string, rows: FileRows, signal: AbortSignal): AsyncGenerator<DecodedRows> {

@@ -3,19 +3,12 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { FinetableError, matrix } from '@finetable/core';
 import { readWordVectors, writeFileAtomic, type WriteChunk } from '@finetable/formats';
-import type { ConvertOptions } from '../program.ts';
-import type { Written } from './command.ts';
+import type { TableConversion, Written } from './command.ts';
 import { untilAborted } from './read-rows.ts';
 import type { RoundingError } from './row-encoder.ts';
 import { chosenFormat, defaultTensor, describeFormat, writeRows, type DecodedRows } from './write-rows.ts';
 
-export async function convertWords(
-  input: string,
-  output: string,
-  to: 'safetensors' | 'npy',
-  options: ConvertOptions,
-  signal: AbortSignal,
-): Promise<Written[]> {
+export async function convertWords({ input, output, to, options, signal }: TableConversion): Promise<Written[]> {
   const wordsPath = join(dirname(output), 'words.txt');
   // With --overwrite too: the file that is read must not be replaced while it is.
   if (resolve(wordsPath) === resolve(input) || (options.overwrite !== true && existsSync(wordsPath)))
@@ -38,13 +31,13 @@ export async function convertWords(
   }
 
   const tensor = options.tensor ?? defaultTensor;
-  let error: RoundingError | null = null;
+  let error = null as RoundingError | null;
   // The table gets its name first: words without it would be of no use, and are not left by a failure.
   await writeFileAtomic(wordsPath, async (writeWords) => {
     error = await writeRows({ path: output, to, tensor, format, shape: [null, dim] }, values(writeWords));
   });
   return [
-    { path: output, what: describeFormat(format, [rows, dim]), error },
+    { path: output, what: describeFormat(format, [rows, dim]), ...(error && { error }) },
     { path: wordsPath, what: `${rows} words` },
   ];
 }
