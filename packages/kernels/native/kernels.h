@@ -11,6 +11,7 @@ namespace FT_NAMESPACE {
 #include "update.h"
 #include "matmul.h"
 #include "dense.h"
+#include "nearest.h"
 #include "scans.h"
 
 }  // namespace FT_NAMESPACE
@@ -20,6 +21,7 @@ const Ops FT_OPS = {
     FT_NAMESPACE::panel_width,
     FT_NAMESPACE::lookup,
     FT_NAMESPACE::segment_sum,
+    FT_NAMESPACE::nearest,
     FT_NAMESPACE::gather,
     FT_NAMESPACE::update_rows,
     FT_NAMESPACE::replay_rows,

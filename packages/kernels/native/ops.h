@@ -58,6 +58,45 @@ struct GatherArgs {
   float* out;
 };
 
+// Rows [first_row, first_row + rows) and columns [first_column, first_column + columns) of a table.
+struct NearestShard {
+  const char* data;
+  int64_t first_row, rows, first_column, columns;
+  bool half;
+};
+
+struct NearestArgs {
+  int64_t dim;
+  const NearestShard* shards;  // column groups, each of all rows
+  int64_t shard_count;
+  // [q / panel_cols] panels of [D, panel_cols], the last one [D, panel_cols / 2] where that is enough, with zeros after the
+  // queries; of length 1 for cosine.
+  const float* packed;
+  int64_t queries;
+  bool cosine;
+  // Rows with a delta; `touched` 0: none. `b` null: the identity, rank = dim.
+  const int32_t* touched_rows;  // [t], ascending
+  const int32_t* slots;         // [t]
+  int64_t touched;
+  const float* factors;  // [capacity, r]
+  const float* b;        // [r, D]
+  int64_t rank;
+  float scale;
+};
+
+// What one thread works with, for a block of rows.
+struct NearestScratch {
+  float* panel;          // [block, D]: rows that cannot be read in place
+  const float** rows;    // [block]
+  float* inverse_norms;  // [block]
+  float* thresholds;     // per query of a panel: scores up to it are not wanted; NaN: all are
+  void* best;
+  float (*keep)(void* best, int64_t query, float score, int32_t row);  // returns the query's new threshold
+};
+
+// Σ x² of a vector that counts as zero: its inverse length would not be a normal f32.
+constexpr double least_square = 0x1p-252;
+
 enum class RuleType : int32_t { sgd, adagrad, rowwise_adagrad, adamw };
 
 struct Rule {
@@ -138,6 +177,7 @@ struct Ops {
   int64_t panel_cols;
   void (*lookup)(const LookupArgs&, int64_t begin, int64_t end);           // bags
   void (*segment_sum)(const SegmentSumArgs&, int64_t begin, int64_t end);  // unique rows
+  void (*nearest)(const NearestArgs&, NearestScratch&, int64_t begin, int64_t end);  // rows
   void (*gather)(const GatherArgs&, int64_t begin, int64_t end);           // outputs
   void (*update_rows)(const UpdateRowsArgs&, int64_t begin, int64_t end);  // slots
   void (*replay_rows)(const ReplayRowsArgs&, int64_t begin, int64_t end);  // slots

@@ -44,6 +44,26 @@ export interface Addon {
     out: Floats,
     pooledFactors: Floats | null,
   ): void;
+  /** Settles when it is done, off the JavaScript thread; until then the arrays are in use. */
+  nearest(
+    context: Context,
+    dim: number,
+    tableRows: number,
+    /** handle, first row, rows, first column, columns, half; handle, … */
+    shards: readonly (Handle | number | boolean)[],
+    queries: Floats,
+    queryCount: number,
+    k: number,
+    cosine: boolean,
+    factors: Handle | null,
+    rank: number,
+    touchedRows: Ints | null,
+    slots: Ints | null,
+    b: Floats | null,
+    scale: number,
+    rows: Ints,
+    scores: Floats,
+  ): Promise<void>;
   segmentSum(
     context: Context,
     cols: number,

@@ -6,6 +6,7 @@ import type { Implementation } from '../implementation.ts';
 import type { Delta, FileRows, LookupArgs, RowStore, StoreDtype, UpdatableRows } from '../kernels.ts';
 import * as scans from '../portable/scans.ts';
 import type { Addon, Context, Handle } from './addon.ts';
+import { nearest } from './nearest.ts';
 import { ruleNumbers, ruleTypes } from './rule.ts';
 
 export class NativeRows implements RowStore {
@@ -48,8 +49,8 @@ export class NativeRows implements RowStore {
   }
 }
 
-const handleOf = (store: RowStore): Handle => (store as NativeRows).handle;
-const isHalf = (store: RowStore): boolean => store.dtype === 'f16';
+export const handleOf = (store: RowStore): Handle => (store as NativeRows).handle;
+export const isHalf = (store: RowStore): boolean => store.dtype === 'f16';
 
 /** The system's refusals as errors of ours. */
 function attempt<T>(where: string, sizeBytes: number, operation: () => T): T {
@@ -159,7 +160,7 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
   return {
     lookup,
     lookupAsync: (args) => Promise.resolve(lookup(args)),
-    nearest: () => Promise.reject(new FinetableError('UNSUPPORTED', 'nearest: not yet')),
+    nearest: (args) => nearest(addon, context, args),
     addDelta: ({ plan, delta, out, pooledFactors }) => pool([], plan, delta, out, pooledFactors ?? null),
     segmentSum: ({ plan, values, out }) =>
       addon.segmentSum(

@@ -1,11 +1,12 @@
 /** The portable implementation: short, in order, on one thread; what the native one is compared with. */
-import { f32ToF16, FinetableError, type Matrix } from '@finetable/core';
+import { f32ToF16, type Matrix } from '@finetable/core';
 import { openSync } from 'node:fs';
 import { elementBytes, withPath } from '../check/stores.ts';
 import type { Descriptors, Implementation } from '../implementation.ts';
 import type { FileRows, LookupArgs, RowStore, TablePart } from '../kernels.ts';
 import * as dense from './dense.ts';
 import { addDelta, poolBase, segmentSum } from './lookup.ts';
+import { nearest } from './nearest.ts';
 import { FileBackedRows, PortableRows, RamRows } from './rows.ts';
 import * as scans from './scans.ts';
 import { findSlots, insertSlots } from './slots.ts';
@@ -28,7 +29,7 @@ export function portableKernels(threads = 1): Implementation {
     writeBytes: (store, byteOffset, bytes) => (store as RamRows).writeBytes(byteOffset, bytes),
     lookup,
     lookupAsync: (args) => Promise.resolve(lookup(args)),
-    nearest: () => Promise.reject(new FinetableError('UNSUPPORTED', 'nearest: not yet')),
+    nearest: async (args) => nearest(args),
     addDelta: ({ plan, delta, out, pooledFactors }) => addDelta(plan, delta, out, pooledFactors ?? null),
     segmentSum,
     findSlots,
