@@ -10,6 +10,7 @@
  */
 import {
   FinetableError,
+  makePlan,
   matrix,
   planBags,
   RandomStream,
@@ -19,7 +20,8 @@ import {
   type Matrix,
 } from '@finetable/core';
 import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
-import type { ShardedTable } from '@finetable/placement';
+import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
+import { nearestAdapted } from './nearest.ts';
 import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
 import { SlotMap } from './slots.ts';
 
@@ -279,6 +281,23 @@ export class Adapter {
   /** Brings every touched row to the current step, as exporting needs. */
   settle(): void {
     this.#catchUp(range(this.touchedRows));
+  }
+
+  /** The adapted rows e = W + s A B of these ids, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE */
+  vectors(ids: Int32Array): Matrix {
+    const out = matrix(ids.length, this.table.dim);
+    this.lookup(makePlan({ values: ids, offsets: range(ids.length + 1) }, this.table.rows), out);
+    return out;
+  }
+
+  /**
+   * The k nearest rows of each query (`[q, D]`) in the adapted table, which is never merged; see `ShardedTable.nearest`.
+   * Until it settles, the adapter must not be trained.
+   * @throws what `ShardedTable.nearest` does
+   */
+  async nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
+    this.settle();
+    return nearestAdapted(this, queries, k, options);
   }
 
   /** @internal The optimiser and its state, for checkpoints. */

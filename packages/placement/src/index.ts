@@ -10,4 +10,5 @@
  * @module
  */
 export { createTable, openTable, ShardedTable, type Home, type OpenTableOptions, type ShardSpec } from './table.ts';
+export { nearestRows, type Metric, type Nearest, type NearestOptions } from './nearest.ts';
 export { findRows } from './source.ts';

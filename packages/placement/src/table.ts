@@ -5,6 +5,7 @@
 import { FinetableError, matrix, range, type LookupPlan, type Matrix, type RowDtype } from '@finetable/core';
 import { loadKernels, type Delta, type Kernels, type Shard } from '@finetable/kernels';
 import { fingerprintOf } from './fingerprint.ts';
+import { nearestRows, type Nearest, type NearestOptions } from './nearest.ts';
 import { findRows } from './source.ts';
 
 /** `mapped`: read in place, opened at once whatever its size. `ram`: copied, in huge pages where the system has them. */
@@ -109,6 +110,15 @@ export class ShardedTable {
       );
     });
     return out;
+  }
+
+  /**
+   * The k nearest rows of each query (`[q, D]`), exactly, by one pass over the table off the JavaScript thread. Until it
+   * settles, `queries` must not be changed.
+   * @throws INVALID_ARGUMENT (k beyond the rows), MISMATCH (dims), NON_FINITE (a query), OUT_OF_MEMORY
+   */
+  nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
+    return nearestRows(this, queries, k, options, null);
   }
 
   /** Frees every shard. Safe to call twice. */
