@@ -3,15 +3,7 @@ import { FinetableError, formatBytes, type LookupPlan, type Matrix } from '@fine
 import { biasCorrections } from '../bias.ts';
 import { elementBytes, partGroupDims, storedBytes } from '../check/stores.ts';
 import type { Implementation } from '../implementation.ts';
-import type {
-  Delta,
-  FileRows,
-  LookupArgs,
-  ReplayRowsArgs,
-  RowStore,
-  StoreDtype,
-  UpdateRowsArgs,
-} from '../kernels.ts';
+import type { Delta, FileRows, LookupArgs, ReplayRowsArgs, RowStore, StoreDtype, UpdateRowsArgs } from '../kernels.ts';
 import * as scans from '../portable/scans.ts';
 import { dtypes, type Addon, type Context, type Handle, type LookupArguments, type SlotRows } from './addon.ts';
 import { ruleNumbers, ruleTypes } from './rule.ts';
@@ -192,7 +184,8 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
 
   return {
     lookup: (args) => addon.lookup(...lookup(args)),
-    lookupAsync: (args) => addon.lookupAsync(...lookup(args)),
+    // An error of the addon rejects.
+    lookupAsync: async (args) => addon.lookupAsync(...lookup(args)),
     nearest: () => Promise.reject(new FinetableError('UNSUPPORTED', 'nearest: not yet')),
     addDelta: ({ plan, delta, out, pooledFactors }) =>
       addon.lookup(...pool({ base: [] }, plan, delta, out, pooledFactors ?? null)),
