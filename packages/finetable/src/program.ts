@@ -3,6 +3,7 @@
  * usage come at once.
  */
 import { readFileSync } from 'node:fs';
+import type { RowDtype } from '@finetable/core';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exitStatus, reportFailure, writeJson } from './failure.ts';
 import type { Io } from './io.ts';
@@ -114,6 +115,17 @@ function addConvert(program: Command, io: Io): void {
       new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices([
         'f32',
         'f16',
+        'bf16',
+        'int8',
+        'int4',
+      ]),
+    )
+    .addOption(
+      new Option('--group <dims>', 'columns of int4 that share a scale (default: 64)').choices([
+        '32',
+        '64',
+        '128',
+        'row',
       ]),
     )
     .option(
@@ -133,6 +145,7 @@ function addConvert(program: Command, io: Io): void {
       'after',
       examples(
         'finetable convert glove.txt glove.safetensors --dtype f16',
+        'finetable convert glove.safetensors small.safetensors --dtype int4 --group 64',
         'finetable convert runs/intents/adapter intents-peft --to peft',
       ),
     )
@@ -170,7 +183,8 @@ export interface InspectOptions {
 
 export interface ConvertOptions {
   readonly to?: 'safetensors' | 'npy' | 'sparse' | 'peft';
-  readonly dtype?: 'f32' | 'f16';
+  readonly dtype?: RowDtype;
+  readonly group?: '32' | '64' | '128' | 'row';
   readonly tensor?: string;
   readonly duplicates?: 'refuse' | 'skip';
   readonly base?: string;

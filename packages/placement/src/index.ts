@@ -9,5 +9,9 @@
  * ```
  * @module
  */
-export { createTable, openTable, ShardedTable, type Home, type OpenTableOptions, type ShardSpec } from './table.ts';
+export { createTable, openTable, type OpenTableOptions } from './open.ts';
+export { ShardedTable, type FetchedRows, type TableExtras } from './table.ts';
+export type { Device, DeviceRows } from './device.ts';
+export type { DevicePart, Home, ShardSpec } from './parts.ts';
+export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';
 export { findRows } from './source.ts';
