@@ -45,6 +45,7 @@ function createProgram(io: Io): Command {
       '\nExit status: 0 done, 1 failed, 2 bad input, 130 interrupted.\nFINETABLE_DEBUG=1 shows where an error arose.',
     );
   addTrain(program, io);
+  addPlan(program, io);
   addEvaluate(program, io);
   addInspect(program, io);
   addConvert(program, io);
@@ -71,6 +72,17 @@ function addTrain(program: Command, io: Io): void {
       ),
     )
     .action(async (job: string, options: TrainOptions) => (await import('./train/command.ts')).train(job, options, io));
+}
+
+function addPlan(program: Command, io: Io): void {
+  program
+    .command('plan')
+    .description('where a job would put its tables and what memory it would take, before any is taken')
+    .argument('<job>', 'job file, YAML or JSON')
+    .option('--set <path=value>', 'override a field of the job; may be repeated', append, [])
+    .option('--json', 'print the plan as one JSON object')
+    .addHelpText('after', examples('finetable plan job.yaml', 'finetable plan job.yaml --set placement.memory=8GiB'))
+    .action(async (job: string, options: PlanOptions) => (await import('./plan/command.ts')).plan(job, options, io));
 }
 
 function addEvaluate(program: Command, io: Io): void {
@@ -169,6 +181,11 @@ export interface TrainOptions {
   readonly overwrite?: boolean;
   readonly run?: string;
   readonly threads?: number;
+  readonly json?: boolean;
+}
+
+export interface PlanOptions {
+  readonly set: readonly string[];
   readonly json?: boolean;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Where the rows of a frozen table live.
+ * Where the rows of a frozen table live, and where they should: `planPlacement`.
  *
  * @example
  * ```ts
@@ -15,3 +15,20 @@ export type { Device, DeviceRows } from './device.ts';
 export type { DevicePart, Home, ShardSpec } from './parts.ts';
 export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';
 export { findRows } from './source.ts';
+export { planPlacement } from './planner/plan.ts';
+export { systemMemory, type SystemMemory } from './planner/system-memory.ts';
+export type {
+  AdapterRequest,
+  Bandwidths,
+  DeviceKind,
+  DeviceRequest,
+  DeviceTotal,
+  Frequencies,
+  PlacementPlan,
+  PlannedCache,
+  PlannedShard,
+  PlannedTable,
+  PlanRequest,
+  StoredDtype,
+  TableRequest,
+} from './planner/types.ts';
