@@ -3,6 +3,7 @@
  * usage come at once.
  */
 import { readFileSync } from 'node:fs';
+import type { RowDtype } from '@finetable/core';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exitStatus, reportFailure, writeJson } from './failure.ts';
 import type { Io } from './io.ts';
@@ -44,6 +45,7 @@ function createProgram(io: Io): Command {
       '\nExit status: 0 done, 1 failed, 2 bad input, 130 interrupted.\nFINETABLE_DEBUG=1 shows where an error arose.',
     );
   addTrain(program, io);
+  addPlan(program, io);
   addEvaluate(program, io);
   addInspect(program, io);
   addConvert(program, io);
@@ -71,6 +73,17 @@ function addTrain(program: Command, io: Io): void {
       ),
     )
     .action(async (job: string, options: TrainOptions) => (await import('./train/command.ts')).train(job, options, io));
+}
+
+function addPlan(program: Command, io: Io): void {
+  program
+    .command('plan')
+    .description('where a job would put its tables and what memory it would take, before any is taken')
+    .argument('<job>', 'job file, YAML or JSON')
+    .option('--set <path=value>', 'override a field of the job; may be repeated', append, [])
+    .option('--json', 'print the plan as one JSON object')
+    .addHelpText('after', examples('finetable plan job.yaml', 'finetable plan job.yaml --set placement.memory=8GiB'))
+    .action(async (job: string, options: PlanOptions) => (await import('./plan/command.ts')).plan(job, options, io));
 }
 
 function addEvaluate(program: Command, io: Io): void {
@@ -115,6 +128,17 @@ function addConvert(program: Command, io: Io): void {
       new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices([
         'f32',
         'f16',
+        'bf16',
+        'int8',
+        'int4',
+      ]),
+    )
+    .addOption(
+      new Option('--group <dims>', 'columns of int4 that share a scale (default: 64)').choices([
+        '32',
+        '64',
+        '128',
+        'row',
       ]),
     )
     .option(
@@ -134,6 +158,7 @@ function addConvert(program: Command, io: Io): void {
       'after',
       examples(
         'finetable convert glove.txt glove.safetensors --dtype f16',
+        'finetable convert glove.safetensors small.safetensors --dtype int4 --group 64',
         'finetable convert runs/intents/adapter intents-peft --to peft',
       ),
     )
@@ -186,6 +211,11 @@ export interface TrainOptions {
   readonly json?: boolean;
 }
 
+export interface PlanOptions {
+  readonly set: readonly string[];
+  readonly json?: boolean;
+}
+
 export interface EvaluateOptions {
   readonly data: string;
   readonly json?: boolean;
@@ -197,7 +227,8 @@ export interface InspectOptions {
 
 export interface ConvertOptions {
   readonly to?: 'safetensors' | 'npy' | 'sparse' | 'peft';
-  readonly dtype?: 'f32' | 'f16';
+  readonly dtype?: RowDtype;
+  readonly group?: '32' | '64' | '128' | 'row';
   readonly tensor?: string;
   readonly duplicates?: 'refuse' | 'skip';
   readonly base?: string;

@@ -1,93 +1,90 @@
-// Work off the JavaScript thread, and what it must keep alive meanwhile.
+// Work off the JavaScript thread.
 #pragma once
+#include <memory>
 #include <vector>
 
 #include "call.h"
 
 namespace finetable {
 
-// Derived classes hold their arguments as plain pointers into what is pinned here. Made, started and deleted on the
-// JavaScript thread; only `run` is elsewhere.
-class Work {
+// Stores whose memory stays in place as long as this does, whoever closes them.
+class HeldStores {
  public:
-  virtual ~Work() {
-    for (napi_ref reference : references_) napi_delete_reference(env_, reference);
-    if (work_) napi_delete_async_work(env_, work_);
-  }
-  Work(const Work&) = delete;
-
-  // Memory of an open store (null for null), which stays mapped though the store be closed.
-  char* memory(Call& call, napi_value handle) {
-    napi_valuetype type = napi_undefined;
-    call.check(napi_typeof(env_, handle, &type));
-    if (type != napi_external) return nullptr;
-    char* data = call.memory_of(handle);
-    void* rows = nullptr;
-    call.check(napi_get_value_external(env_, handle, &rows));
-    if (data) regions_.push_back(((Rows*)rows)->region);
-    return data;
-  }
-  const float* floats(Call& call, int i, int64_t* length = nullptr) { return pin(call, i), call.floats(i, length); }
-  float* floats_out(Call& call, int i) { return pin(call, i), call.floats_out(i); }
-  const int32_t* ints(Call& call, int i, int64_t* length = nullptr) { return pin(call, i), call.ints(i, length); }
-
-  // Takes `work`; a promise of its end.
-  static napi_value start(Call& call, Work* work) {
-    napi_value promise = nullptr, name = nullptr;
-    if (call.wrong() ||
-        napi_create_string_utf8(work->env_, "finetable", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-        napi_create_promise(work->env_, &work->deferred_, &promise) != napi_ok ||
-        napi_create_async_work(work->env_, nullptr, name, execute, complete, work, &work->work_) != napi_ok ||
-        napi_queue_async_work(work->env_, work->work_) != napi_ok) {
-      delete work;
-      call.check(napi_generic_failure);
-      return nullptr;
+  // Null for null.
+  const Rows* hold(const Rows* rows) {
+    if (rows) {
+      regions_.push_back(rows->elements);
+      if (rows->scales) regions_.push_back(rows->scales);
     }
-    return promise;
+    return rows;
   }
-
- protected:
-  explicit Work(Call& call) : env_(call.env()) {}
-  // May throw std::bad_alloc.
-  virtual void run() = 0;
 
  private:
-  void pin(Call& call, int i) {
-    napi_valuetype type = napi_undefined;
-    call.check(napi_typeof(env_, call.value(i), &type));
-    if (type != napi_object) return;
-    napi_ref reference = nullptr;
-    call.check(napi_create_reference(env_, call.value(i), 1, &reference));
-    references_.push_back(reference);
-  }
-  static void execute(napi_env, void* data) {
-    Work* work = (Work*)data;
-    try {
-      work->run();
-    } catch (const std::bad_alloc&) {
-      work->out_of_memory_ = true;
-    }
-  }
-  // Where the thread is ending, no promise can be settled, and these calls do nothing.
-  static void complete(napi_env env, napi_status, void* data) {
-    Work* work = (Work*)data;
-    napi_value result = nullptr, code = nullptr, message = nullptr;
-    if (work->out_of_memory_) {
-      napi_create_string_utf8(env, "ENOMEM", NAPI_AUTO_LENGTH, &code);
-      napi_create_string_utf8(env, "out of memory", NAPI_AUTO_LENGTH, &message);
-      if (napi_create_error(env, code, message, &result) == napi_ok) napi_reject_deferred(env, work->deferred_, result);
-    } else if (napi_get_undefined(env, &result) == napi_ok) {
-      napi_resolve_deferred(env, work->deferred_, result);
-    }
-    delete work;
-  }
-
-  napi_env env_;
-  napi_deferred deferred_ = nullptr;
-  napi_async_work work_ = nullptr;
-  std::vector<napi_ref> references_;
   std::vector<std::shared_ptr<Region>> regions_;
-  bool out_of_memory_ = false;
 };
+
+// A task on its way. The typed arrays are kept alive by a reference to a list of them.
+template <class Task>
+struct Pending {
+  std::unique_ptr<Task> task;
+  bool out_of_memory = false;
+  napi_async_work work = nullptr;
+  napi_deferred deferred = nullptr;
+  napi_ref arrays = nullptr;
+
+  void run() {
+    try {
+      task->run();
+    } catch (const std::bad_alloc&) {
+      out_of_memory = true;
+    }
+  }
+  // While a worker is being ended nothing of JavaScript can be called; nobody waits for the promise then either.
+  void settle(napi_env env) {
+    napi_value value, code, message;
+    if (out_of_memory) {
+      if (napi_create_string_utf8(env, "ENOMEM", NAPI_AUTO_LENGTH, &code) == napi_ok &&
+          napi_create_string_utf8(env, "out of memory", NAPI_AUTO_LENGTH, &message) == napi_ok &&
+          napi_create_error(env, code, message, &value) == napi_ok) {
+        napi_reject_deferred(env, deferred, value);
+      }
+    } else if (napi_get_undefined(env, &value) == napi_ok) {
+      napi_resolve_deferred(env, deferred, value);
+    }
+  }
+};
+
+// A promise of the end of `task->run()`, which is called on a thread of libuv's. The task was made from `call`, whose
+// arguments [first, last] are or may be typed arrays that it reads and writes.
+template <class Task>
+napi_value run_async(Call& call, const char* label, int first, int last, std::unique_ptr<Task> task) {
+  napi_env env = call.env();
+  std::unique_ptr<Pending<Task>> pending(new Pending<Task>);
+  pending->task = std::move(task);
+  napi_value arrays, name, promise;
+  call.check(napi_create_array(env, &arrays));
+  if (call.wrong()) return nullptr;
+  for (int i = first; i <= last; i++) call.check(napi_set_element(env, arrays, (uint32_t)i, call.value(i)));
+  call.check(napi_create_string_utf8(env, label, NAPI_AUTO_LENGTH, &name));
+  call.check(napi_create_reference(env, arrays, 1, &pending->arrays));
+  if (call.wrong()) return nullptr;
+  const auto execute = [](napi_env, void* data) { ((Pending<Task>*)data)->run(); };
+  const auto finish = [](napi_env env, napi_status, void* data) {
+    std::unique_ptr<Pending<Task>> pending((Pending<Task>*)data);
+    pending->settle(env);
+    napi_delete_reference(env, pending->arrays);
+    napi_delete_async_work(env, pending->work);
+  };
+  call.check(napi_create_async_work(env, nullptr, name, execute, finish, pending.get(), &pending->work));
+  if (!call.wrong()) call.check(napi_create_promise(env, &pending->deferred, &promise));
+  if (!call.wrong()) call.check(napi_queue_async_work(env, pending->work));
+  if (call.wrong()) {
+    if (pending->work) napi_delete_async_work(env, pending->work);
+    napi_delete_reference(env, pending->arrays);
+    return nullptr;
+  }
+  pending.release();
+  return promise;
+}
 
 }  // namespace finetable

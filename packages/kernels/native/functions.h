@@ -6,6 +6,7 @@ namespace finetable {
 
 // Each list ends with a null name.
 extern const NamedFunction row_functions[];
+extern const NamedFunction lookup_functions[];
 extern const NamedFunction sparse_functions[];
 extern const NamedFunction dense_functions[];
 extern const NamedFunction slot_functions[];

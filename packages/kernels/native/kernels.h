@@ -7,7 +7,9 @@ namespace finetable {
 namespace FT_NAMESPACE {
 
 #include "simd.h"
+#include "codec.h"
 #include "pooling.h"
+#include "lookup.h"
 #include "update.h"
 #include "matmul.h"
 #include "dense.h"

@@ -62,28 +62,32 @@ struct Best {
   std::vector<float> thresholds;
 };
 
-class Nearest : public Work {
+class Nearest {
  public:
-  Nearest(Call& call) : Work(call), context_(call.context(0)) {
+  // (context, dim, tableRows, [rows, firstRow, firstColumn, …], queries, q, k, cosine, factors, touchedRows, slots, b, scale,
+  // rows, scores)
+  explicit Nearest(Call& call) : context_(call.context(0)) {
     a_.dim = call.integer(1);
     table_rows_ = call.integer(2);
-    read_shards(call, 3);
-    queries_ = floats(call, 4);
+    read_shards(call, call.value(3));
+    queries_ = call.floats(4);
     a_.queries = call.integer(5);
     count_ = call.integer(6);
     a_.cosine = call.boolean(7);
-    a_.factors = (const float*)memory(call, call.value(8));
-    a_.rank = call.integer(9);
-    a_.touched_rows = ints(call, 10, &a_.touched);
-    a_.slots = ints(call, 11);
-    a_.b = floats(call, 12);
-    a_.scale = (float)call.number(13);
-    rows_ = (int32_t*)ints(call, 14);
-    scores_ = floats_out(call, 15);
+    if (const Rows* factors = stores_.hold(call.open_rows(8))) {
+      a_.factors = (const float*)factors->view.data;
+      a_.rank = factors->view.dim;
+    }
+    a_.touched_rows = call.ints(9, &a_.touched);
+    a_.slots = call.ints(10);
+    a_.b = call.floats(11);
+    a_.scale = (float)call.number(12);
+    rows_ = call.ints_out(13);
+    scores_ = call.floats_out(14);
   }
+  Nearest(const Nearest&) = delete;
 
- protected:
-  void run() override {
+  void run() {
     if (a_.queries == 0) return;
     a_.shards = shards_.data();
     a_.shard_count = (int64_t)shards_.size();
@@ -95,23 +99,16 @@ class Nearest : public Work {
   }
 
  private:
-  // [handle, firstRow, rows, firstColumn, columns, half, …]
-  void read_shards(Call& call, int argument) {
+  void read_shards(Call& call, napi_value list) {
     uint32_t entries = 0;
-    call.check(napi_get_array_length(call.env(), call.value(argument), &entries));
-    for (uint32_t i = 0; i + 5 < entries && !call.wrong(); i += 6) {
-      NearestShard shard = {};
-      napi_value values[6];
-      double numbers[4] = {};
-      for (uint32_t j = 0; j < 6; j++) call.check(napi_get_element(call.env(), call.value(argument), i + j, &values[j]));
-      for (int j = 0; j < 4; j++) call.check(napi_get_value_double(call.env(), values[j + 1], &numbers[j]));
-      call.check(napi_get_value_bool(call.env(), values[5], &shard.half));
-      shard.data = memory(call, values[0]);
-      shard.first_row = (int64_t)numbers[0];
-      shard.rows = (int64_t)numbers[1];
-      shard.first_column = (int64_t)numbers[2];
-      shard.columns = (int64_t)numbers[3];
-      shards_.push_back(shard);
+    call.check(napi_get_array_length(call.env(), list, &entries));
+    for (uint32_t i = 0; i + 2 < entries && !call.wrong(); i += 3) {
+      napi_value values[3] = {};
+      double first[2] = {};
+      for (uint32_t k = 0; k < 3; k++) call.check(napi_get_element(call.env(), list, i + k, &values[k]));
+      for (uint32_t k = 0; k < 2; k++) call.check(napi_get_value_double(call.env(), values[k + 1], &first[k]));
+      if (const Rows* rows = stores_.hold(call.open_rows_of(values[0])))
+        shards_.push_back({rows->view, (int64_t)first[0], (int64_t)first[1]});
     }
   }
 
@@ -139,7 +136,7 @@ class Nearest : public Work {
   void search(Best& best, std::atomic<int64_t>& next) {
     const int64_t block = std::max<int64_t>(1, block_bytes / (a_.dim * 4) / block_step) * block_step;
     std::vector<float> panel((size_t)(block * a_.dim)), inverse_norms((size_t)block);
-    std::vector<const float*> rows((size_t)block);
+    std::vector<const char*> rows((size_t)block);
     // Lanes beyond the queries have a threshold that no number exceeds.
     const int64_t width = context_.ops->panel_cols;
     std::vector<float> thresholds((size_t)((a_.queries + width - 1) / width * width), INFINITY);
@@ -192,10 +189,13 @@ class Nearest : public Work {
   std::vector<float> packed_;
   int32_t* rows_;
   float* scores_;
+  HeldStores stores_;
 };
 
-// (context, dim, tableRows, shards, queries, q, k, cosine, factors, rank, touchedRows, slots, b, scale, rows, scores)
-napi_value nearest(Call& call) { return Work::start(call, new Nearest(call)); }
+napi_value nearest(Call& call) {
+  std::unique_ptr<Nearest> nearest(new Nearest(call));
+  return run_async(call, "finetable nearest", 4, 14, std::move(nearest));
+}
 
 }  // namespace
 

@@ -4,27 +4,6 @@
 // sums in registers. Every score is one sum over the dims in their order, whatever tile it is made in. Rows are read where
 // they lie; those that are not f32, lie in several column groups or have a delta are first made in the scratch panel.
 
-// Not `*p`: a table in a file may begin on any byte.
-FT_INLINE float load_one(const float* p) {
-  float x;
-  memcpy(&x, p, sizeof x);
-  return x;
-}
-
-// The one place that knows how rows are stored.
-FT_INLINE bool is_plain(const NearestShard& shard) { return !shard.half; }
-FT_INLINE const float* plain_row(const NearestShard& shard, int64_t i) { return (const float*)shard.data + i * shard.columns; }
-static void decode_row(const NearestShard& shard, int64_t i, float* out) {
-  if (is_plain(shard)) {
-    memcpy(out, plain_row(shard, i), (size_t)shard.columns * sizeof(float));
-    return;
-  }
-  const Half* row = (const Half*)shard.data + i * shard.columns;
-  int64_t at = 0;
-  for (; at + W <= shard.columns; at += W) store(out + at, load(row + at));
-  if (at < shard.columns) store_first(out + at, load_first(row + at, (int)(shard.columns - at)), (int)(shard.columns - at));
-}
-
 // e = W + s A B, by the operations of a lookup of this row alone.
 static void add_row_delta(const NearestArgs& a, const float* factors, float* row) {
   for_blocks(a.dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
@@ -55,26 +34,28 @@ static void find_rows(const NearestArgs& a, NearestScratch& scratch, int64_t beg
   for (int64_t s = 0; s < a.shard_count; s++) {
     const NearestShard& shard = a.shards[s];
     const int64_t first = begin > shard.first_row ? begin : shard.first_row;
-    const int64_t last = end < shard.first_row + shard.rows ? end : shard.first_row + shard.rows;
-    const bool in_place = is_plain(shard) && shard.columns == a.dim;
+    const int64_t last = end < shard.first_row + shard.rows.rows ? end : shard.first_row + shard.rows.rows;
+    const bool in_place = shard.rows.dtype == Dtype::f32 && shard.rows.dim == a.dim;
     for (int64_t row = first; row < last; row++) {
+      const int64_t i = row - shard.first_row;
       float* made = scratch.panel + (row - begin) * a.dim;
-      if (!in_place) decode_row(shard, row - shard.first_row, made + shard.first_column);
-      scratch.rows[row - begin] = in_place ? plain_row(shard, row - shard.first_row) : made;
+      if (!in_place) decode_row(shard.rows, i, made + shard.first_column);
+      scratch.rows[row - begin] = in_place ? shard.rows.data + i * shard.rows.stride : (const char*)made;
     }
   }
   for (int64_t t = lower_bound(a.touched_rows, a.touched, begin); t < a.touched && a.touched_rows[t] < end; t++) {
     if (a.slots[t] < 0) continue;
     const int64_t i = a.touched_rows[t] - begin;
     float* made = scratch.panel + i * a.dim;
-    if (scratch.rows[i] != made) memcpy(made, scratch.rows[i], (size_t)a.dim * sizeof(float));
+    if (scratch.rows[i] != (const char*)made) memcpy(made, scratch.rows[i], (size_t)a.dim * sizeof(float));
     add_row_delta(a, a.factors + (int64_t)a.slots[t] * a.rank, made);
-    scratch.rows[i] = made;
+    scratch.rows[i] = (const char*)made;
   }
 }
 
 // 1 / |e|, 0 for a row of zeros.
-static float inverse_norm(const float* row, int64_t dim) {
+static float inverse_norm(const char* bytes, int64_t dim) {
+  const float* row = (const float*)bytes;
   V sums = zero();
   for (int64_t at = 0; at < dim; at += W) {
     const V x = load_some(row + at, dim - at);
@@ -84,7 +65,7 @@ static float inverse_norm(const float* row, int64_t dim) {
   if (sum > 1e-30f && sum < 1e30f) return 1 / __builtin_sqrtf(sum);
   // Squares that f32 cannot hold, or not well.
   double exact = 0;
-  for (int64_t i = 0; i < dim; i++) exact += (double)load_one(row + i) * load_one(row + i);
+  for (int64_t i = 0; i < dim; i++) exact += (double)load_float(bytes + i * 4) * load_float(bytes + i * 4);
   return exact < least_square ? 0 : (float)(1 / __builtin_sqrt(exact));
 }
 
@@ -92,14 +73,14 @@ static float inverse_norm(const float* row, int64_t dim) {
 template <int Rows, int Columns>
 FT_INLINE void score_tile(const NearestArgs& a, NearestScratch& scratch, const float* packed, int64_t i, int64_t begin,
                           int64_t query0) {
-  const float* rows[Rows];
+  const char* rows[Rows];
   for (int r = 0; r < Rows; r++) rows[r] = scratch.rows[i + r];
   V sums[Rows][Columns] = {};
   for (int64_t d = 0; d < a.dim; d++) {
     V q[Columns];
     for (int j = 0; j < Columns; j++) q[j] = load(packed + (d * Columns + j) * W);
     for (int r = 0; r < Rows; r++) {
-      const V x = broadcast(load_one(rows[r] + d));
+      const V x = broadcast(load_float(rows[r] + d * 4));
       for (int j = 0; j < Columns; j++) sums[r][j] = fma(x, q[j], sums[r][j]);
     }
   }

@@ -202,10 +202,20 @@ export class Adapter {
 
   /** E = Σ w (W + s A B)[id] into `out` (`[b, D]`, overwritten). With `keep`, what `gradients` needs is kept. */
   lookup(plan: LookupPlan, out: Matrix, keep = false): void {
-    const slots = this.#current(plan);
-    const pooled = keep && this.b && this.#trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
-    this.table.lookup(plan, out, this.delta(slots), pooled);
+    const delta = this.delta(this.#current(plan));
+    this.table.lookup(plan, out, delta, this.#pooledFactors(plan, keep));
     if (keep) this.#kept = plan;
+  }
+
+  /** The rest of a `lookup` whose base rows `table.pool` has put into `out`; the same bytes as `lookup`. */
+  addDelta(plan: LookupPlan, out: Matrix, keep = false): void {
+    const delta = this.delta(this.#current(plan));
+    this.#kernels.addDelta({ plan, delta, out, pooledFactors: this.#pooledFactors(plan, keep) });
+    if (keep) this.#kept = plan;
+  }
+
+  #pooledFactors(plan: LookupPlan, keep: boolean): Matrix | null {
+    return keep && this.b && this.#trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
   }
 
   /** False where B keeps the values it was drawn with; Ā is not needed then. */

@@ -36,6 +36,11 @@ export async function nearestRows(
       table: name,
     });
   }
+  if (table.needsFetch) {
+    throw new FinetableError('UNSUPPORTED', `${name}: rows on devices cannot be searched; open the table without`, {
+      table: name,
+    });
+  }
   const most = table.rows - (exclude ? 1 : 0);
   if (!Number.isSafeInteger(k) || k < 1 || k > most) refuse(`k ${k}; allowed: 1 to ${most}, the rows to choose from`);
   if (exclude && exclude.length !== queries.rows)

@@ -2,21 +2,14 @@
 import { FinetableError, formatBytes } from '@finetable/core';
 import type { NearestArgs } from '../kernels.ts';
 import type { Addon, Context } from './addon.ts';
-import { handleOf, isHalf } from './native.ts';
+import { handleOf } from './native.ts';
 
 /** Candidates that a query may have beside its results, of 8 bytes; for the message of an error. */
 const candidateBytes = 8;
 
 export async function nearest(addon: Addon, context: Context, args: NearestArgs): Promise<void> {
   const { base, tableRows, queries, metric, delta, rows, scores } = args;
-  const shards = base.flatMap(({ store, firstRow, firstColumn = 0 }) => [
-    handleOf(store),
-    firstRow,
-    store.rows,
-    firstColumn,
-    store.dim,
-    isHalf(store),
-  ]);
+  const shards = base.flatMap(({ store, firstRow, firstColumn = 0 }) => [handleOf(store), firstRow, firstColumn]);
   try {
     await addon.nearest(
       context,
@@ -28,7 +21,6 @@ export async function nearest(addon: Addon, context: Context, args: NearestArgs)
       scores.cols,
       metric === 'cosine',
       delta ? handleOf(delta.factors) : null,
-      delta ? delta.factors.dim : 0,
       delta ? delta.rows : null,
       delta ? delta.slots : null,
       delta?.b?.data ?? null,
