@@ -1,8 +1,9 @@
 /** Nearest rows: every score of every row, the best k of each query kept in a heap. */
 import { matrix, type Matrix } from '@finetable/core';
 import type { NearestArgs, Shard, TouchedRows } from '../kernels.ts';
+import { decodeRow, scratchOf, type Scratch } from './codec.ts';
 import type { PortableRows } from './rows.ts';
-import { addProduct, addScaled, copyRow } from './vectors.ts';
+import { addProduct, addScaled } from './vectors.ts';
 
 /** Rows decoded at once; each query meets all of them while they are in cache. A multiple of four. */
 const blockRows = 64;
@@ -14,6 +15,7 @@ export function nearest({ base, tableRows, queries, metric, delta, rows, scores 
   const count = scores.cols;
   const vectors = matrix(blockRows, queries.cols);
   const factors = new Float32Array(delta ? delta.factors.dim : 0);
+  const scratch = scratchOf(Math.max(queries.cols, factors.length) + 1);
   const rowFactors = new Float64Array(blockRows).fill(1);
   const queryFactors = new Float64Array(queries.rows).fill(1);
   const sums = new Float64Array(4);
@@ -21,8 +23,8 @@ export function nearest({ base, tableRows, queries, metric, delta, rows, scores 
   let touched = 0;
   for (let first = 0; first < tableRows; first += blockRows) {
     const length = Math.min(blockRows, tableRows - first);
-    decodeRows(base, first, length, vectors);
-    if (delta) touched = addTouched(delta, touched, first, length, vectors, factors);
+    decodeRows(base, first, length, vectors, scratch);
+    if (delta) touched = addTouched(delta, touched, first, length, vectors, factors, scratch);
     if (metric === 'cosine') inverseNorms(vectors, length, rowFactors);
     for (let query = 0; query < queries.rows; query++) {
       for (let i = 0; i < length; i += 4) {
@@ -43,11 +45,11 @@ export function nearest({ base, tableRows, queries, metric, delta, rows, scores 
 }
 
 /** Rows `[first, first + length)` of a table, from all its column groups. */
-function decodeRows(base: readonly Shard[], first: number, length: number, out: Matrix): void {
+function decodeRows(base: readonly Shard[], first: number, length: number, out: Matrix, scratch: Scratch): void {
   for (const { store, firstRow, firstColumn = 0 } of base) {
     const end = Math.min(first + length, firstRow + store.rows);
     for (let row = Math.max(first, firstRow); row < end; row++)
-      copyRow(out.data, (row - first) * out.cols + firstColumn, store as PortableRows, row - firstRow);
+      decodeRow(out.data, (row - first) * out.cols + firstColumn, store as PortableRows, row - firstRow, scratch);
   }
 }
 
@@ -62,14 +64,15 @@ function addTouched(
   first: number,
   length: number,
   vectors: Matrix,
-  scratch: Float32Array,
+  a: Float32Array,
+  scratch: Scratch,
 ): number {
   for (; at < rows.length && rows[at]! < first + length; at++) {
     if (slots[at]! < 0) continue;
     const to = (rows[at]! - first) * vectors.cols;
-    copyRow(scratch, 0, factors as PortableRows, slots[at]!);
-    if (b === null) addScaled(vectors.data, to, scratch, 0, scale, vectors.cols);
-    else addProduct(vectors.data, to, scratch, 0, 1, b.rows, b.data, b.cols, scale);
+    decodeRow(a, 0, factors as PortableRows, slots[at]!, scratch);
+    if (b === null) addScaled(vectors.data, to, a, 0, scale, vectors.cols);
+    else addProduct(vectors.data, to, a, 0, 1, b.rows, b.data, b.cols, scale);
   }
   return at;
 }
