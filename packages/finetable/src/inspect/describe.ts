@@ -57,7 +57,7 @@ function describeTensors({ kind, path, sizeBytes, metadata, tensors, tables }: T
 
 /** `f32, 1200 B a row`, `int4, 5 scales a row (groups of 64), 170 B a row (14.2 % of f32)`. */
 function describeStorage({ dtype, dim, groupDims, scalesPerRow, rowBytes, f32RowBytes }: TableSample): string {
-  const groups = groupDims === dim ? 'a scale a row' : `${scalesPerRow} scales a row (groups of ${groupDims})`;
+  const groups = groupDims === dim ? 'one scale a row' : `${scalesPerRow} scales a row (groups of ${groupDims})`;
   const share = dtype === 'f32' ? '' : ` (${formatNumber((100 * rowBytes) / f32RowBytes)} % of f32)`;
   return `${dtype}${groupDims === 0 ? '' : `, ${groups}`}, ${rowBytes} B a row${share}`;
 }
