@@ -5,8 +5,8 @@ import type { Device, Table } from './estimate.ts';
 export type Option =
   /** Rows in order over these devices; the last takes what the others have no room for. */
   | { readonly kind: 'rows'; readonly chain: readonly number[] }
-  /** All rows on one device, the most frequent ones in RAM too. */
-  | { readonly kind: 'cache'; readonly device: number }
+  /** All rows on one device, the most frequent ones in RAM too: where loading counts, only those that repay it one by one. */
+  | { readonly kind: 'cache'; readonly device: number; readonly fill: 'pick' | 'sweep' }
   /** The first columns on one device, the others on the next. */
   | { readonly kind: 'columns'; readonly chain: readonly [number, number] }
   | { readonly kind: 'fixed'; readonly shards: readonly { readonly device: number; readonly rows: number }[] };
@@ -28,8 +28,14 @@ export function enumerateOptions(table: Table, devices: readonly Device[], cache
   } else if (request.split !== 'table') {
     for (const chain of subsets(indices)) if (chain.length > 1) options.push({ kind: 'rows', chain });
   }
-  if (caches) {
-    for (const device of indices) if (devices[device]!.kind !== 'ram') options.push({ kind: 'cache', device });
+  // Where the first rows are the hot ones, rows in RAM need no second place.
+  const inOrder = table.curves.byRow === table.curves.byRank && (request.split ?? 'row') === 'row';
+  if (caches && !inOrder) {
+    for (const device of indices) {
+      if (devices[device]!.kind === 'ram') continue;
+      options.push({ kind: 'cache', device, fill: 'sweep' });
+      if (devices[device]!.kind === 'mapped') options.push({ kind: 'cache', device, fill: 'pick' });
+    }
   }
   return options;
 }

@@ -117,6 +117,23 @@ export function otherSeconds({ request, uniqueRows }: Table, ram: Device): numbe
   return vectors + columns.reduce((sum, n) => sum + 2 * uniqueRows * rowSeconds(ram, 4 * n), 0);
 }
 
+/**
+ * Of copying rows out of the table's file. Cached rows lie anywhere in it: they are picked one by one, or out of a sweep over
+ * the whole file where that is faster.
+ */
+export function layoutLoadSeconds(
+  table: Table,
+  { parts, cacheRows }: Layout,
+  devices: readonly Device[],
+  sourceBandwidth: number,
+): number {
+  return parts.reduce((sum, { device, rows, columns }) => {
+    const sweep = (rows * partRowBytes(table, columns)) / sourceBandwidth;
+    if (devices[device]!.kind !== 'mapped') return sum + sweep;
+    return sum + Math.min(cacheRows * rowSeconds(devices[device]!, table.rowBytes), sweep);
+  }, 0);
+}
+
 export function layoutSeconds(
   table: Table,
   { parts, cacheRows }: Layout,

@@ -4,6 +4,7 @@
  */
 import type { Option } from './enumerate.ts';
 import {
+  layoutLoadSeconds,
   layoutSeconds,
   partRowBytes,
   rowSeconds,
@@ -23,8 +24,10 @@ export interface Problem {
   readonly ram: number;
   readonly reservedBytes: number;
   readonly cacheBytes: number;
-  /** Of loading, spread over the steps. */
-  readonly loadSecondsPerByte: number;
+  /** Bytes per second in which rows come out of the tables' files. */
+  readonly sourceBandwidth: number;
+  /** That the time of loading is spread over. */
+  readonly steps: number;
 }
 
 export interface Candidate {
@@ -35,7 +38,8 @@ export interface Candidate {
   readonly shortBytes: number;
   /** Of a step. */
   readonly seconds: number;
-  /** The same with its share of the loading: what plans are compared by. */
+  readonly loadSeconds: number;
+  /** A step with its share of the loading: what plans are compared by. */
   readonly cost: number;
 }
 
@@ -47,8 +51,8 @@ interface Claim {
   /** Rows before these have a better place already. */
   readonly firstRow: number;
   readonly bytesPerRow: number;
-  /** Whether they would stay in their file otherwise. */
-  readonly loads: boolean;
+  /** Of fetching one row out of the file; 0 where it comes along anyway. */
+  readonly loadSeconds: number;
   /** Saved for each distinct row of a batch. */
   readonly seconds: number;
 }
@@ -91,6 +95,10 @@ export function partition(problem: Problem, options: readonly Option[]): Candida
     });
   }
   const layouts = tables.map((_, t) => ({ parts: parts[t]!, cacheRows: cacheRows[t]! }));
+  const loadSeconds = layouts.reduce(
+    (sum, layout, t) => sum + layoutLoadSeconds(tables[t]!, layout, devices, problem.sourceBandwidth),
+    0,
+  );
   const seconds = layouts.reduce(
     (sum, layout, t) => sum + layoutSeconds(tables[t]!, layout, devices, devices[ram]!),
     0,
@@ -100,35 +108,34 @@ export function partition(problem: Problem, options: readonly Option[]): Candida
     usedBytes: used,
     shortBytes: used.reduce((sum, bytes, d) => sum + Math.max(0, bytes - devices[d]!.budgetBytes), 0),
     seconds,
-    cost: seconds + loadedBytes(problem, used) * problem.loadSecondsPerByte,
+    loadSeconds,
+    cost: seconds + loadSeconds / problem.steps,
   };
 }
 
-/** Bytes that are copied out of the tables' files. */
-export function loadedBytes({ devices, reservedBytes }: Problem, used: readonly number[]): number {
-  return used.reduce((sum, bytes, d) => sum + (devices[d]!.kind === 'mapped' ? 0 : bytes), -reservedBytes);
-}
-
 /** What an option wants of the room that is left on device `d`. */
-function claimOf(option: Option, t: number, d: number, { tables, devices, ram }: Problem, firstRow: number): Claim[] {
+function claimOf(option: Option, t: number, d: number, problem: Problem, firstRow: number): Claim[] {
+  const { tables, devices, ram, sourceBandwidth } = problem;
   const { curves, rowBytes } = tables[t]!;
   const own = rowSeconds(devices[d]!, rowBytes);
   if (option.kind === 'cache' && d === ram) {
-    const seconds = rowSeconds(devices[option.device]!, rowBytes) - own;
+    const behind = rowSeconds(devices[option.device]!, rowBytes);
     const bytesPerRow = rowBytes + cacheEntryBytes;
-    return [{ table: t, cache: true, curve: curves.byRank, firstRow: 0, bytesPerRow, seconds, loads: true }];
+    const loadSeconds = option.fill === 'pick' ? behind : 0;
+    const seconds = behind - own;
+    return [{ table: t, cache: true, curve: curves.byRank, firstRow: 0, bytesPerRow, seconds, loadSeconds }];
   }
   if (option.kind !== 'rows' || !option.chain.includes(d) || option.chain.at(-1) === d) return [];
   const next = option.chain[option.chain.indexOf(d) + 1]!;
   const seconds = rowSeconds(devices[next]!, rowBytes) - own;
-  const loads = devices[next]!.kind === 'mapped';
-  return [{ table: t, cache: false, curve: curves.byRow, firstRow, bytesPerRow: rowBytes, seconds, loads }];
+  const loadSeconds = devices[next]!.kind === 'mapped' ? rowBytes / sourceBandwidth : 0;
+  return [{ table: t, cache: false, curve: curves.byRow, firstRow, bytesPerRow: rowBytes, seconds, loadSeconds }];
 }
 
 /** Rows for each claim out of `room` bytes, caches out of `cacheRoom` of them: the most seconds a byte first. */
-function share(claims: readonly Claim[], room: number, { cacheBytes, loadSecondsPerByte }: Problem): number[] {
+function share(claims: readonly Claim[], room: number, { cacheBytes, steps }: Problem): number[] {
   let cacheRoom = cacheBytes;
-  const blocks = claims.flatMap(({ curve, firstRow, bytesPerRow, seconds, loads }, claim) => {
+  const blocks = claims.flatMap(({ curve, firstRow, bytesPerRow, seconds, loadSeconds }, claim) => {
     const [first, last] = [curve.bounds[0]!, curve.bounds.at(-1)!];
     // Rows in no order of frequency are taken in order all the same: they count by their mean.
     const bounds = curve.hotFirst ? curve.bounds : [first, last];
@@ -136,8 +143,8 @@ function share(claims: readonly Claim[], room: number, { cacheBytes, loadSeconds
     return ends.map((end, i) => {
       const begin = i === 0 ? firstRow : ends[i - 1]!;
       const distinct = curve.first(end).distinct - curve.first(begin).distinct;
-      const saved = (distinct * seconds) / ((end - begin) * bytesPerRow);
-      return { claim, rows: end - begin, value: saved - (loads ? loadSecondsPerByte : 0) };
+      const rows = end - begin;
+      return { claim, rows, value: (distinct * seconds - (rows * loadSeconds) / steps) / (rows * bytesPerRow) };
     });
   });
   const rows = claims.map(() => 0);

@@ -113,6 +113,18 @@ test('rows are loaded only where the steps repay it', () => {
   const placed = (steps: number): unknown => placesOf(planWith(1e6 * rowBytes, [million], { steps }));
   expect(placed(50)).toEqual([['mapped', 0, 1e6, 0]]);
   expect(placed(200)).toEqual([['ram', 0, 1e6, 0]]);
+  // A cached row is picked for a page fault, so in one step none repays it; 30 s of steps repay a sweep over the file.
+  const zipf = { ...million, frequencies: { zipf: 1 }, split: 'table' as const };
+  const cached = (steps: number): { rows: number; load: number } => {
+    const { tables, loadSeconds } = planWith(5e5 * rowBytes, [zipf], { steps });
+    return { rows: tables[0]!.shards[0]!.cache?.rows ?? 0, load: loadSeconds };
+  };
+  expect(cached(1)).toEqual({ rows: 0, load: 0 });
+  const some = cached(20);
+  expect(some.rows).toBeGreaterThan(0);
+  expect(some.rows).toBeLessThan(3000);
+  expect(some.load).toBeCloseTo((some.rows * 4096) / 100e6, 9);
+  expect(cached(20_000)).toEqual({ rows: Math.floor((5e5 * 256) / 272), load: (1e6 * 256) / 2e9 });
 });
 
 test('three homes at once: the fastest has the hottest rows', () => {

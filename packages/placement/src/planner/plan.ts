@@ -15,7 +15,7 @@ import {
   type Layout,
   type Table,
 } from './estimate.ts';
-import { loadedBytes, partition, type Candidate, type Problem } from './partition.ts';
+import { partition, type Candidate, type Problem } from './partition.ts';
 import { search } from './propose.ts';
 import { doesNotFit } from './remedies.ts';
 import { reservedBytes } from './reserve.ts';
@@ -63,14 +63,15 @@ function bestPlan(request: PlanRequest): Attempt {
     ram: devices.findIndex(({ name }) => name === ramName),
     reservedBytes: Object.values(reserved).reduce((sum, bytes) => sum + bytes, 0),
     cacheBytes,
-    loadSecondsPerByte: 1 / source / (request.steps ?? Infinity),
+    sourceBandwidth: source,
+    steps: request.steps ?? Infinity,
   };
   const options = tables.map((table) => enumerateOptions(table, devices, cacheBytes > 0));
   const best = search(options, (proposal) => partition(problem, proposal));
-  return { plan: describe(problem, best, reserved, source), shortBytes: best.shortBytes };
+  return { plan: describe(problem, best, reserved), shortBytes: best.shortBytes };
 }
 
-function describe(problem: Problem, best: Candidate, reserved: Record<string, number>, source: number): PlacementPlan {
+function describe(problem: Problem, best: Candidate, reserved: Record<string, number>): PlacementPlan {
   const { devices, ram } = problem;
   const tables = problem.tables.map((table, t) => describeTable(table, best.layouts[t]!, problem));
   const totals = devices.map(({ name, kind, budgetBytes, note }, d): DeviceTotal => {
@@ -92,7 +93,7 @@ function describe(problem: Problem, best: Candidate, reserved: Record<string, nu
     devices: totals,
     reserved,
     stepSeconds: best.seconds,
-    loadSeconds: loadedBytes(problem, best.usedBytes) / source,
+    loadSeconds: best.loadSeconds,
   };
 }
 

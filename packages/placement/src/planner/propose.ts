@@ -3,7 +3,7 @@ import type { Option } from './enumerate.ts';
 import type { Candidate } from './partition.ts';
 
 /** Plans tried one by one; each takes well under a millisecond for a few tables. */
-const mostProposals = 512;
+const mostProposals = 640;
 
 /** The best candidate: the least over its budgets, then the fastest; of equal ones the first. */
 export function search(

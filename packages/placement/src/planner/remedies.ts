@@ -113,7 +113,7 @@ function smallerBatches(request: PlanRequest, plan: Planner): string[] {
   return [];
 }
 
-/** To what the closest plan needs, rounded up to a MiB so that it can be written down. */
+/** To what the closest plan needs, rounded up to a MiB so that it can be written down; or more memory, where there is none. */
 function raiseBudget(request: PlanRequest, short: readonly DeviceTotal[], plan: Planner): string[] {
   const mib = 2 ** 20;
   const needed = new Map(short.map(({ name, usedBytes }) => [name, Math.ceil(usedBytes / mib) * mib]));
@@ -122,6 +122,12 @@ function raiseBudget(request: PlanRequest, short: readonly DeviceTotal[], plan: 
     budgetBytes: needed.get(device.name) ?? device.budgetBytes,
   }));
   if (!fits(plan({ ...request, devices }))) return [];
-  const budgets = [...needed].map(([name, bytes]) => `${name} to ${bytes / mib} MiB`);
-  return [`raise the budget of ${budgets.join(', and of ')}`];
+  const steps = request.devices.flatMap(({ name, freeBytes = Infinity }) => {
+    const bytes = needed.get(name);
+    if (bytes === undefined) return [];
+    return bytes <= freeBytes
+      ? [`raise the budget of ${name} to ${bytes / mib} MiB`]
+      : [`find ${bytes / mib} MiB for ${name}: it has ${formatBytes(freeBytes)} free`];
+  });
+  return [steps.join(', and ')];
 }

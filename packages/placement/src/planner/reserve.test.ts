@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { adapterBytes, batchBytes, matrixBytes, reservedBytes, touchedRows } from './reserve.ts';
+import { adapterBytes, batchBytes, matrixBytes, reservedBytes, touchedRows, writtenBytes } from './reserve.ts';
 import { storedRowBytes, type AdapterRequest, type TableRequest } from './types.ts';
 
 const adapter: AdapterRequest = { kind: 'lora', rank: 8, touchedRows: 1000, optimizer: 'adamw', mode: 'exact' };
@@ -43,6 +43,9 @@ test('adapter and optimiser, by hand', () => {
     adapter: 4 * 1000 * 64 + slots,
     optimizer: 4 * (2 * 1000 * 64 + 1000),
   });
+  expect(writtenBytes(table, 1000)).toBe(4 * (a + b + 2 * 1000));
+  expect(writtenBytes(withAdapter({ kind: 'dense' }), 1000)).toBe(4 * 1000 * 66);
+  expect(writtenBytes({ ...table, adapter: undefined }, 0)).toBe(0);
   expect(adapterBytes({ ...table, adapter: undefined }, 0)).toEqual({ adapter: 0, optimizer: 0 });
 });
 

@@ -36,6 +36,14 @@ export function adapterBytes(table: TableRequest, touched: number): { adapter: n
   };
 }
 
+/** The result is written from a copy: A with its rows and their slots, and B. */
+export function writtenBytes(table: TableRequest, touched: number): number {
+  const { adapter, dim } = table;
+  if (!adapter) return 0;
+  const rank = rankOf(adapter, table);
+  return 4 * (touched * (rank + 2) + (adapter.kind === 'dense' ? 0 : rank * dim));
+}
+
 /** Arrays of a lookup plan with weights, lines and one label: 16 bytes a place, 8 a unique row, 16 a bag. */
 export const batchBytes = (lookups: number, uniqueRows: number, bags: number): number =>
   16 * lookups + 8 * uniqueRows + 16 * bags + 8;
@@ -59,6 +67,7 @@ export function reservedBytes(request: PlanRequest, uniqueRows: readonly number[
     'batch matrices': 0,
     adapters: 0,
     'optimiser state': 0,
+    'adapters as they are written': 0,
   };
   tables.forEach((table, i) => {
     const lookups = table.bags * table.idsPerBag;
@@ -70,6 +79,7 @@ export function reservedBytes(request: PlanRequest, uniqueRows: readonly number[
     reserved['batch matrices'] += matrixBytes(table, unique);
     const { adapter, optimizer } = adapterBytes(table, touchedRows(table));
     reserved.adapters += adapter;
+    reserved['adapters as they are written'] += writtenBytes(table, touchedRows(table));
     reserved['optimiser state'] += optimizer;
   });
   return { ...reserved, ...otherBytes };

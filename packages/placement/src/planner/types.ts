@@ -76,6 +76,8 @@ export interface DeviceRequest {
   readonly budgetBytes: number;
   /** Measured ones; default `defaultBandwidths`. */
   readonly bandwidths?: Bandwidths | undefined;
+  /** What it has room for now, whatever is allowed: no larger budget is a remedy. */
+  readonly freeBytes?: number | undefined;
   /** Where the budget comes from, for errors. */
   readonly note?: string | undefined;
 }

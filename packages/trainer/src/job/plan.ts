@@ -61,6 +61,7 @@ function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemM
       name: 'ram',
       kind: 'ram',
       budgetBytes: Math.min(allowed, freeBytes),
+      freeBytes,
       bandwidths: ram,
       note: freeBytes < allowed ? `what is free now; ${text}` : text,
     },
