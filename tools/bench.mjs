@@ -3,4 +3,4 @@ import { ensureInstalled, nx, root, run } from './ensure.mjs';
 
 ensureInstalled();
 nx(['build'], { quiet: true });
-run(process.execPath, [`${root}tools/bench/step.mjs`]);
+run(process.execPath, [`${root}tools/bench/main.mjs`]);
