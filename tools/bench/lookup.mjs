@@ -15,13 +15,13 @@ const unpooled = { count: 16, bags: pooled.bags * pooled.perBag, perBag: 1 };
 const lineBytes = 64;
 
 /** Adapters whose A fits in cache, as after a short run, and whose A does not, as after a long one. */
-const states = [
+export const states = [
   { name: '100k rows touched', touched: 100_000 },
   { name: 'every row touched', touched: V },
 ];
 
 /** Calls body with round i's batch, its outputs ready. */
-function lookups(kernels, table, batches, adapter) {
+export function lookups(kernels, table, batches, adapter) {
   const out = matrix(batches[0].plan.offsets.length - 1, table.dim);
   const args = batches.map(({ plan }) => ({
     base: table.shards,

@@ -42,3 +42,18 @@ export function hugeShare() {
   const share = kilobytes('AnonHugePages') / kilobytes('Anonymous');
   return Number.isFinite(share) ? share : null;
 }
+
+/** The heading of a command's part of docs/benchmarks.md. */
+export function heading(command, machine, begun) {
+  const seconds = Math.round((performance.now() - begun) / 1000);
+  return [
+    `## \`${command}\``,
+    '',
+    `${new Date().toISOString().slice(0, 10)}, ${seconds} s after the build.`,
+    '',
+    '| | |',
+    '|---|---|',
+    ...machine.map((pair) => `| ${pair.join(' | ')} |`),
+    '',
+  ].join('\n');
+}

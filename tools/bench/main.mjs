@@ -1,7 +1,7 @@
 // Every row that needs nothing but this checkout; see docs/benchmarks.md. `npm run bench` builds, then runs this.
 import { kernelsStatus } from '@finetable/kernels';
 import { measureLookups, measurePortable, measureThreads, reportLimits } from './lookup.mjs';
-import { describeMachine } from './machine.mjs';
+import { describeMachine, heading } from './machine.mjs';
 import { measureOpening } from './open.mjs';
 import { Report } from './report.mjs';
 import { measureSteps } from './step.mjs';
@@ -18,17 +18,4 @@ await measureThreads(report);
 if (kernelsStatus().native) await measurePortable(report);
 await measureSteps(report);
 
-const seconds = Math.round((performance.now() - begun) / 1000);
-report.write(
-  'bench',
-  [
-    '## `npm run bench`',
-    '',
-    `${new Date().toISOString().slice(0, 10)}, ${seconds} s, after the build.`,
-    '',
-    '| | |',
-    '|---|---|',
-    ...machine.map((pair) => `| ${pair.join(' | ')} |`),
-    '',
-  ].join('\n'),
-);
+report.write('bench', heading('npm run bench', machine, begun));

@@ -6,11 +6,11 @@ import { takeTurns } from './measure.mjs';
 import { makeBatches, makeTable, million, rank } from './tables.mjs';
 
 /** A step as the trainer makes it: lookup with the delta, gradients of A and B, the optimiser. */
-export function stepper(table, { mode, ids, seed = 3, kernelsRank = rank }) {
-  const adapter = createAdapter(table, { rank: kernelsRank, alpha: 16 });
+export function stepper(table, { mode, ids, rank: r = rank }) {
+  const adapter = createAdapter(table, { rank: r, alpha: 16 });
   adapter.startTraining(adamw({ learningRate: 1e-3, mode }));
   const gradient = matrix(ids, table.dim);
-  new RandomStream(seed, 'gradient').fillNormal(gradient.data, 1e-3);
+  new RandomStream(3, 'gradient').fillNormal(gradient.data, 1e-3);
   const out = matrix(ids, table.dim);
   const step = (plan) => {
     adapter.lookup(plan, out, true);

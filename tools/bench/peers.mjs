@@ -1,0 +1,149 @@
+// The same work in Python's libraries, in turns with ours; see docs/benchmarks.md. `npm run bench:peers` builds, then runs this.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { makePlan } from '@finetable/core';
+import { loadKernels } from '@finetable/kernels';
+import { lookups, pooled, states } from './lookup.mjs';
+import { describeMachine, heading } from './machine.mjs';
+import { takeTurns } from './measure.mjs';
+import { startPeer } from './peers/process.mjs';
+import { Report } from './report.mjs';
+import { stepper } from './step.mjs';
+import { makeAdapter, makeBatches, makeTable, million } from './tables.mjs';
+
+const begun = performance.now();
+const machine = describeMachine();
+const setup = fileURLToPath(new URL('../peers/setup.mjs', import.meta.url));
+const { stdout } = spawnSync(process.execPath, [setup, '--bench', '--json'], {
+  encoding: 'utf8',
+  stdio: ['ignore', 'pipe', 'inherit'],
+});
+const environment = JSON.parse(stdout);
+const folder = mkdtempSync(join(tmpdir(), 'finetable-bench-'));
+const threads = availableParallelism();
+const report = new Report();
+
+/** Runs body(peer, name) with a warm peer, or adds a row that says why there is none. */
+async function beside(what, against, script, config, batches, body) {
+  let peer;
+  try {
+    if (!environment.available) throw new Error(environment.reason);
+    const ids = join(folder, 'ids');
+    if (batches) writeFileSync(ids, Buffer.concat(batches.map((batch) => Buffer.from(batch.ids.buffer))));
+    peer = await startPeer(environment.python, script, { ...config, ids, batches: batches?.length });
+  } catch (error) {
+    report.missing(what, against, error.message);
+    return;
+  }
+  const versions = Object.entries(peer.versions).map((pair) => pair.join(' '));
+  for (const failure of peer.failures) console.log(`  ${against}: ${failure}`);
+  try {
+    const tried = Object.entries(peer.tried).map(([setting, time]) => `${setting} ${time.toPrecision(3)} ms`);
+    await body(peer, `${against} (${versions.join(', ')}; the best of ${tried.join(', ')})`);
+  } finally {
+    peer.end();
+  }
+}
+
+const D = 64;
+const ids = 4096;
+
+/** Ours in turns with one peer. Ours starts from ids, as the peer does: the plan, which a loader worker makes in training, is made here. */
+async function compareSteps({ against, script, rows, dim, rank, rounds, warmUp, mode, goal }) {
+  const what = `a step at V = ${rows / million}M, D = ${dim}, r = ${rank}, ${mode} AdamW`;
+  const batches = makeBatches(rows, { count: rounds + warmUp, bags: ids, perBag: 1 });
+  const config = { rows, dim, rank, threads, warmUp };
+  await beside(what, against, script, config, batches, async (peer, name) => {
+    const table = makeTable(loadKernels(), rows, dim);
+    const whole = stepper(table, { mode, ids, rank });
+    const planned = stepper(table, { mode, ids, rank });
+    const { offsets } = batches[0].plan;
+    const times = await takeTurns(
+      [
+        (round) => whole.step(makePlan({ values: batches[round].ids, offsets }, rows)),
+        (round) => planned.step(batches[round].plan),
+        (round) => peer.run(round),
+      ],
+      { rounds, warmUp },
+    );
+    report.speedRatio(what, name, times[0], times[2], goal);
+    report.speedRatio(`${what}, plan made by a loader worker`, name, times[1], times[2]);
+    for (const { adapter } of [whole, planned]) adapter.close();
+    table.close();
+  });
+}
+
+async function compareLookups(dim) {
+  const rows = 4 * million;
+  const kernels = loadKernels({ threads: 1 });
+  const batches = makeBatches(rows, pooled);
+  const against = 'FBGEMM, base only';
+  const config = { rows, dim, perBag: pooled.perBag, threads: 1, warmUp: batches.length };
+  await beside(`fused LoRA lookup, D = ${dim}`, against, 'fbgemm_lookup.py', config, batches, async (peer, name) => {
+    const table = makeTable(kernels, rows, dim);
+    const own = [...states, { name: 'base only', touched: 0 }];
+    const adapters = own.map(({ touched }) => (touched > 0 ? makeAdapter(table, touched) : null));
+    const times = await takeTurns(
+      [
+        ...adapters.map((adapter) => lookups(kernels, table, batches, adapter)),
+        (round) => peer.run(round % batches.length),
+      ],
+      { rounds: 60, warmUp: 16 },
+    );
+    own.forEach((state, i) => {
+      const goal = state.touched > 0 ? { atLeast: 1.1 } : undefined;
+      report.speedRatio(`fused LoRA lookup, D = ${dim}, ${state.name}`, name, times[i], times.at(-1), goal);
+    });
+    for (const adapter of adapters) adapter?.close();
+    table.close();
+  });
+}
+
+async function compareNearest() {
+  const what = 'nearest rows, V = 1M, D = 64, f32, 256 queries, k = 100';
+  const config = { rows: million, dim: D, queries: 256, threads, warmUp: 5 };
+  await beside(what, 'the matrix product alone in PyTorch', 'torch_product.py', config, null, async (peer, name) => {
+    report.missing(what, name, 'not in this build');
+  });
+}
+
+try {
+  report.section(
+    'Whole steps',
+    `Lookup with the delta, backward from a given ∂L/∂E, optimiser; ${ids} uniform unpooled ids, f32, ${threads} threads on both sides, huge pages on both sides. Ours includes making the plan unless said otherwise. exact AdamW ends where the dense optimiser does; lazy is what SparseAdam does.`,
+  );
+  const steps = { rows: million, dim: D, rank: 8 };
+  const torch = {
+    against: 'PyTorch, frozen table + sparse=True factors + SparseAdam',
+    script: 'torch_sparse.py',
+    rounds: 100,
+    warmUp: 20,
+  };
+  await compareSteps({ ...steps, ...torch, mode: 'lazy', goal: { atLeast: 3 } });
+  await compareSteps({ ...steps, ...torch, mode: 'exact' });
+  const slow = { rounds: 15, warmUp: 3, mode: 'exact', goal: { atLeast: 200 } };
+  await compareSteps({ ...steps, ...slow, against: 'Keras Embedding(lora_rank=8)', script: 'keras_lora.py' });
+  await compareSteps({
+    ...slow,
+    against: 'PEFT LoRA on nn.Embedding',
+    script: 'peft_lora.py',
+    rows: 3 * million,
+    dim: 256,
+    rank: 16,
+  });
+
+  report.section(
+    'Lookups',
+    `f32, V = 4M, uniform ids, ${pooled.bags} bags of ${pooled.perBag}, one thread and huge pages on both sides. Ours with the delta, r = 8, theirs without.`,
+  );
+  for (const dim of [64, 128]) await compareLookups(dim);
+
+  report.section('Nearest rows', `Exact top-k over an adapted table against scoring alone, ${threads} threads.`);
+  await compareNearest();
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+report.write('peers', heading('npm run bench:peers', machine, begun));
