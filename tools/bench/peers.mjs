@@ -39,10 +39,10 @@ async function beside(what, against, script, config, batches, body) {
     return;
   }
   const versions = Object.entries(peer.versions).map((pair) => pair.join(' '));
-  for (const failure of peer.failures) console.log(`  ${against}: ${failure}`);
   try {
+    await body(peer, `${against} (${versions.join(', ')}; ${peer.setting})`);
     const tried = Object.entries(peer.tried).map(([setting, time]) => `${setting} ${time.toPrecision(3)} ms`);
-    await body(peer, `${against} (${versions.join(', ')}; the best of ${tried.join(', ')})`);
+    report.remark(`${against}, settings tried: ${[...tried, ...peer.failures].join('; ')}.`);
   } finally {
     peer.end();
   }
@@ -52,28 +52,35 @@ const D = 64;
 const ids = 4096;
 
 /** Ours in turns with one peer. Ours starts from ids, as the peer does: the plan, which a loader worker makes in training, is made here. */
-async function compareSteps({ against, script, rows, dim, rank, rounds, warmUp, mode, goal }) {
+async function compareSteps({ against, script, rows, dim, rank, rounds, burst, warmUp, mode, goal }) {
   const what = `a step at V = ${rows / million}M, D = ${dim}, r = ${rank}, ${mode} AdamW`;
-  const batches = makeBatches(rows, { count: rounds + warmUp, bags: ids, perBag: 1 });
-  const config = { rows, dim, rank, threads, warmUp };
+  const batches = makeBatches(rows, { count: (rounds + warmUp) * burst, bags: ids, perBag: 1 });
+  const config = { rows, dim, rank, threads, warmUp: warmUp * burst };
   await beside(what, against, script, config, batches, async (peer, name) => {
     const table = makeTable(loadKernels(), rows, dim);
     const whole = stepper(table, { mode, ids, rank });
     const planned = stepper(table, { mode, ids, rank });
     const { offsets } = batches[0].plan;
-    const times = await takeTurns(
-      [
-        (round) => whole.step(makePlan({ values: batches[round].ids, offsets }, rows)),
-        (round) => planned.step(batches[round].plan),
-        (round) => peer.run(round),
-      ],
-      { rounds, warmUp },
-    );
+    const own = [
+      (i) => whole.step(makePlan({ values: batches[i].ids, offsets }, rows)),
+      (i) => planned.step(batches[i].plan),
+    ];
+    const times = await turnsWith(peer, own, { rounds, burst, warmUp, batches: batches.length });
     report.speedRatio(what, name, times[0], times[2], goal);
     report.speedRatio(`${what}, plan made by a loader worker`, name, times[1], times[2]);
     for (const { adapter } of [whole, planned]) adapter.close();
     table.close();
   });
+}
+
+/** Milliseconds a batch, the peer last. A turn is a burst of batches: what another process did before costs both sides some time at first. */
+async function turnsWith(peer, own, { rounds, burst, warmUp, batches }) {
+  const first = (round) => (round * burst) % batches;
+  const bursts = own.map((work) => (round) => {
+    for (let i = 0; i < burst; i++) work(first(round) + i);
+  });
+  const times = await takeTurns([...bursts, (round) => peer.run(first(round), burst)], { rounds, warmUp });
+  return times.map((series) => series.map((time) => time / burst));
 }
 
 async function compareLookups(dim) {
@@ -86,13 +93,8 @@ async function compareLookups(dim) {
     const table = makeTable(kernels, rows, dim);
     const own = [...states, { name: 'base only', touched: 0 }];
     const adapters = own.map(({ touched }) => (touched > 0 ? makeAdapter(table, touched) : null));
-    const times = await takeTurns(
-      [
-        ...adapters.map((adapter) => lookups(kernels, table, batches, adapter)),
-        (round) => peer.run(round % batches.length),
-      ],
-      { rounds: 60, warmUp: 16 },
-    );
+    const works = adapters.map((adapter) => lookups(kernels, table, batches, adapter));
+    const times = await turnsWith(peer, works, { rounds: 40, burst: 4, warmUp: 4, batches: batches.length });
     own.forEach((state, i) => {
       const goal = state.touched > 0 ? { atLeast: 1.1 } : undefined;
       report.speedRatio(`fused LoRA lookup, D = ${dim}, ${state.name}`, name, times[i], times.at(-1), goal);
@@ -119,12 +121,13 @@ try {
   const torch = {
     against: 'PyTorch, frozen table + sparse=True factors + SparseAdam',
     script: 'torch_sparse.py',
-    rounds: 100,
-    warmUp: 20,
+    rounds: 40,
+    burst: 5,
+    warmUp: 4,
   };
   await compareSteps({ ...steps, ...torch, mode: 'lazy', goal: { atLeast: 3 } });
   await compareSteps({ ...steps, ...torch, mode: 'exact' });
-  const slow = { rounds: 15, warmUp: 3, mode: 'exact', goal: { atLeast: 200 } };
+  const slow = { rounds: 15, burst: 1, warmUp: 3, mode: 'exact', goal: { atLeast: 200 } };
   await compareSteps({ ...steps, ...slow, against: 'Keras Embedding(lora_rank=8)', script: 'keras_lora.py' });
   await compareSteps({
     ...slow,

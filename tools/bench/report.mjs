@@ -23,7 +23,7 @@ export class Report {
   #sections = [];
 
   section(title, about) {
-    this.#sections.push({ title, about, rows: [] });
+    this.#sections.push({ title, about, rows: [], remarks: [] });
     console.log(`\n${title}\n${about}`);
   }
 
@@ -44,6 +44,12 @@ export class Report {
     this.value(what, against, ratios(reference, times), 'x', goal, pair(times, reference));
   }
 
+  /** A sentence below the table. */
+  remark(text) {
+    this.#sections.at(-1).remarks.push(text);
+    console.log(`      ${text}`);
+  }
+
   missing(what, against, reason) {
     this.#add({ what, against, measured: 'not measured', goal: '', verdict: '', note: reason });
   }
@@ -58,7 +64,7 @@ export class Report {
   /** Writes this command's part of the file; the rest of it stays. */
   write(part, heading) {
     const lines = [heading];
-    for (const { title, about, rows } of this.#sections) {
+    for (const { title, about, rows, remarks } of this.#sections) {
       lines.push(
         `### ${title}`,
         '',
@@ -69,7 +75,7 @@ export class Report {
       );
       for (const { what, against, measured, goal, verdict, note } of rows)
         lines.push(`| ${[what, against, measured, goal, verdict, note].join(' | ')} |`);
-      lines.push('');
+      lines.push('', ...remarks.flatMap((text) => [text, '']));
     }
     const text = existsSync(file) ? readFileSync(file, 'utf8') : template;
     const owned = new RegExp(`(<!-- ${part} -->\n)[^]*(<!-- /${part} -->)`);

@@ -1,5 +1,5 @@
-"""What the peers' scripts share. `npm run bench:peers` starts each with one JSON argument, waits for a line that says what it is, then
-sends the number of a batch a line and gets back the milliseconds which that one took, so that it can take turns with ours."""
+"""What the peers' scripts share. `npm run bench:peers` starts each with one JSON argument and waits for a line that says what it is. Then
+each line asks for some batches, "first count", and is answered with the milliseconds they took, so that a peer can take turns with ours."""
 
 import json
 import os
@@ -20,9 +20,10 @@ def batches():
     return numpy.fromfile(config["ids"], numpy.int32).reshape(config["batches"], -1)
 
 
-def _timed(work, batch):
+def _timed(work, first, count=1):
     begun = time.perf_counter()
-    work(batch)
+    for batch in range(first, first + count):
+        work(batch)
     return (time.perf_counter() - begun) * 1e3
 
 
@@ -43,4 +44,4 @@ def serve(variants, **versions):
     hello = {"setting": best, "tried": {name: round(time, 3) for name, time in times.items()}, "failures": failures, "versions": versions}
     print(json.dumps(hello), file=_replies, flush=True)
     for line in sys.stdin:
-        print(_timed(variants[best], int(line)), file=_replies, flush=True)
+        print(_timed(variants[best], *map(int, line.split())), file=_replies, flush=True)

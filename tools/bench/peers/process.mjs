@@ -1,4 +1,4 @@
-// A peer in a process of its own, which runs one batch at a time when it is told to and measures it by itself.
+// A peer in a process of its own, which runs batches when it is told to and measures them by itself.
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -29,9 +29,9 @@ export async function startPeer(python, script, config) {
   const hello = await reply();
   return {
     ...hello,
-    /** Milliseconds that this batch took there. */
-    run: async (batch) => {
-      child.stdin.write(`${batch}\n`);
+    /** Milliseconds that these batches took there. */
+    run: async (first, count = 1) => {
+      child.stdin.write(`${first} ${count}\n`);
       const time = await reply();
       await sleep(calmMs);
       return time;

@@ -5,7 +5,6 @@ from peer import batches, config, serve
 import torch
 from torch.nn import functional as F
 
-torch.set_num_threads(config["threads"])
 V, D, r, ids = config["rows"], config["dim"], config["rank"], torch.from_numpy(batches()).long()
 table = torch.empty(V, D).normal_(std=0.1)
 factors = torch.nn.Embedding(V, r, sparse=True, _weight=torch.zeros(V, r))
@@ -19,8 +18,9 @@ def add(base, pooled, b):
     return torch.addmm(base, pooled, b, alpha=scale)
 
 
-def variant(add):
+def variant(add, threads):
     def step(batch):
+        torch.set_num_threads(threads)
         places = ids[batch]
         add(F.embedding(places, table), factors(places), b).backward(gradient)
         for optimizer in optimizers:
@@ -30,4 +30,8 @@ def variant(add):
     return step
 
 
-serve({"eager": variant(add), "torch.compile": variant(torch.compile(add))}, PyTorch=torch.__version__)
+compiled = torch.compile(add)
+# Steps this short can lose more to waking threads than they gain.
+some = {f"{threads} thread{'s' if threads > 1 else ''}": threads for threads in sorted({1, config["threads"]})}
+variants = {f"{name}, {words}": variant(function, threads) for words, threads in some.items() for name, function in (("eager", add), ("torch.compile", compiled))}
+serve(variants, PyTorch=torch.__version__)
