@@ -4,15 +4,15 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makePlan } from '@finetable/core';
+import { makePlan, matrix, RandomStream } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { lookups, pooled, states } from './lookup.mjs';
 import { describeMachine, heading } from './machine.mjs';
 import { takeTurns } from './measure.mjs';
-import { startPeer } from './peers/process.mjs';
+import { hugePages, PeerFailed, startPeer } from './peers/process.mjs';
 import { Report } from './report.mjs';
 import { stepper } from './step.mjs';
-import { makeAdapter, makeBatches, makeTable, million } from './tables.mjs';
+import { makeAdapter, makeBatches, makeTable, million, touchedRows } from './tables.mjs';
 
 const begun = performance.now();
 const machine = describeMachine();
@@ -21,30 +21,28 @@ const { stdout } = spawnSync(process.execPath, [setup, '--bench', '--json'], {
   encoding: 'utf8',
   stdio: ['ignore', 'pipe', 'inherit'],
 });
-const environment = JSON.parse(stdout);
+const venv = JSON.parse(stdout);
 const folder = mkdtempSync(join(tmpdir(), 'finetable-bench-'));
 const threads = availableParallelism();
 const report = new Report();
 
 /** Runs body(peer, name) with a warm peer, or adds a row that says why there is none. */
-async function beside(what, against, script, config, batches, body) {
+async function beside(what, { against, script, environment: variables }, config, batches, body) {
   let peer;
   try {
-    if (!environment.available) throw new Error(environment.reason);
+    if (!venv.available) throw new PeerFailed(venv.reason);
     const ids = join(folder, 'ids');
     if (batches) writeFileSync(ids, Buffer.concat(batches.map((batch) => Buffer.from(batch.ids.buffer))));
-    peer = await startPeer(environment.python, script, { ...config, ids, batches: batches?.length });
-  } catch (error) {
-    report.missing(what, against, error.message);
-    return;
-  }
-  const versions = Object.entries(peer.versions).map((pair) => pair.join(' '));
-  try {
+    peer = await startPeer(venv.python, script, { ...config, ids, batches: batches?.length }, variables);
+    const versions = Object.entries(peer.versions).map((pair) => pair.join(' '));
     await body(peer, `${against} (${versions.join(', ')}; ${peer.setting})`);
     const tried = Object.entries(peer.tried).map(([setting, time]) => `${setting} ${time.toPrecision(3)} ms`);
     report.remark(`${against}, settings tried: ${[...tried, ...peer.failures].join('; ')}.`);
+  } catch (error) {
+    if (!(error instanceof PeerFailed)) throw error;
+    report.missing(what, against, error.message);
   } finally {
-    peer.end();
+    await peer?.end();
   }
 }
 
@@ -52,11 +50,11 @@ const D = 64;
 const ids = 4096;
 
 /** Ours in turns with one peer. Ours starts from ids, as the peer does: the plan, which a loader worker makes in training, is made here. */
-async function compareSteps({ against, script, rows, dim, rank, rounds, burst, warmUp, mode, goal }) {
+async function compareSteps(peer, { rows, dim, rank, rounds, burst, warmUp, mode, goal }) {
   const what = `a step at V = ${rows / million}M, D = ${dim}, r = ${rank}, ${mode} AdamW`;
   const batches = makeBatches(rows, { count: (rounds + warmUp) * burst, bags: ids, perBag: 1 });
   const config = { rows, dim, rank, threads, warmUp: warmUp * burst };
-  await beside(what, against, script, config, batches, async (peer, name) => {
+  await beside(what, peer, config, batches, async (warm, name) => {
     const table = makeTable(loadKernels(), rows, dim);
     const whole = stepper(table, { mode, ids, rank });
     const planned = stepper(table, { mode, ids, rank });
@@ -65,7 +63,7 @@ async function compareSteps({ against, script, rows, dim, rank, rounds, burst, w
       (i) => whole.step(makePlan({ values: batches[i].ids, offsets }, rows)),
       (i) => planned.step(batches[i].plan),
     ];
-    const times = await turnsWith(peer, own, { rounds, burst, warmUp, batches: batches.length });
+    const times = await turnsWith(warm, own, { rounds, burst, warmUp, batches: batches.length });
     report.speedRatio(what, name, times[0], times[2], goal);
     report.speedRatio(`${what}, plan made by a loader worker`, name, times[1], times[2]);
     for (const { adapter } of [whole, planned]) adapter.close();
@@ -87,14 +85,14 @@ async function compareLookups(dim) {
   const rows = 4 * million;
   const kernels = loadKernels({ threads: 1 });
   const batches = makeBatches(rows, pooled);
-  const against = 'FBGEMM, base only';
+  const peer = { against: 'FBGEMM, base only', script: 'fbgemm_lookup.py', environment: hugePages.torch };
   const config = { rows, dim, perBag: pooled.perBag, threads: 1, warmUp: batches.length };
-  await beside(`fused LoRA lookup, D = ${dim}`, against, 'fbgemm_lookup.py', config, batches, async (peer, name) => {
+  await beside(`fused LoRA lookup, D = ${dim}`, peer, config, batches, async (warm, name) => {
     const table = makeTable(kernels, rows, dim);
     const own = [...states, { name: 'base only', touched: 0 }];
     const adapters = own.map(({ touched }) => (touched > 0 ? makeAdapter(table, touched) : null));
     const works = adapters.map((adapter) => lookups(kernels, table, batches, adapter));
-    const times = await turnsWith(peer, works, { rounds: 40, burst: 4, warmUp: 4, batches: batches.length });
+    const times = await turnsWith(warm, works, { rounds: 40, burst: 4, warmUp: 4, batches: batches.length });
     own.forEach((state, i) => {
       const goal = state.touched > 0 ? { atLeast: 1.1 } : undefined;
       report.speedRatio(`fused LoRA lookup, D = ${dim}, ${state.name}`, name, times[i], times.at(-1), goal);
@@ -107,36 +105,63 @@ async function compareLookups(dim) {
 async function compareNearest() {
   const what = 'nearest rows, V = 1M, D = 64, f32, 256 queries, k = 100';
   const config = { rows: million, dim: D, queries: 256, threads, warmUp: 5 };
-  await beside(what, 'the matrix product alone in PyTorch', 'torch_product.py', config, null, async (peer, name) => {
-    report.missing(what, name, 'not in this build');
+  const peer = {
+    against: 'the matrix product alone in PyTorch',
+    script: 'torch_product.py',
+    environment: hugePages.torch,
+  };
+  const kernels = loadKernels();
+  if (!kernels.nearest) return report.missing(what, peer.against, 'not in this build'); // to be removed when it is there
+  await beside(what, peer, config, null, async (warm, name) => {
+    const table = makeTable(kernels, config.rows, D);
+    const adapter = makeAdapter(table, states[0].touched);
+    const queries = matrix(config.queries, D);
+    new RandomStream(6, 'queries').fillNormal(queries.data);
+    const args = {
+      base: table.shards,
+      tableRows: table.rows,
+      queries,
+      metric: 'dot',
+      rows: new Int32Array(config.queries * 100),
+      scores: matrix(config.queries, 100),
+    };
+    const nearest = (delta) => async () => {
+      const begun = performance.now();
+      await kernels.nearest({ ...args, delta });
+      return performance.now() - begun;
+    };
+    const works = [nearest(touchedRows(adapter)), nearest(null)];
+    const times = await takeTurns([...works, () => warm.run(0)], { rounds: 15, warmUp: 3 });
+    report.timeRatio(`${what}, 100k rows touched`, name, times[0], times[2], { atMost: 2 });
+    report.timeRatio(`${what}, base only`, name, times[1], times[2]);
+    adapter.close();
+    table.close();
   });
 }
+
+const handWritten = {
+  against: 'PyTorch, frozen table + sparse=True factors + SparseAdam, huge pages',
+  script: 'torch_sparse.py',
+  environment: hugePages.torch,
+};
+const keras = { against: 'Keras Embedding(lora_rank=8)', script: 'keras_lora.py', environment: {} };
+const kerasHuge = { ...keras, against: `${keras.against}, huge pages`, environment: hugePages.tensorflow };
+const peft = { against: 'PEFT LoRA on nn.Embedding', script: 'peft_lora.py', environment: {} };
+const peftHuge = { ...peft, against: `${peft.against}, huge pages`, environment: hugePages.torch };
 
 try {
   report.section(
     'Whole steps',
-    `Lookup with the delta, backward from a given ∂L/∂E, optimiser; ${ids} uniform unpooled ids, f32, ${threads} threads on both sides, huge pages on both sides. Ours includes making the plan unless said otherwise. exact AdamW ends where the dense optimiser does; lazy is what SparseAdam does.`,
+    `Lookup with the delta, backward from a given ∂L/∂E, optimiser; ${ids} uniform unpooled ids, f32, up to ${threads} threads on both sides. Ours includes making the plan unless said otherwise. exact AdamW ends where the dense optimiser does; lazy is what SparseAdam does. Peers run as they are installed, or with huge pages for their arrays, which they do not use by themselves.`,
   );
-  const steps = { rows: million, dim: D, rank: 8 };
-  const torch = {
-    against: 'PyTorch, frozen table + sparse=True factors + SparseAdam',
-    script: 'torch_sparse.py',
-    rounds: 40,
-    burst: 5,
-    warmUp: 4,
-  };
-  await compareSteps({ ...steps, ...torch, mode: 'lazy', goal: { atLeast: 3 } });
-  await compareSteps({ ...steps, ...torch, mode: 'exact' });
-  const slow = { rounds: 15, burst: 1, warmUp: 3, mode: 'exact', goal: { atLeast: 200 } };
-  await compareSteps({ ...steps, ...slow, against: 'Keras Embedding(lora_rank=8)', script: 'keras_lora.py' });
-  await compareSteps({
-    ...slow,
-    against: 'PEFT LoRA on nn.Embedding',
-    script: 'peft_lora.py',
-    rows: 3 * million,
-    dim: 256,
-    rank: 16,
-  });
+  const small = { rows: million, dim: D, rank: 8 };
+  const large = { rows: 3 * million, dim: 256, rank: 16 };
+  const short = { rounds: 40, burst: 5, warmUp: 4 };
+  const long = { rounds: 15, burst: 1, warmUp: 3, mode: 'exact', goal: { atLeast: 200 } };
+  await compareSteps(handWritten, { ...small, ...short, mode: 'lazy', goal: { atLeast: 3 } });
+  await compareSteps(handWritten, { ...small, ...short, mode: 'exact' });
+  for (const peer of [keras, kerasHuge]) await compareSteps(peer, { ...small, ...long });
+  for (const peer of [peft, peftHuge]) await compareSteps(peer, { ...large, ...long });
 
   report.section(
     'Lookups',

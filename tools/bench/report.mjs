@@ -1,21 +1,9 @@
 // Rows as people read them: on the terminal while they come, and in docs/benchmarks.md, where each command owns its own part.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { medianOf, ratios, summary } from './measure.mjs';
 
 const file = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url));
-const template = `# Benchmarks
-
-Absolute times on shared machines mean little, so everything here is a ratio within one run: the two sides of a row take turns in many short
-rounds, and a row gives the median of the rounds' ratios with its quartiles. Goals are fixed beforehand; a row that misses one says so.
-
-<!-- bench -->
-<!-- /bench -->
-
-<!-- peers -->
-<!-- /peers -->
-`;
-
 const round = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
 const milliseconds = (time) => `${time.toPrecision(3)} ms`;
 
@@ -77,7 +65,7 @@ export class Report {
         lines.push(`| ${[what, against, measured, goal, verdict, note].join(' | ')} |`);
       lines.push('', ...remarks.flatMap((text) => [text, '']));
     }
-    const text = existsSync(file) ? readFileSync(file, 'utf8') : template;
+    const text = readFileSync(file, 'utf8');
     const owned = new RegExp(`(<!-- ${part} -->\n)[^]*(<!-- /${part} -->)`);
     if (!owned.test(text)) throw new Error(`${file} has lost its "<!-- ${part} -->" marks`);
     writeFileSync(

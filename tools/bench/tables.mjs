@@ -69,3 +69,11 @@ export function deltaOf(adapter, plan) {
   adapter.slots.find(plan.uniqueRows, slots);
   return adapter.delta(slots);
 }
+
+/** All that an adapter has touched, as a search over every row wants it. */
+export function touchedRows(adapter) {
+  const rows = Int32Array.from(adapter.slots.rows).sort();
+  const slots = new Int32Array(rows.length);
+  adapter.slots.find(rows, slots);
+  return { ...adapter.delta(slots), rows };
+}
