@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { FileRows, Kernels, RowStore } from './kernels.ts';
 import { native, needAddon, portable, testBoth } from './testing/implementations.ts';
 
-const addonFile = fileURLToPath(new URL('../build/finetable.node', import.meta.url));
+const addonFile = process.env.FINETABLE_ADDON ?? fileURLToPath(new URL('../build/finetable.node', import.meta.url));
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'finetable-rows-'));

@@ -4,14 +4,14 @@
  * another dtype; it does not catch a change that falls between the sampled blocks of a table over 264 KiB.
  */
 import { createHash } from 'node:crypto';
-import { rowDtypeBytes } from '@finetable/core';
+import { rowBytes as bytesOf } from '@finetable/core';
 import type { ShardedTable } from './table.ts';
 
 const blockBytes = 4096;
 const spread = 64;
 
 export function fingerprintOf(table: ShardedTable): string {
-  const rowBytes = table.dim * rowDtypeBytes[table.dtype];
+  const rowBytes = bytesOf(table.dtype, table.dim);
   const totalBytes = table.rows * rowBytes;
   const hash = createHash('sha256').update(`finetable 1 ${table.rows} ${table.dim} ${table.dtype}\n`);
   const last = Math.max(0, totalBytes - blockBytes);

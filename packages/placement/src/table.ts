@@ -2,16 +2,8 @@
  * A frozen table whose rows lie in one or more places. The rows never change, so shards need no coherence: a range may be
  * in RAM and the next one mapped from the file, and every result is the same.
  */
-import {
-  FinetableError,
-  matrix,
-  range,
-  rowDtypeBytes,
-  type LookupPlan,
-  type Matrix,
-  type RowDtype,
-} from '@finetable/core';
-import { loadKernels, type Delta, type FileRows, type Kernels, type Shard } from '@finetable/kernels';
+import { FinetableError, matrix, range, type LookupPlan, type Matrix, type RowDtype } from '@finetable/core';
+import { loadKernels, type Delta, type Kernels, type Shard } from '@finetable/kernels';
 import { fingerprintOf } from './fingerprint.ts';
 import { findRows } from './source.ts';
 
@@ -137,7 +129,8 @@ export async function openTable(path: string, options: OpenTableOptions = {}): P
   const opened: Shard[] = [];
   try {
     for (const { home, firstRow, rows } of ranges(name, file.rows, options.placement ?? 'mapped')) {
-      opened.push({ store: kernels.openRows(slice(file, firstRow, rows), home), firstRow });
+      const part = { firstRow, rows, firstColumn: 0, columns: file.dim };
+      opened.push({ store: kernels.openRows(file, home, part), firstRow });
     }
     return new ShardedTable(name, opened, kernels);
   } catch (error) {
@@ -156,10 +149,6 @@ export function createTable(
   const store = kernels.createRows(values.rows, values.cols, options.dtype ?? 'f32');
   kernels.scatterRows(store, range(values.rows), values);
   return new ShardedTable(name, [{ store, firstRow: 0 }], kernels);
-}
-
-function slice(file: FileRows, firstRow: number, rows: number): FileRows {
-  return { ...file, rows, byteOffset: file.byteOffset + firstRow * file.dim * rowDtypeBytes[file.dtype] };
 }
 
 function ranges(

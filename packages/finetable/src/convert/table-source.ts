@@ -1,6 +1,6 @@
 /** A float matrix of a safetensors or npy file as a stream of its bytes, in another element type where one is asked for. */
 import { createReadStream } from 'node:fs';
-import { FinetableError, type RowDtype, type TensorDtype } from '@finetable/core';
+import { FinetableError, type TensorDtype } from '@finetable/core';
 import { openSafetensors, readNpyHeader } from '@finetable/formats';
 import { narrowed, widened } from './chunks.ts';
 
@@ -19,7 +19,7 @@ export function isTableFile(path: string): boolean {
 export async function openTableSource(
   path: string,
   tensor: string | undefined,
-  dtype: RowDtype | undefined,
+  dtype: 'f32' | 'f16' | undefined,
 ): Promise<TableSource> {
   const { file, name, shape, byteOffset, byteLength, dtype: from } = await locate(path, tensor);
   if (byteLength === 0) {

@@ -140,8 +140,10 @@ export function findAddon(): Found {
 function load(): Found {
   // From `src` and from `dist` alike.
   const build = new URL('../../build/', import.meta.url);
+  // Another build of the same sources, as for sanitizers.
+  const file = process.env.FINETABLE_ADDON ?? fileURLToPath(new URL('finetable.node', build));
   try {
-    return { addon: createRequire(import.meta.url)(fileURLToPath(new URL('finetable.node', build))) as Addon };
+    return { addon: createRequire(import.meta.url)(file) as Addon };
   } catch (error) {
     return { missing: reasonOf(new URL('status.json', build)) ?? (error as Error).message.split('\n')[0]! };
   }

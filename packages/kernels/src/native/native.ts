@@ -1,9 +1,9 @@
 /** The native implementation: hands checked arguments to the addon. */
 import { FinetableError, formatBytes, type LookupPlan, type Matrix } from '@finetable/core';
 import { biasCorrections } from '../bias.ts';
-import { storeDtypeBytes } from '../check/stores.ts';
+import { elementBytes, storedBytes } from '../check/stores.ts';
 import type { Implementation } from '../implementation.ts';
-import type { Delta, FileRows, RowStore, StoreDtype, UpdatableRows } from '../kernels.ts';
+import type { Delta, FileRows, LookupArgs, RowStore, StoreDtype, UpdatableRows } from '../kernels.ts';
 import * as scans from '../portable/scans.ts';
 import type { Addon, Context, Handle } from './addon.ts';
 import { ruleNumbers, ruleTypes } from './rule.ts';
@@ -12,20 +12,30 @@ export class NativeRows implements RowStore {
   readonly rows: number;
   readonly dim: number;
   readonly dtype: StoreDtype;
+  readonly groupDims: number;
   readonly home: 'ram' | 'mapped';
   readonly sizeBytes: number;
   readonly handle: Handle;
   readonly #addon: Addon;
   #closed = false;
 
-  constructor(addon: Addon, handle: Handle, home: 'ram' | 'mapped', rows: number, dim: number, dtype: StoreDtype) {
+  constructor(
+    addon: Addon,
+    handle: Handle,
+    home: 'ram' | 'mapped',
+    rows: number,
+    dim: number,
+    dtype: StoreDtype,
+    groupDims: number,
+  ) {
     this.#addon = addon;
     this.handle = handle;
     this.home = home;
     this.rows = rows;
     this.dim = dim;
     this.dtype = dtype;
-    this.sizeBytes = rows * dim * storeDtypeBytes[dtype];
+    this.groupDims = groupDims;
+    this.sizeBytes = rows * storedBytes(dtype, dim, groupDims);
   }
 
   get closed(): boolean {
@@ -85,19 +95,20 @@ type RowCalls = Pick<
 
 function rowCalls(addon: Addon, context: Context): RowCalls {
   return {
-    createRows(rows, dim, dtype) {
-      const sizeBytes = rows * dim * storeDtypeBytes[dtype];
+    createRows(rows, dim, dtype, groupDims) {
+      const sizeBytes = rows * storedBytes(dtype, dim, groupDims);
       const handle = attempt('createRows', sizeBytes, () => addon.createRows(sizeBytes));
-      return new NativeRows(addon, handle, 'ram', rows, dim, dtype);
+      return new NativeRows(addon, handle, 'ram', rows, dim, dtype, groupDims);
     },
-    openRows({ path, byteOffset, rows, dim, dtype }: FileRows, home, descriptor) {
-      const sizeBytes = rows * dim * storeDtypeBytes[dtype];
+    openRows({ path, byteOffset: tableOffset, dim, dtype }: FileRows, home, { rows, firstRow }, { rows: descriptor }) {
+      const byteOffset = tableOffset + firstRow * elementBytes(dtype, dim);
+      const sizeBytes = rows * elementBytes(dtype, dim);
       const handle = attempt(path, sizeBytes, () =>
         home === 'mapped'
           ? addon.mapRows(descriptor, byteOffset, sizeBytes)
           : addon.readRows(context, descriptor, byteOffset, sizeBytes),
       );
-      return new NativeRows(addon, handle, home, rows, dim, dtype);
+      return new NativeRows(addon, handle, home, rows, dim, dtype, 0);
     },
     gatherRows: (store, rows, out) =>
       addon.gatherRows(context, handleOf(store), store.dim, isHalf(store), rows, out.data),
@@ -108,7 +119,10 @@ function rowCalls(addon: Addon, context: Context): RowCalls {
   };
 }
 
-type SparseCalls = Pick<Implementation, 'lookup' | 'addDelta' | 'segmentSum' | 'updateRows' | 'replayRows'>;
+type SparseCalls = Pick<
+  Implementation,
+  'lookup' | 'lookupAsync' | 'nearest' | 'addDelta' | 'segmentSum' | 'updateRows' | 'replayRows'
+>;
 
 function sparseCalls(addon: Addon, context: Context): SparseCalls {
   const pool = (
@@ -137,11 +151,15 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
   const stores = ({ parameters, state: [first, second] }: UpdatableRows) =>
     [handleOf(parameters), first ? handleOf(first) : null, second ? handleOf(second) : null] as const;
 
+  const lookup = ({ base, plan, delta, out, pooledFactors }: LookupArgs): void => {
+    const shards = base.flatMap(({ store, firstRow }) => [handleOf(store), firstRow, isHalf(store)]);
+    pool(shards, plan, delta ?? null, out, pooledFactors ?? null);
+  };
+
   return {
-    lookup({ base, plan, delta, out, pooledFactors }) {
-      const shards = base.flatMap(({ store, firstRow }) => [handleOf(store), firstRow, isHalf(store)]);
-      pool(shards, plan, delta ?? null, out, pooledFactors ?? null);
-    },
+    lookup,
+    lookupAsync: (args) => Promise.resolve(lookup(args)),
+    nearest: () => Promise.reject(new FinetableError('UNSUPPORTED', 'nearest: not yet')),
     addDelta: ({ plan, delta, out, pooledFactors }) => pool([], plan, delta, out, pooledFactors ?? null),
     segmentSum: ({ plan, values, out }) =>
       addon.segmentSum(

@@ -1,9 +1,9 @@
 /** The portable implementation: short, in order, on one thread; what the native one is compared with. */
-import { f32ToF16, type Matrix } from '@finetable/core';
+import { f32ToF16, FinetableError, type Matrix } from '@finetable/core';
 import { openSync } from 'node:fs';
-import { withPath } from '../check/stores.ts';
-import type { Implementation } from '../implementation.ts';
-import type { FileRows, LookupArgs, RowStore, StoreDtype } from '../kernels.ts';
+import { elementBytes, withPath } from '../check/stores.ts';
+import type { Descriptors, Implementation } from '../implementation.ts';
+import type { FileRows, LookupArgs, RowStore, TablePart } from '../kernels.ts';
 import * as dense from './dense.ts';
 import { addDelta, poolBase, segmentSum } from './lookup.ts';
 import { FileBackedRows, PortableRows, RamRows } from './rows.ts';
@@ -20,13 +20,15 @@ export function portableKernels(threads = 1): Implementation {
     threads,
     withThreads: portableKernels,
     owns: (store) => store instanceof PortableRows,
-    createRows: (rows: number, dim: number, dtype: StoreDtype) => new RamRows(rows, dim, dtype),
+    createRows: (rows, dim, dtype, groupDims) => new RamRows(rows, dim, dtype, groupDims),
     openRows,
     gatherRows,
     scatterRows,
     readBytes: (store, byteOffset, out) => (store as PortableRows).readBytes(byteOffset, out),
     writeBytes: (store, byteOffset, bytes) => (store as RamRows).writeBytes(byteOffset, bytes),
     lookup,
+    lookupAsync: (args) => Promise.resolve(lookup(args)),
+    nearest: () => Promise.reject(new FinetableError('UNSUPPORTED', 'nearest: not yet')),
     addDelta: ({ plan, delta, out, pooledFactors }) => addDelta(plan, delta, out, pooledFactors ?? null),
     segmentSum,
     findSlots,
@@ -39,15 +41,20 @@ export function portableKernels(threads = 1): Implementation {
   };
 }
 
-function openRows(file: FileRows, home: 'ram' | 'mapped', descriptor: number): RowStore {
+function openRows(file: FileRows, home: 'ram' | 'mapped', part: TablePart, descriptors: Descriptors): RowStore {
+  const rows = {
+    ...file,
+    rows: part.rows,
+    byteOffset: file.byteOffset + part.firstRow * elementBytes(file.dtype, file.dim),
+  };
   // The caller closes its descriptor; rows that are read later need their own.
   if (home === 'mapped')
     return new FileBackedRows(
-      file,
+      rows,
       withPath(file.path, () => openSync(file.path, 'r')),
     );
-  const store = new RamRows(file.rows, file.dim, file.dtype);
-  store.readFile(file, descriptor);
+  const store = new RamRows(part.rows, file.dim, file.dtype, 0);
+  store.readFile(rows, descriptors.rows);
   return store;
 }
 

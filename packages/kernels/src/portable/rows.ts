@@ -5,12 +5,19 @@
 import { closeSync, readSync } from 'node:fs';
 import { FinetableError } from '@finetable/core';
 import type { FileRows, RowStore, StoreDtype } from '../kernels.ts';
-import { storeDtypeBytes, withPath } from '../check/stores.ts';
+import { elementBytes, storedBytes, withPath } from '../check/stores.ts';
 
 /** f16 rows are bits. */
-export type Elements = Float32Array | Uint16Array | Int32Array;
+export type Elements = Float32Array | Uint16Array | Int8Array | Uint8Array | Int32Array;
 
-const arrays = { f32: Float32Array, f16: Uint16Array, i32: Int32Array } as const;
+const arrays = {
+  f32: Float32Array,
+  f16: Uint16Array,
+  bf16: Uint16Array,
+  int8: Int8Array,
+  int4: Uint8Array,
+  i32: Int32Array,
+} as const;
 
 // 16 MiB: far below what any typed array may hold, large enough that finding the chunk costs little.
 const chunkBytes = 2 ** 24;
@@ -19,6 +26,7 @@ export abstract class PortableRows implements RowStore {
   readonly rows: number;
   readonly dim: number;
   readonly dtype: StoreDtype;
+  readonly groupDims: number;
   abstract readonly home: 'ram' | 'mapped';
   readonly sizeBytes: number;
   readonly elementBytes: number;
@@ -26,12 +34,13 @@ export abstract class PortableRows implements RowStore {
   /** Where the row of the last `seek` lies; overwritten by the next one. */
   data: Elements;
 
-  constructor(rows: number, dim: number, dtype: StoreDtype) {
+  constructor(rows: number, dim: number, dtype: StoreDtype, groupDims: number) {
     this.rows = rows;
     this.dim = dim;
     this.dtype = dtype;
-    this.elementBytes = storeDtypeBytes[dtype];
-    this.sizeBytes = rows * dim * this.elementBytes;
+    this.groupDims = groupDims;
+    this.elementBytes = elementBytes(dtype, 1);
+    this.sizeBytes = rows * storedBytes(dtype, dim, groupDims);
     this.data = new arrays[dtype](0);
   }
 
@@ -49,8 +58,8 @@ export class RamRows extends PortableRows {
   readonly #mask: number;
   #chunks: (Elements | undefined)[];
 
-  constructor(rows: number, dim: number, dtype: StoreDtype) {
-    super(rows, dim, dtype);
+  constructor(rows: number, dim: number, dtype: StoreDtype, groupDims: number) {
+    super(rows, dim, dtype, groupDims);
     this.#shift = Math.max(0, Math.floor(Math.log2(chunkBytes / (dim * this.elementBytes))));
     this.#mask = 2 ** this.#shift - 1;
     this.#chunks = new Array<Elements | undefined>(Math.ceil(rows / 2 ** this.#shift));
@@ -137,7 +146,7 @@ export class FileBackedRows extends PortableRows {
 
   /** Closes `descriptor` when it is closed. */
   constructor(file: FileRows, descriptor: number) {
-    super(file.rows, file.dim, file.dtype);
+    super(file.rows, file.dim, file.dtype, file.scales?.groupDims ?? 0);
     this.#file = file;
     this.#descriptor = descriptor;
     const cached = Math.max(1, Math.min(file.rows, Math.floor(cacheBytes / (file.dim * this.elementBytes))));
