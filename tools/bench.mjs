@@ -4,4 +4,6 @@ import { ensureInstalled, nx, root, run } from './ensure.mjs';
 
 ensureInstalled();
 nx(['build'], { quiet: true });
-run(process.execPath, [`${root}tools/bench/${process.argv.includes('--peers') ? 'peers' : 'main'}.mjs`]);
+const args = process.argv.slice(2);
+const script = args[0] === '--peers' ? 'peers' : 'main';
+run(process.execPath, [`${root}tools/bench/${script}.mjs`, ...args.filter((arg) => arg !== '--peers')]);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makePlan, matrix, RandomStream } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
-import { lookups, pooled, states } from './lookup.mjs';
+import { baseOnly, lookups, pooled, states, V } from './lookup.mjs';
 import { describeMachine, heading } from './machine.mjs';
 import { takeTurns } from './measure.mjs';
 import { hugePages, PeerFailed, startPeer } from './peers/process.mjs';
@@ -82,14 +82,14 @@ async function turnsWith(peer, own, { rounds, burst, warmUp, batches }) {
 }
 
 async function compareLookups(dim) {
-  const rows = 4 * million;
+  const rows = V;
   const kernels = loadKernels({ threads: 1 });
   const batches = makeBatches(rows, pooled);
   const peer = { against: 'FBGEMM, base only', script: 'fbgemm_lookup.py', environment: hugePages.torch };
   const config = { rows, dim, perBag: pooled.perBag, threads: 1, warmUp: batches.length };
   await beside(`fused LoRA lookup, D = ${dim}`, peer, config, batches, async (warm, name) => {
     const table = makeTable(kernels, rows, dim);
-    const own = [...states, { name: 'base only', touched: 0 }];
+    const own = [...states, baseOnly];
     const adapters = own.map(({ touched }) => (touched > 0 ? makeAdapter(table, touched) : null));
     const works = adapters.map((adapter) => lookups(kernels, table, batches, adapter));
     const times = await turnsWith(warm, works, { rounds: 40, burst: 4, warmUp: 4, batches: batches.length });
