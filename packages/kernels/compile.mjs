@@ -1,4 +1,4 @@
-/** The one compiler call that makes the addon, for the install and for builds with sanitizers. */
+/** The one compiler call that makes the addon, for the install, builds with sanitizers, and the benchmarks' own loops. */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -6,6 +6,10 @@ import { join } from 'node:path';
 
 export const sources = join(import.meta.dirname, 'native');
 export const sourceFiles = () => readdirSync(sources).sort();
+const kernelUnits = () =>
+  sourceFiles()
+    .filter((file) => file.endsWith('.cc'))
+    .map((file) => join(sources, file));
 
 // Contraction is off because one expression must round alike wherever it is inlined: the kernels say where they fuse.
 export const flags = [
@@ -31,12 +35,13 @@ export function compilerOf() {
   return { command, given, version: version.stdout.split('\n')[0] };
 }
 
-/** @param more flags after the usual ones, which they override @throws CannotBuild with the compiler's first complaint */
-export function compile({ command, given }, output, more = []) {
+/**
+ * @param more flags after the usual ones, which they override
+ * @param units default: the kernels'
+ * @throws CannotBuild with the compiler's first complaint
+ */
+export function compile({ command, given }, output, more = [], units = kernelUnits()) {
   const include = createRequire(import.meta.url)('node-api-headers').include_dir;
-  const units = sourceFiles()
-    .filter((file) => file.endsWith('.cc'))
-    .map((file) => join(sources, file));
   const args = [...given, ...flags, ...more, '-DNAPI_VERSION=8', `-I${include}`, ...units, '-o', output];
   const result = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 2 ** 26 });
   if (result.status === 0) return;
