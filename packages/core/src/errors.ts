@@ -26,6 +26,8 @@ export const errorCodes = [
   'LOCKED',
   /** The operating system refused to read or write (disk full, permissions). */
   'IO',
+  /** A plan does not fit into the memory it is allowed; `details` has what is short, and `remedies`. Nothing was opened. */
+  'DOES_NOT_FIT',
   /** Memory could not be had. */
   'OUT_OF_MEMORY',
   /** A worker thread threw, exited or ran out of memory. */

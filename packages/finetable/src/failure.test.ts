@@ -25,6 +25,7 @@ test('every code has its status', () => {
     EXISTS: 2,
     LOCKED: 2,
     UNSUPPORTED: 2,
+    DOES_NOT_FIT: 2,
     IO: 1,
     OUT_OF_MEMORY: 1,
     WORKER_FAILED: 1,

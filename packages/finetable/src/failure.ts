@@ -16,6 +16,7 @@ const badInput: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'NOT_FOUND',
   'EXISTS',
   'LOCKED',
+  'DOES_NOT_FIT',
   'UNSUPPORTED',
 ]);
 

@@ -45,9 +45,11 @@ function createProgram(io: Io): Command {
       '\nExit status: 0 done, 1 failed, 2 bad input, 130 interrupted.\nFINETABLE_DEBUG=1 shows where an error arose.',
     );
   addTrain(program, io);
+  addPlan(program, io);
   addEvaluate(program, io);
   addInspect(program, io);
   addConvert(program, io);
+  addNearest(program, io);
   addDoctor(program, io);
   return program;
 }
@@ -71,6 +73,17 @@ function addTrain(program: Command, io: Io): void {
       ),
     )
     .action(async (job: string, options: TrainOptions) => (await import('./train/command.ts')).train(job, options, io));
+}
+
+function addPlan(program: Command, io: Io): void {
+  program
+    .command('plan')
+    .description('where a job would put its tables and what memory it would take, before any is taken')
+    .argument('<job>', 'job file, YAML or JSON')
+    .option('--set <path=value>', 'override a field of the job; may be repeated', append, [])
+    .option('--json', 'print the plan as one JSON object')
+    .addHelpText('after', examples('finetable plan job.yaml', 'finetable plan job.yaml --set placement.memory=8GiB'))
+    .action(async (job: string, options: PlanOptions) => (await import('./plan/command.ts')).plan(job, options, io));
 }
 
 function addEvaluate(program: Command, io: Io): void {
@@ -154,6 +167,32 @@ function addConvert(program: Command, io: Io): void {
     );
 }
 
+function addNearest(program: Command, io: Io): void {
+  program
+    .command('nearest')
+    .description('the rows nearest to rows, words or vectors, in a table or an adapted one')
+    .argument('<table>', '.safetensors, .safetensors.index.json or .npy')
+    .option('--adapter <folder>', 'search the table as this adapter changes it')
+    .option('--ids <list>', 'rows to start from, such as 1,2,3; a row is not its own result', rowList)
+    .option('--word <list>', 'words to start from, such as cat,dog', wordList)
+    .option('--queries <file>', 'vectors to start from, .npy or .safetensors')
+    .option('--words <file>', "the rows' words, one a line (default: words.txt beside the table, if it has all)")
+    .option('-k <n>', 'rows per query', positiveInteger, 10)
+    .addOption(new Option('--metric <metric>', 'what is compared').choices(['cosine', 'dot']).default('cosine'))
+    .option('--tensor <name>', 'which tensor of a safetensors file is the table')
+    .option('--json', 'print one JSON object per query')
+    .addHelpText(
+      'after',
+      examples(
+        'finetable nearest vectors.safetensors --word cat,dog',
+        'finetable nearest vectors.safetensors --adapter runs/intents/adapter --ids 17 -k 5',
+      ),
+    )
+    .action(async (table: string, options: NearestOptions) =>
+      (await import('./nearest/command.ts')).nearestCommand(table, options, io),
+    );
+}
+
 function addDoctor(program: Command, io: Io): void {
   program
     .command('doctor')
@@ -169,6 +208,11 @@ export interface TrainOptions {
   readonly overwrite?: boolean;
   readonly run?: string;
   readonly threads?: number;
+  readonly json?: boolean;
+}
+
+export interface PlanOptions {
+  readonly set: readonly string[];
   readonly json?: boolean;
 }
 
@@ -192,12 +236,36 @@ export interface ConvertOptions {
   readonly json?: boolean;
 }
 
+export interface NearestOptions {
+  readonly adapter?: string;
+  readonly ids?: readonly number[];
+  readonly word?: readonly string[];
+  readonly queries?: string;
+  readonly words?: string;
+  readonly k: number;
+  readonly metric: 'cosine' | 'dot';
+  readonly tensor?: string;
+  readonly json?: boolean;
+}
+
 const append = (value: string, before: readonly string[]): string[] => [...before, value];
 
 function positiveInteger(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= 1) return value;
   throw new InvalidArgumentError('Allowed: an integer of 1 or more.');
+}
+
+function rowList(text: string): number[] {
+  const rows = text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : Infinity));
+  if (rows.every((row) => row <= 0x7fffffff)) return rows;
+  throw new InvalidArgumentError('Allowed: row numbers from 0, separated by commas.');
+}
+
+function wordList(text: string): string[] {
+  const words = text.split(',').map((word) => word.trim());
+  if (!words.includes('')) return words;
+  throw new InvalidArgumentError('Allowed: words separated by commas.');
 }
 
 const examples = (...lines: readonly string[]): string =>

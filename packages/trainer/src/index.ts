@@ -18,6 +18,7 @@ export type { ModelOptions } from './model.ts';
 export type { DenseParameter, MetricSums, Objective, ObjectiveContext } from './objective.ts';
 export { classification, type ClassificationOptions } from './classification.ts';
 export type { MetricName } from './metrics.ts';
+export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';
 export { evaluateRun, readResult, readRunJob, runFolder, runJob, type RunOptions, type RunResult } from './run/run.ts';

@@ -143,6 +143,8 @@ export class CheckedKernels implements Kernels {
       checkRows(this.#inner, where, 'delta.rows', delta.rows, tableRows);
       const at = this.#inner.firstDescent(delta.rows);
       if (at >= 0) refuse(where, 'delta.rows', `must ascend, found ${delta.rows[at]} at ${at}`);
+      const again = this.#inner.firstRepeated(delta.rows);
+      if (again >= 0) refuse(where, 'delta.rows', `must be distinct, found ${delta.rows[again]} again at ${again}`);
       checkDelta(this.#inner, where, delta, queries.cols, delta.rows.length);
     }
     return this.#inner.nearest(args);

@@ -58,19 +58,22 @@ function unpackNibbles(y: Float32Array, yAt: number, data: Int8Array, at: number
   }
 }
 
+/** `y[yAt ..] = store[row]`. @param scratch of `dim + 1` values or more */
+export function decodeRow(y: Float32Array, yAt: number, store: PortableRows, row: number, scratch: Scratch): void {
+  const { dim, groupDims } = store;
+  const { floats } = scratch;
+  const at = store.seek(row);
+  unpack(store, scratch, 0, store.data, at, dim);
+  if (groupDims > 0) {
+    for (let c = 0; c < dim; c++) floats[c]! *= store.scales[store.scalesAt + Math.floor(c / groupDims)]!;
+  }
+  for (let c = 0; c < dim; c++) y[yAt + c] = floats[c]!;
+}
+
 /** `out[i] = store[rows[i]]`. */
 export function gatherRows(store: PortableRows, rows: Int32Array, out: Matrix): void {
-  const { dim, groupDims } = store;
-  const row = scratchOf(dim + 1);
-  const { floats } = row;
-  for (let i = 0; i < rows.length; i++) {
-    const at = store.seek(rows[i]!);
-    unpack(store, row, 0, store.data, at, dim);
-    if (groupDims > 0) {
-      for (let c = 0; c < dim; c++) floats[c]! *= store.scales[store.scalesAt + Math.floor(c / groupDims)]!;
-    }
-    for (let c = 0; c < dim; c++) out.data[i * dim + c] = floats[c]!;
-  }
+  const scratch = scratchOf(store.dim + 1);
+  for (let i = 0; i < rows.length; i++) decodeRow(out.data, i * store.dim, store, rows[i]!, scratch);
 }
 
 /** `store[rows[i]] = values[i]`. */

@@ -1,5 +1,4 @@
 /** The portable implementation: short, in order, on one thread; what the native one is compared with. */
-import { FinetableError } from '@finetable/core';
 import { partGroupDims } from '../check/stores.ts';
 import type { Descriptors, Implementation } from '../implementation.ts';
 import type { FileRows, LookupArgs, RowStore, TablePart } from '../kernels.ts';
@@ -7,6 +6,7 @@ import { gatherRows, scatterRows } from './codec.ts';
 import * as dense from './dense.ts';
 import { FilePart, openFiles } from './files.ts';
 import { addDelta, poolBase, segmentSum } from './lookup.ts';
+import { nearest } from './nearest.ts';
 import { FileBackedRows, PortableRows, RamRows } from './rows.ts';
 import * as scans from './scans.ts';
 import { findSlots, insertSlots } from './slots.ts';
@@ -28,7 +28,7 @@ export function portableKernels(threads = 1): Implementation {
     writeBytes: (store, byteOffset, bytes) => (store as RamRows).writeBytes(byteOffset, bytes),
     lookup,
     lookupAsync: (args) => new Promise((resolve) => resolve(lookup(args))),
-    nearest: () => Promise.reject(new FinetableError('UNSUPPORTED', 'nearest: not yet')),
+    nearest: (args) => new Promise((resolve) => resolve(nearest(args))),
     addDelta: ({ plan, delta, out, pooledFactors }) => addDelta(plan, delta, out, pooledFactors ?? null),
     segmentSum,
     findSlots,

@@ -1,12 +1,14 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
+import { FinetableError } from '@finetable/core';
 import { openLoader, type FeatureSpec, type Loader, type SourceSpec } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
-import { openTable, type ShardedTable } from '@finetable/placement';
+import { openTable, type Home, type PlannedTable, type ShardedTable, type ShardSpec } from '@finetable/placement';
 import { classification } from '../classification.ts';
 import type { Objective } from '../objective.ts';
 import { Trainer } from '../trainer.ts';
+import { planJob } from './plan.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
 
@@ -24,14 +26,20 @@ export class OpenJob {
     this.tables = tables;
   }
 
-  /** Opens the job's tables. @throws what `openTable` throws; nothing stays open then */
+  /**
+   * Plans, then opens the job's tables as planned.
+   * @throws DOES_NOT_FIT before any memory is taken; what `openTable` throws; nothing stays open then
+   */
   static async open(loaded: LoadedJob): Promise<OpenJob> {
     const { job, folder } = loaded;
+    const plan = await planJob(loaded);
     const kernels = loadKernels(job.train.threads === undefined ? {} : { threads: job.train.threads });
     const tables: Record<string, ShardedTable> = {};
     try {
-      for (const [name, { file, tensor, placement }] of Object.entries(job.tables)) {
-        tables[name] = await openTable(resolve(folder, file), { name, tensor, placement, kernels });
+      for (const planned of plan.tables) {
+        const { file, tensor } = job.tables[planned.name]!;
+        const options = { name: planned.name, tensor, placement: placementOf(planned), kernels };
+        tables[planned.name] = await openTable(resolve(folder, file), options);
       }
       return new OpenJob(loaded, kernels, tables);
     } catch (error) {
@@ -111,6 +119,18 @@ export class OpenJob {
     for (const adapter of this.#adapters) adapter.close();
     for (const table of Object.values(this.tables)) table.close();
   }
+}
+
+/** How a planned table is opened. Its hot-row caches (`shard.cache`) and column ranges go the same way once tables take them. */
+function placementOf({ name, dim, shards }: PlannedTable): ShardSpec[] {
+  return shards.map(({ device, rows, columns }) => {
+    if (columns !== dim) {
+      throw new FinetableError('UNSUPPORTED', `tables.${name}.split: tables are not opened by columns yet`, {
+        path: `tables.${name}.split`,
+      });
+    }
+    return { home: device as Home, rows };
+  });
 }
 
 function createObjective({ objective }: Job): Objective {

@@ -17,7 +17,8 @@ const minimal = () => ({
 test('every default is written out', () => {
   expect(checkJob(minimal())).toEqual({
     name: 'intents',
-    tables: { words: { file: 'words.safetensors', placement: 'mapped' } },
+    tables: { words: { file: 'words.safetensors', placement: 'auto', sortedByFrequency: false } },
+    placement: { memory: '75%' },
     data: { train: { file: 'train.jsonl' }, batchSize: 256, workers: 1, shuffle: true },
     features: {
       text: {
@@ -59,7 +60,10 @@ const set =
 
 describe('a wrong field is named, with what was found and what is allowed', () => {
   const cases: [Change, string][] = [
-    [set('trian', {}), 'trian: unknown field; did you mean "train"? Known here: name, output, tables, data, '],
+    [
+      set('trian', {}),
+      'trian: unknown field; did you mean "train"? Known here: name, output, tables, placement, data, ',
+    ],
     [set('data.batchsize', 3), 'data.batchsize: unknown field; did you mean "batchSize"? Known here: train, '],
     [
       set('adapters.words.ranks', 3),
@@ -83,7 +87,18 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     ],
     [set('optimizer.beta1', 1), 'optimizer.beta1: found 1; allowed: less than 1'],
     [set('tables.words.file', undefined), 'tables.words.file: missing; allowed: a string'],
-    [set('tables.words.placement', 'disk'), 'tables.words.placement: found "disk"; allowed: "mapped", "ram"'],
+    [set('tables.words.placement', 'disk'), 'tables.words.placement: found "disk"; allowed: "auto", "mapped", "ram"'],
+    [set('tables.words.split', 'dim'), 'tables.words.split: found "dim"; allowed: "row", "table", "column"'],
+    [
+      set('tables.words', { file: 'x', placement: 'ram', split: 'row' }),
+      'tables.words.split: goes with placement "auto"',
+    ],
+    [set('tables.words.frequencies', { zipf: -1 }), 'tables.words.frequencies.zipf: found -1; allowed: 0 or more'],
+    [set('placement', { memory: '8 gigs' }), 'placement.memory: "8 gigs" is not a size; allowed: a number of'],
+    [set('placement', { memory: '101%' }), 'placement.memory: "101%" is not a size; allowed: '],
+    [set('placement', { cache: -1 }), 'placement.cache: -1 is not a size; allowed: '],
+    [set('placement', { memory: true }), 'placement.memory: found true; allowed: a number'],
+    [set('placement', { ram: 1 }), 'placement.ram: unknown field; did you mean'],
     [
       set('tables.words.placement', [{ home: 'ram', rows: 'many' }]),
       'tables.words.placement.0.rows: found "many"; allowed: a number',

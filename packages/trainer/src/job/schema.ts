@@ -2,7 +2,7 @@
  * The schema of a job: what a job file or a program may say, with every default. Paths in a job are relative to the job
  * file's folder. Nothing is opened before a job has passed.
  */
-import { poolings } from '@finetable/core';
+import { isFinetableError, parseBytes, poolings } from '@finetable/core';
 import { z } from 'zod';
 import { metricNames } from '../metrics.ts';
 
@@ -15,11 +15,45 @@ const rate = z.number().min(0);
 
 const home = z.enum(['mapped', 'ram']);
 
+/** Bytes, `"8GiB"`, or a share of the memory that this process may use, `"75%"`. */
+const size = z.union([z.number(), z.string()]).superRefine((value, context) => {
+  try {
+    parseBytes(value, '', 1);
+  } catch (error) {
+    if (!isFinetableError(error)) throw error;
+    context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });
+  }
+});
+
 const table = z.strictObject({
   /** safetensors (or its index.json) or .npy. */
   file: z.string(),
   tensor: z.string().optional(),
-  placement: z.union([home, z.array(z.strictObject({ home, rows: count.optional() })).min(1)]).default('mapped'),
+  /** `auto`: as planned. All rows mapped from the file or all in RAM; or row-wise shards. */
+  placement: z
+    .union([z.enum(['auto', 'mapped', 'ram']), z.array(z.strictObject({ home, rows: count.optional() })).min(1)])
+    .default('auto'),
+  /** How often rows are looked up, for the plan: the row of rank k like k^-zipf, or `[rows]` counts in a .npy file. Default: all alike. */
+  frequencies: z
+    .union([z.strictObject({ zipf: z.number().min(0) }), z.strictObject({ counts: z.string() })])
+    .optional(),
+  /** The first row is the most frequent one, and so on. */
+  sortedByFrequency: z.boolean().default(false),
+  /** How `auto` may divide the table over homes: by rows (default), not at all, by columns. */
+  split: z.enum(['row', 'table', 'column']).optional(),
+});
+
+const bandwidth = z
+  .strictObject({ streaming: z.number().positive().optional(), randomRead: z.number().positive().optional() })
+  .optional();
+
+const placement = z.strictObject({
+  /** The most memory that the run may take, tables in RAM included; never more than is free. */
+  memory: size.default('75%'),
+  /** The most memory for hot rows of mapped tables; default: what is left. */
+  cache: size.optional(),
+  /** Measured bytes per second, in order and in random reads (of cache lines, of pages). */
+  bandwidths: z.strictObject({ ram: bandwidth, mapped: bandwidth }).optional(),
 });
 
 const source = z.strictObject({ file: z.string(), format: z.enum(['jsonl', 'csv']).optional() });
@@ -127,6 +161,7 @@ export const jobSchema = z
     /** The run's folder; default `runs/<name>`. */
     output: z.string().optional(),
     tables: z.record(name, table),
+    placement: placement.default(() => placement.parse({})),
     data,
     features: z.record(name, feature),
     objective,
@@ -151,7 +186,9 @@ export const jobSchema = z
       if (!(table in job.tables))
         issue(['adapters', table], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
     }
-    for (const table of Object.keys(job.tables)) {
+    for (const [table, { placement, split }] of Object.entries(job.tables)) {
+      if (split !== undefined && placement !== 'auto')
+        issue(['tables', table, 'split'], 'goes with placement "auto", which divides tables');
       if (!Object.values(job.features).some((feature) => feature.table === table))
         issue(['tables', table], 'no feature reads this table');
     }

@@ -99,10 +99,11 @@ async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun)
 }
 
 /** Fields that may differ when a run is resumed: they change no result. */
-const free = new Set(['data.workers', 'data.prefetchBatches', 'train.threads', 'train.keepCheckpoints']);
+const free =
+  /^(data\.(workers|prefetchBatches)|train\.(threads|keepCheckpoints)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split))$/;
 
 function firstDifference(before: unknown, now: unknown, path = ''): string | null {
-  if (free.has(path)) return null;
+  if (free.test(path)) return null;
   if (isObject(before) && isObject(now)) {
     for (const key of new Set([...Object.keys(before), ...Object.keys(now)])) {
       const found = firstDifference(before[key], now[key], path ? `${path}.${key}` : key);
@@ -123,7 +124,10 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
   const move = (path: string): string => (isAbsolute(path) ? path : relative(to, resolve(folder, path)));
   const moved = structuredClone(job) as Mutable<Job>;
   delete moved.output;
-  for (const table of Object.values(moved.tables)) table.file = move(table.file);
+  for (const table of Object.values(moved.tables)) {
+    table.file = move(table.file);
+    if (table.frequencies && 'counts' in table.frequencies) table.frequencies.counts = move(table.frequencies.counts);
+  }
   moved.data.train.file = move(moved.data.train.file);
   if (moved.data.validation) moved.data.validation.file = move(moved.data.validation.file);
   for (const { tokens } of Object.values(moved.features)) if (tokens) tokens.vocabulary = move(tokens.vocabulary);

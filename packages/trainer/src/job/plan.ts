@@ -1,0 +1,183 @@
+/**
+ * A job's placement, before any memory is taken: sizes from the headers of its tables, the batch's shape from the first
+ * examples, budgets from the machine. The planning itself is `planPlacement`.
+ */
+import { resolve } from 'node:path';
+import { FinetableError, formatBytes, parseBytes } from '@finetable/core';
+import { sampleSource, type SampleRow } from '@finetable/data';
+import { readNpy } from '@finetable/formats';
+import {
+  findRows,
+  planPlacement,
+  systemMemory,
+  type AdapterRequest,
+  type DeviceRequest,
+  type Frequencies,
+  type PlacementPlan,
+  type SystemMemory,
+  type TableRequest,
+} from '@finetable/placement';
+import type { LoadedJob } from './read.ts';
+import type { Job } from './schema.ts';
+
+export interface JobPlan extends PlacementPlan {
+  /** What had to be assumed. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Where the job's tables shall lie, and what memory the run will take. Reads headers, counts and the examples once.
+ * @param memory for tests; default this machine's
+ * @throws DOES_NOT_FIT; INVALID_JOB for sizes that are none; what `findRows` throws
+ */
+export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory = systemMemory()): Promise<JobPlan> {
+  const examples = await sampleExamples(job, folder);
+  const tables = await Promise.all(Object.keys(job.tables).map((name) => tableRequest(job, folder, name, examples)));
+  // The loaders of training and of validation are open together, each with its threads and batches.
+  const loaders = job.data.validation ? 2 : 1;
+  const plan = planPlacement({
+    tables,
+    devices: devicesOf(job, memory),
+    workers: loaders * job.data.workers,
+    prefetchBatches: loaders * prefetchBatches(job.data),
+    otherBytes: {
+      // A byte offset and a line number for each example.
+      'index of the examples': loaders * 16 * (examples.total ?? 0),
+      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables),
+    },
+    steps: examples.total === null ? undefined : job.train.epochs * Math.ceil(examples.total / job.data.batchSize),
+    cacheBytes:
+      job.placement.cache === undefined ? undefined : sizeOf(job.placement.cache, 'placement.cache', memory.totalBytes),
+  });
+  return { ...plan, notes: examples.notes };
+}
+
+function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemMemory): DeviceRequest[] {
+  const allowed = sizeOf(placement.memory, 'placement.memory', totalBytes);
+  const text = `placement.memory ${placement.memory}, the ${limit} has ${formatBytes(totalBytes)}`;
+  const { ram, mapped } = placement.bandwidths ?? {};
+  return [
+    {
+      name: 'ram',
+      kind: 'ram',
+      budgetBytes: Math.min(allowed, freeBytes),
+      freeBytes,
+      bandwidths: ram,
+      note: freeBytes < allowed ? `what is free now; ${text}` : text,
+    },
+    { name: 'mapped', kind: 'mapped', budgetBytes: Infinity, bandwidths: mapped },
+  ];
+}
+
+function sizeOf(value: number | string, path: string, total: number): number {
+  return parseBytes(value, path, total);
+}
+
+async function tableRequest(job: Job, folder: string, name: string, examples: Examples): Promise<TableRequest> {
+  const { file, tensor, placement, frequencies, sortedByFrequency, split } = job.tables[name]!;
+  const { rows, dim, dtype } = await findRows(resolve(folder, file), tensor);
+  const features = Object.entries(job.features).filter(([, feature]) => feature.table === name);
+  const idsPerExample = features.reduce((sum, [feature]) => sum + examples.ids(feature), 0);
+  return {
+    name,
+    rows,
+    dim,
+    dtype,
+    bags: features.length * job.data.batchSize,
+    idsPerBag: idsPerExample / features.length,
+    frequencies: frequencies && (await readFrequencies(frequencies, folder)),
+    sortedByFrequency,
+    adapter: adapterRequest(job, name, idsPerExample * (examples.total ?? 0)),
+    ...(Array.isArray(placement)
+      ? { shards: placement.map(({ home, rows }) => ({ device: home, rows })) }
+      : placement === 'auto'
+        ? { split }
+        : { device: placement }),
+  };
+}
+
+function adapterRequest({ adapters, optimizer }: Job, table: string, trainingIds: number): AdapterRequest | undefined {
+  const adapter = adapters[table];
+  return (
+    adapter && {
+      kind: adapter.kind,
+      rank: adapter.kind === 'lora' ? adapter.rank : undefined,
+      trainingIds,
+      optimizer: optimizer.type,
+      mode: optimizer.mode,
+    }
+  );
+}
+
+async function readFrequencies(
+  frequencies: NonNullable<Job['tables'][string]['frequencies']>,
+  folder: string,
+): Promise<Frequencies> {
+  if ('zipf' in frequencies) return frequencies;
+  const path = resolve(folder, frequencies.counts);
+  const { shape, data } = await readNpy(path);
+  if (shape.length !== 1) {
+    throw new FinetableError('INVALID_FILE', `${path} has shape [${shape.join(', ')}]; counts are [rows]`, {
+      file: path,
+    });
+  }
+  return {
+    counts: data instanceof BigInt64Array || data instanceof BigUint64Array ? Float64Array.from(data, Number) : data,
+  };
+}
+
+/** As the loader does. */
+function prefetchBatches({ workers, batchSize, prefetchBatches }: Job['data']): number {
+  if (workers === 0) return 1;
+  return prefetchBatches ?? Math.max(16, 2 * workers * Math.min(16, Math.ceil(1024 / batchSize)));
+}
+
+/** Of one thread's maps from word to row: about 100 bytes a word in V8, its characters included. */
+function vocabularyBytes({ features }: Job, tables: readonly TableRequest[]): number {
+  const words = Object.values(features).map(({ tokens, table }) =>
+    tokens ? tables.find(({ name }) => name === table)!.rows : 0,
+  );
+  return 100 * words.reduce((sum, n) => sum + n, 0);
+}
+
+interface Examples {
+  /** null: not known. */
+  readonly total: number | null;
+  /** Mean ids of one example for a feature. */
+  readonly ids: (feature: string) => number;
+  readonly notes: readonly string[];
+}
+
+/** Where the examples cannot be read; the loader, which needs them, says more about it. */
+const assumedIds = 20;
+
+/** Looks at the first examples. Tokens that are not in a vocabulary are counted too. */
+async function sampleExamples(job: Job, folder: string): Promise<Examples> {
+  const { file, format } = job.data.train;
+  try {
+    const { totalRows, rows } = await sampleSource({ file: resolve(folder, file), format }, { rows: 256 });
+    const means = Object.entries(job.features).map(([name, feature]) => {
+      const ids = rows.reduce((sum, row) => sum + countIds(feature, row), 0);
+      return [name, ids / rows.length] as const;
+    });
+    const byFeature = new Map(means);
+    return { total: totalRows, ids: (feature) => byFeature.get(feature)!, notes: [] };
+  } catch (error) {
+    const note = `${file} could not be looked at (${(error as Error).message}): ${assumedIds} ids an example are assumed, and the adapters' rows are left out`;
+    return { total: null, ids: () => assumedIds, notes: [note] };
+  }
+}
+
+function countIds({ column, tokens, ngrams }: Job['features'][string], { values }: SampleRow): number {
+  const value = Object.hasOwn(values, column) ? values[column] : undefined;
+  if (Array.isArray(value)) return value.length;
+  if (typeof value === 'number') return 1;
+  if (typeof value !== 'string') return 0;
+  if (ngrams) {
+    let count = 0;
+    for (let n = ngrams.min; n <= ngrams.max && n <= value.length; n++) count += value.length - n + 1;
+    return count;
+  }
+  const pattern = tokens ? (tokens.pattern ?? "[\\p{L}\\p{N}']+") : '\\d+';
+  return value.match(new RegExp(pattern, 'gu'))?.length ?? 0;
+}
