@@ -5,7 +5,7 @@ import { f32ToBf16 } from '@finetable/core';
 import { writeNpy, writeQuantizedTable, writeSafetensors, type TensorSource } from '@finetable/formats';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findRows } from './source.ts';
-import { openTable } from './table.ts';
+import { openTable } from './open.ts';
 
 let folder: string;
 
