@@ -20,7 +20,7 @@ const lineBytes = 64;
 
 /**
  * Rows are taken in blocks: JavaScript cannot fetch ahead, but it can read one element of every cache line of a block first,
- * reads that wait for memory together, and then add the rows, four in one pass.
+ * reads that wait for memory together. Then it adds the rows, four in one pass.
  *
  * The same rows in the same order give the same bytes wherever they are stored: the sum of four is one expression, in f64,
  * rounded to f32 once.
@@ -41,7 +41,8 @@ export class RowSum {
   #held = 0;
   /** All held rows are stored as this; null where some were unpacked. */
   #dtype: StoreDtype | null = null;
-  read = 0;
+  /** What `readLines` gave last: a result that is kept cannot be left out. */
+  lastRead = 0;
 
   /** @param segment columns that share a scale in every store, `width` where there are no scales */
   constructor(width: number, segment = width) {
@@ -94,8 +95,8 @@ export class RowSum {
   finish(y: Float32Array, yAt: number): void {
     const held = this.#held;
     this.#held = 0;
-    if (held > 1 && this.#dtype) this.read = readLines(this.#dtype, this.#rows, held, this.#width);
-    // Without this a row that was unpacked would be among rows that were not.
+    if (held > 1 && this.#dtype) this.lastRead = readLines(this.#dtype, this.#rows, held, this.#width);
+    // Rows of one sum have one type.
     if (!this.#dtype) for (let i = 0; i < held; i++) this.#unpack(i);
     const fours = held & ~3;
     for (let i = 0; i < fours; i += 4) this.#addFour(y, yAt, i);
@@ -110,20 +111,18 @@ export class RowSum {
   }
 
   #addFour(y: Float32Array, yAt: number, i: number): void {
-    const rows = this.#rows;
+    const x = this.#rows;
     const dtype = this.#dtype;
     const factors = this.#factors;
     for (let s = 0, first = 0; s < this.#segments; s++, first += this.#segment) {
       const length = Math.min(this.#segment, this.#width - first);
+      const at = yAt + first;
       const f = s * this.#most + i;
-      if (dtype === 'f16') addFourHalves(y, yAt + first, length, rows as SoughtRows<Int16Array>, i, first, factors, f);
-      else if (dtype === 'bf16')
-        addFourBfloats(y, yAt + first, length, rows as SoughtRows<Int16Array>, i, first, factors, f);
-      else if (dtype === 'int8')
-        addFourBytes(y, yAt + first, length, rows as SoughtRows<Int8Array>, i, first, factors, f);
-      else if (dtype === 'int4')
-        addFourNibbles(y, yAt + first, length, rows as SoughtRows<Int8Array>, i, first, factors, f);
-      else addFourFloats(y, yAt + first, length, rows as SoughtRows<Float32Array>, i, first, factors, f);
+      if (dtype === 'f16') addFourHalves(y, at, length, x as SoughtRows<Int16Array>, i, first, factors, f);
+      else if (dtype === 'bf16') addFourBfloats(y, at, length, x as SoughtRows<Int16Array>, i, first, factors, f);
+      else if (dtype === 'int8') addFourBytes(y, at, length, x as SoughtRows<Int8Array>, i, first, factors, f);
+      else if (dtype === 'int4') addFourNibbles(y, at, length, x as SoughtRows<Int8Array>, i, first, factors, f);
+      else addFourFloats(y, at, length, x as SoughtRows<Float32Array>, i, first, factors, f);
     }
   }
 }
