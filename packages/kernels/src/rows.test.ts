@@ -23,7 +23,6 @@ import {
   rowDtypes,
   rowScales,
   type Matrix,
-  type RowDtype,
   type RowFormat,
 } from '@finetable/core';
 import fc from 'fast-check';
@@ -328,14 +327,71 @@ describe('parts of a table in files', () => {
   });
 
   testBoth('are read in more than one piece', (kernels) => {
-    // 9 MB of rows, and parts of more and of less than a row's half.
-    for (const dtype of ['f16', 'int8'] as RowDtype[]) {
-      const rows = dtype === 'f16' ? 70_000 : 140_000;
-      const format = { dtype, dim: 64, groupDims: dtype === 'int8' ? 64 : 0 };
-      const { file, whole } = quantisedFile(kernels, `large-${kernels.name}-${dtype}`, rows, format);
-      const part = { firstRow: 1000, rows: rows - 2000, firstColumn: 5, columns: 7 };
-      expectPart(kernels, file, whole, part, [0, 32_767, 32_768, rows - 2001]);
-      rmSync(file.path);
+    // More than 4 MiB of rows, of which some columns are taken.
+    const format = { dtype: 'int8', dim: 64, groupDims: 64 } as const;
+    const { file, whole } = quantisedFile(kernels, `large-${kernels.name}`, 70_000, format);
+    const part = { firstRow: 1000, rows: 68_000, firstColumn: 5, columns: 7 };
+    expectPart(kernels, file, whole, part, [0, 65_535, 65_536, 67_999]);
+    rmSync(file.path);
+  });
+
+  testBoth('of one bag that share a place in a cache of 64 MiB are told apart', (kernels) => {
+    const dim = 2048;
+    for (const dtype of ['f32', 'f16', 'int8'] as const) {
+      const groupDims = dtype === 'int8' ? dim : 0;
+      const bytes = rowBytes(dtype, dim);
+      const places = Math.floor(2 ** 26 / (bytes + (groupDims > 0 ? 4 : 0)));
+      const [path, scalesPath] = [join(folder, `conflicts-${kernels.name}`), join(folder, `scales-${kernels.name}`)];
+      const rows = 2 * places + 1;
+      const values = matrix(3, dim);
+      values.data.forEach((_, i) => (values.data[i] = (1 + Math.floor(i / dim)) * (i % dim === 0 ? 127 : 1)));
+      const store = storeOf(kernels, values, { dtype, dim, groupDims });
+      const stored = bytesOf(kernels, store);
+      const files = [openSync(path, 'w'), openSync(scalesPath, 'w')] as const;
+      for (let i = 0; i < 3; i++) {
+        writeSync(files[0], stored, i * bytes, bytes, i * places * bytes);
+        if (groupDims > 0) writeSync(files[1], stored, 3 * bytes + 4 * i, 4, i * places * 4);
+      }
+      files.forEach((file) => {
+        closeSync(file);
+      });
+      const scales = groupDims > 0 ? { path: scalesPath, byteOffset: 0, groupDims } : null;
+      const mapped = kernels.openRows({ path, byteOffset: 0, rows, dim, dtype, scales }, 'mapped');
+      const plan = makePlan(jagged([[0, places, 2 * places, 0, places]]), rows);
+      const out = matrix(1, dim);
+      kernels.lookup({ base: [{ store: mapped, firstRow: 0 }], plan, out });
+      expect([out.data[0], ...out.data.subarray(dim - 2)]).toEqual([9 * 127, 9, 9]);
+      mapped.close();
+      rmSync(path);
+    }
+  });
+
+  testBoth('in RAM and mapped, looked up side by side, give the bytes of the whole', (kernels) => {
+    for (const format of formats(140)) {
+      const { dtype, groupDims } = format;
+      const { file } = quantisedFile(kernels, `homes-${kernels.name}-${dtype}-${groupDims}`, 50, format);
+      const ids = Array.from({ length: 90 }, (_, i) => (i * 37) % 50);
+      const plan = makePlan(jagged([ids.slice(0, 1), ids.slice(1, 40), [], ids.slice(40), [4, 4, 49, 30, 4]]), 50);
+      const split = dtype === 'int4' && groupDims < 140 ? groupDims : 62;
+      const parts = [0, 1].flatMap((c) =>
+        [0, 1, 2].map((r) => {
+          const part = {
+            firstRow: r * 20,
+            rows: r === 2 ? 10 : 20,
+            firstColumn: c * split,
+            columns: c === 0 ? split : 140 - split,
+          };
+          return { store: kernels.openRows(file, (r + c) % 2 === 0 ? 'mapped' : 'ram', part), ...part };
+        }),
+      );
+      const whole = [{ store: kernels.openRows(file, 'ram'), firstRow: 0 }];
+      const [expected, found] = [whole, parts].map((base) => {
+        const out = matrix(5, 140);
+        kernels.lookup({ base, plan, out });
+        return Buffer.from(out.data.buffer);
+      });
+      expect(found!.equals(expected!)).toBe(true);
+      for (const { store } of [...whole, ...parts]) store.close();
     }
   });
 

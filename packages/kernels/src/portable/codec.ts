@@ -6,6 +6,14 @@ import type { Elements, PortableRows } from './rows.ts';
 const halfValues = Float32Array.from({ length: 65536 }, (_, bits) => f16ToF32(bits));
 const halfBits = new Int32Array(halfValues.buffer);
 
+/** The bits of an f16, as a signed number, as those of an f32. */
+export function halfToFloatBits(half: number): number {
+  // Exponents 0 and 31 (zero, subnormals, infinity, NaN) are looked up. In the others exponent and fraction move to their
+  // places in an f32, and the exponent's bias goes from 15 to 127.
+  if (((half + 0x400) & 0x7800) === 0) return halfBits[half & 0xffff]!;
+  return ((half << 13) & 0x8fffe000) + 0x38000000;
+}
+
 /** Where unpacked rows go: f32 values that can also be written as bits. */
 export interface Scratch {
   readonly floats: Float32Array;

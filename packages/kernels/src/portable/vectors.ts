@@ -6,7 +6,7 @@ export function addScaled(y: Float32Array, yAt: number, x: Float32Array, xAt: nu
 }
 
 /** `y[yAt + i] += Σ w x`, rounded to f32 once. */
-export function addFour(
+function addFour(
   y: Float32Array,
   yAt: number,
   length: number,
