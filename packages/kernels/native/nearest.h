@@ -53,20 +53,34 @@ static void find_rows(const NearestArgs& a, NearestScratch& scratch, int64_t beg
   }
 }
 
-// 1 / |e|, 0 for a row of zeros.
-static float inverse_norm(const char* bytes, int64_t dim) {
-  const float* row = (const float*)bytes;
-  V sums = zero();
-  for (int64_t at = 0; at < dim; at += W) {
-    const V x = load_some(row + at, dim - at);
-    sums = fma(x, x, sums);
+// 1 / |e| of a row whose squares f32 cannot hold, or not well; 0 for a row of zeros.
+static float exact_inverse_norm(const char* row, int64_t dim) {
+  double sum = 0;
+  for (int64_t d = 0; d < dim; d++) sum += (double)load_float(row + d * 4) * load_float(row + d * 4);
+  return sum < least_square ? 0 : (float)(1 / __builtin_sqrt(sum));
+}
+
+// 1 / |e| of the first `count` rows; sums of squares first, then their roots, a vector at a time.
+static void find_inverse_norms(const NearestArgs& a, NearestScratch& scratch, int64_t count) {
+  float* out = scratch.inverse_norms;
+  for (int64_t i = 0; i < count; i++) {
+    const float* row = (const float*)scratch.rows[i];
+    V sums = zero();
+    for (int64_t at = 0; at < a.dim; at += W) {
+      const V x = load_some(row + at, a.dim - at);
+      sums = fma(x, x, sums);
+    }
+    out[i] = sum_lanes(sums);
   }
-  const float sum = sum_lanes(sums);
-  if (sum > 1e-30f && sum < 1e30f) return 1 / __builtin_sqrtf(sum);
-  // Squares that f32 cannot hold, or not well.
-  double exact = 0;
-  for (int64_t i = 0; i < dim; i++) exact += (double)load_float(bytes + i * 4) * load_float(bytes + i * 4);
-  return exact < least_square ? 0 : (float)(1 / __builtin_sqrt(exact));
+  for (int64_t i = 0; i < count; i += W) {
+    const int64_t n = count - i < W ? count - i : W;
+    const V sums = load_some(out + i, n);
+    store_some(out + i, broadcast(1) / square_root(sums), n);
+    if (all((VI)(sums > broadcast(1e-30f)) & (VI)(sums < broadcast(1e30f)))) continue;
+    for (int64_t k = 0; k < n; k++) {
+      if (!(sums[k] > 1e-30f && sums[k] < 1e30f)) out[i + k] = exact_inverse_norm(scratch.rows[i + k], a.dim);
+    }
+  }
 }
 
 // Scores of `Rows` rows and the queries of one panel; those that may be among the best are handed on.
@@ -110,8 +124,10 @@ FT_INLINE void score_tile(const NearestArgs& a, NearestScratch& scratch, const f
 template <int Columns>
 static void score_panel(const NearestArgs& a, NearestScratch& scratch, const float* packed, int64_t begin, int64_t count,
                         int64_t query0) {
+  // Enough sums to hide how long one addition takes, in the registers there are.
+  constexpr int rows = Columns == 1 ? 8 : tile_rows;
   int64_t i = 0;
-  for (; i + tile_rows <= count; i += tile_rows) score_tile<tile_rows, Columns>(a, scratch, packed, i, begin, query0);
+  for (; i + rows <= count; i += rows) score_tile<rows, Columns>(a, scratch, packed, i, begin, query0);
   for (; i < count; i++) score_tile<1, Columns>(a, scratch, packed, i, begin, query0);
 }
 
@@ -119,9 +135,7 @@ static void score_panel(const NearestArgs& a, NearestScratch& scratch, const flo
 static void nearest(const NearestArgs& a, NearestScratch& scratch, int64_t begin, int64_t end) {
   const int64_t count = end - begin;
   find_rows(a, scratch, begin, end);
-  if (a.cosine) {
-    for (int64_t i = 0; i < count; i++) scratch.inverse_norms[i] = inverse_norm(scratch.rows[i], a.dim);
-  }
+  if (a.cosine) find_inverse_norms(a, scratch, count);
   for (int64_t query0 = 0; query0 < a.queries; query0 += panel_width) {
     const float* packed = a.packed + query0 * a.dim;
     if (a.queries - query0 <= W) score_panel<1>(a, scratch, packed, begin, count, query0);
