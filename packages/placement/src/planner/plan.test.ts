@@ -4,6 +4,7 @@ import type { DeviceRequest, PlacementPlan, PlanRequest, TableRequest } from './
 
 const items: TableRequest = { name: 'items', rows: 1000, dim: 64, dtype: 'f32', bags: 8, idsPerBag: 4 };
 const rowBytes = 256;
+const dense = { kind: 'dense', optimizer: 'sgd', mode: 'lazy' } as const;
 const mapped: DeviceRequest = { name: 'mapped', kind: 'mapped', budgetBytes: Infinity };
 const ram = (budgetBytes: number): DeviceRequest => ({ name: 'ram', kind: 'ram', budgetBytes });
 
@@ -210,8 +211,19 @@ test.each([
   [{ tables: [{ ...items, rows: 0 }] }, 'items: rows 0'],
   [{ tables: [{ ...items, dim: 1.5 }] }, 'items: dim 1.5'],
   [{ tables: [{ ...items, idsPerBag: -1 }] }, 'items: idsPerBag -1'],
+  [{ tables: [{ ...items, adapter: { ...dense, kind: 'lora' as const } }] }, 'items: rank NaN'],
+  [{ tables: [{ ...items, adapter: { ...dense, touchedRows: NaN } }] }, 'items: touchedRows NaN'],
 ])('%j is refused', (changes, message) => {
   expect(() => planPlacement({ tables: [items], devices: [ram(1e9), mapped], ...changes })).toThrow(message);
+});
+
+test('counts may go on being counted between plans', () => {
+  const counts = [6, 2, 1, 1];
+  const table = { ...items, rows: 4, frequencies: { counts } };
+  const hitRate = (): number => planWith(rowBytes, [table]).tables[0]!.shards[0]!.hitRate;
+  expect(hitRate()).toBeCloseTo(0.6, 12);
+  counts[0] = 96;
+  expect(hitRate()).toBeCloseTo(0.96, 12);
 });
 
 test('a plan is plain data', () => {

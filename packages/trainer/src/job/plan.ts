@@ -28,13 +28,14 @@ export interface JobPlan extends PlacementPlan {
 /**
  * Where the job's tables shall lie, and what memory the run will take. Reads headers, counts and the examples once.
  * @param memory for tests; default this machine's
- * @throws DOES_NOT_FIT; INVALID_JOB for sizes that are none; what `findRows` throws
+ * @throws DOES_NOT_FIT; what `findRows` and `readNpy` throw
  */
 export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory = systemMemory()): Promise<JobPlan> {
   const examples = await sampleExamples(job, folder);
   const tables = await Promise.all(Object.keys(job.tables).map((name) => tableRequest(job, folder, name, examples)));
   // The loaders of training and of validation are open together, each with its threads and batches.
   const loaders = job.data.validation ? 2 : 1;
+  const { cache } = job.placement;
   const plan = planPlacement({
     tables,
     devices: devicesOf(job, memory),
@@ -46,14 +47,13 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
       vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables),
     },
     steps: examples.total === null ? undefined : job.train.epochs * Math.ceil(examples.total / job.data.batchSize),
-    cacheBytes:
-      job.placement.cache === undefined ? undefined : sizeOf(job.placement.cache, 'placement.cache', memory.totalBytes),
+    cacheBytes: cache === undefined ? undefined : parseBytes(cache, 'placement.cache', memory.totalBytes),
   });
   return { ...plan, notes: examples.notes };
 }
 
 function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemMemory): DeviceRequest[] {
-  const allowed = sizeOf(placement.memory, 'placement.memory', totalBytes);
+  const allowed = parseBytes(placement.memory, 'placement.memory', totalBytes);
   const text = `placement.memory ${placement.memory}, the ${limit} has ${formatBytes(totalBytes)}`;
   const { ram, mapped } = placement.bandwidths ?? {};
   return [
@@ -67,10 +67,6 @@ function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemM
     },
     { name: 'mapped', kind: 'mapped', budgetBytes: Infinity, bandwidths: mapped },
   ];
-}
-
-function sizeOf(value: number | string, path: string, total: number): number {
-  return parseBytes(value, path, total);
 }
 
 async function tableRequest(job: Job, folder: string, name: string, examples: Examples): Promise<TableRequest> {
