@@ -4,39 +4,13 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { CannotBuild, compile, compilerOf, flags, sourceFiles, sources } from './compile.mjs';
 
-const root = import.meta.dirname;
-const sources = join(root, 'native');
-const build = join(root, 'build');
+const build = join(import.meta.dirname, 'build');
 const addon = join(build, 'finetable.node');
 const statusFile = join(build, 'status.json');
-
-// Contraction is off because one expression must round alike wherever it is inlined: the kernels say where they fuse.
-const flags = [
-  '-O3',
-  '-std=c++17',
-  '-shared',
-  '-fPIC',
-  '-fvisibility=hidden',
-  '-ffp-contract=off',
-  '-Wno-psabi',
-  '-pthread',
-];
-if (process.platform === 'darwin') flags.push('-undefined', 'dynamic_lookup');
-
-/** Thrown for what people can act on. */
-class CannotBuild extends Error {}
-
-function compilerOf() {
-  // CXX may carry arguments, as in "ccache g++".
-  const [command, ...given] = (process.env.CXX || 'c++').trim().split(/\s+/);
-  const version = spawnSync(command, [...given, '--version'], { encoding: 'utf8' });
-  if (version.error || version.status !== 0) throw new CannotBuild(`there is no C++ compiler called "${command}"`);
-  return { command, given, version: version.stdout.split('\n')[0] };
-}
 
 function hashOf(files, parts) {
   const hash = createHash('sha256').update(JSON.stringify(parts));
@@ -53,17 +27,10 @@ function previous() {
   }
 }
 
-function compile({ command, given }, files, include) {
+function install(compiler) {
   const temporary = join(build, `finetable.${process.pid}.node`);
   try {
-    const units = files.filter((file) => file.endsWith('.cc')).map((file) => join(sources, file));
-    const args = [...given, ...flags, '-DNAPI_VERSION=8', `-I${include}`, ...units, '-o', temporary];
-    const result = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 2 ** 26 });
-    if (result.status !== 0) {
-      const output = `${result.stderr}${result.error?.message ?? ''}`.split('\n');
-      const line = output.find((text) => /error|fatal|undefined/i.test(text)) ?? output[0];
-      throw new CannotBuild(`the compiler failed: ${line}`);
-    }
+    compile(compiler, temporary);
     // A library for another architecture, say, must not replace what works.
     const loaded = spawnSync(process.execPath, ['-e', 'require(process.argv[1])', temporary], { encoding: 'utf8' });
     if (loaded.status !== 0)
@@ -85,12 +52,10 @@ try {
   try {
     if (process.platform === 'win32') throw new CannotBuild('they are not made for Windows yet');
     const compiler = compilerOf();
-    const include = createRequire(import.meta.url)('node-api-headers').include_dir;
-    const files = readdirSync(sources).sort();
-    const hash = hashOf(files, [compiler, flags, process.platform, process.arch]);
+    const hash = hashOf(sourceFiles(), [compiler, flags, process.platform, process.arch]);
     if (previous().hash !== hash) {
       const began = performance.now();
-      compile(compiler, files, include);
+      install(compiler);
       const seconds = Math.round((performance.now() - began) / 100) / 10;
       writeStatus({ built: true, hash, compiler: compiler.version, seconds });
     }

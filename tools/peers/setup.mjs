@@ -1,6 +1,7 @@
-// Prepares the Python environment (.cache/venv) in which the peers run: PyTorch on the CPU and PEFT, as pinned in requirements.txt.
+// Prepares the Python environment in which the peers run: .cache/venv with PyTorch on the CPU and PEFT for the checks, as pinned in
+// requirements.txt, or with --bench .cache/venv-bench with every peer of the benchmarks, as pinned in requirements-bench.txt.
 //
-//   node tools/peers/setup.mjs [--json]      --json prints {available, python, versions, reason}
+//   node tools/peers/setup.mjs [--bench] [--json]      --json prints {available, python, versions, reason}
 //
 // Exits 0 with the reason when Python, a compiler or the package index is not to be had, so that checks against peers can be left out with that
 // reason; exits 1 when everything installs and still does not import, which is a fault in the pins.
@@ -11,21 +12,23 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
-const requirements = path('requirements.txt');
+const bench = process.argv.includes('--bench');
+const requirements = path(bench ? 'requirements-bench.txt' : 'requirements.txt');
 const stubs = path('cuda_stubs.py');
-const venv = path('../../.cache/venv');
+const venv = path(bench ? '../../.cache/venv-bench' : '../../.cache/venv');
 const python = process.platform === 'win32' ? join(venv, 'Scripts', 'python.exe') : join(venv, 'bin', 'python');
 // Written last: a folder without it is an install that was cut short.
 const stampFile = join(venv, 'peers.json');
 
 const OLDEST_PYTHON = [3, 11]; // numpy 2.4's own limit
 const INSTALL_LIMIT_MS = 10 * 60_000;
+// Of the benchmarks' peers, each of which may be left out, only the one that the stand-ins are for.
 const VERSIONS = `
 import json, logging, platform
 logging.disable(logging.WARNING)
-import numpy, peft, safetensors, torch
-from peft import PeftModel
-print(json.dumps({"python": platform.python_version(), **{m.__name__: m.__version__ for m in (torch, peft, numpy, safetensors)}}))
+${bench ? 'import numpy, torch' : 'import numpy, peft, safetensors, torch; from peft import PeftModel'}
+modules = ${bench ? '(torch, numpy)' : '(torch, peft, numpy, safetensors)'}
+print(json.dumps({"python": platform.python_version(), **{m.__name__: m.__version__ for m in modules}}))
 `;
 
 class Unavailable extends Error {}
@@ -59,8 +62,15 @@ function install() {
   const created = run(findPython(), ['-m', 'venv', '--clear', venv]);
   if (created.problem) throw new Unavailable(`no virtual environment: ${created.problem}`);
   const quick = ['--quiet', '--disable-pip-version-check', '--no-compile', '--retries', '2', '--timeout', '60'];
-  const installed = run(python, ['-m', 'pip', 'install', ...quick, '--no-deps', '-r', requirements]);
-  if (installed.problem) throw new Unavailable(`no packages: ${installed.problem}`);
+  const pip = (...what) => run(python, ['-m', 'pip', 'install', ...quick, '--no-deps', ...what]);
+  const installed = pip('-r', requirements);
+  if (installed.problem) {
+    const pins = readFileSync(requirements, 'utf8').match(/^\w.*/gm);
+    const needed = pins.find((pin) => pin.startsWith('torch=='));
+    if (!bench || pip(needed).problem) throw new Unavailable(`no packages: ${installed.problem}`);
+    // A peer without a wheel for this system must not cost the others; its script then says what it lacks.
+    for (const pin of pins) pip(pin);
+  }
 
   let imported = run(python, ['-c', VERSIONS]);
   if (imported.problem && process.platform === 'linux') {

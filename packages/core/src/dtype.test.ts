@@ -1,6 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { f16ToF32, f32ToF16, rowDtypeBytes, tensorDtypeBytes } from './dtype.ts';
+import {
+  bf16ToF32,
+  f16ToF32,
+  f32ToBf16,
+  f32ToF16,
+  rowBytes,
+  rowScales,
+  storedRowBytes,
+  tensorDtypeBytes,
+} from './dtype.ts';
 
 /** IEEE 754 binary16, as the standard writes it. */
 function naiveHalf(half: number): number {
@@ -94,8 +103,49 @@ describe('half precision', () => {
   });
 });
 
+describe('bfloat16', () => {
+  it('reads every one as the f32 with the same upper half, and writes it back', () => {
+    const word = new DataView(new ArrayBuffer(4));
+    const wrong: number[] = [];
+    for (let bfloat = 0; bfloat < 65536; bfloat++) {
+      word.setUint16(0, bfloat);
+      const value = bf16ToF32(bfloat);
+      if (!Object.is(value, word.getFloat32(0))) wrong.push(bfloat);
+      const back = f32ToBf16(value);
+      if (Number.isNaN(value) ? !Number.isNaN(bf16ToF32(back)) : back !== bfloat) wrong.push(bfloat);
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('rounds to the nearer neighbour, ties to even', () => {
+    const word = new DataView(new ArrayBuffer(4));
+    const wrong: string[] = [];
+    for (let bfloat = 0; bfloat < 0x7f80; bfloat++) {
+      for (const [low, expected] of [
+        [0x7fff, bfloat],
+        [0x8000, bfloat + (bfloat % 2)],
+        [0x8001, bfloat + 1],
+      ] as const) {
+        word.setUint32(0, bfloat * 65536 + low);
+        const value = word.getFloat32(0);
+        if (f32ToBf16(value) !== expected || f32ToBf16(-value) !== (expected | 0x8000)) wrong.push(`${bfloat} ${low}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+});
+
 it('knows the bytes of every element type by its name', () => {
   for (const [name, bytes] of Object.entries(tensorDtypeBytes))
     expect(bytes).toBe(name === 'BOOL' ? 1 : Number(/\d+/.exec(name)![0]) / 8);
-  for (const [name, bytes] of Object.entries(rowDtypeBytes)) expect(bytes).toBe(Number(name.slice(1)) / 8);
+});
+
+it('knows the bytes of a row', () => {
+  expect((['f32', 'f16', 'bf16', 'int8', 'int4'] as const).map((dtype) => rowBytes(dtype, 7))).toEqual([
+    28, 14, 14, 7, 4,
+  ]);
+  expect(rowScales({ dtype: 'f32', dim: 7, groupDims: 0 })).toBe(0);
+  expect(rowScales({ dtype: 'int8', dim: 7, groupDims: 7 })).toBe(1);
+  expect(rowScales({ dtype: 'int4', dim: 65, groupDims: 32 })).toBe(3);
+  expect(storedRowBytes({ dtype: 'int4', dim: 65, groupDims: 32 })).toBe(33 + 12);
 });

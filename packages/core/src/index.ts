@@ -20,7 +20,20 @@ export {
   type PlainError,
 } from './errors.ts';
 export { formatBytes, parseBytes } from './bytes.ts';
-export { f16ToF32, f32ToF16, rowDtypeBytes, tensorDtypeBytes, type RowDtype, type TensorDtype } from './dtype.ts';
+export {
+  bf16ToF32,
+  f16ToF32,
+  f32ToBf16,
+  f32ToF16,
+  rowBytes,
+  rowDtypes,
+  rowScales,
+  storedRowBytes,
+  tensorDtypeBytes,
+  type RowDtype,
+  type RowFormat,
+  type TensorDtype,
+} from './dtype.ts';
 export { matrix, rowsOf, Scratch, type Matrix } from './matrix.ts';
 export { permutation, philox, RandomStream } from './random.ts';
 export { range } from './range.ts';

@@ -132,7 +132,7 @@ const cases: Case[] = [
     spoil: (job) =>
       writeSafetensors(table(job), [{ name: 'embeddings', dtype: 'F32', shape: [4], data: new Float32Array(4) }]),
     code: 'INVALID_ARGUMENT',
-    says: ['table.safetensors', 'no 2-d F32 or F16 tensor', 'embeddings'],
+    says: ['table.safetensors', 'no 2-d F32, F16 or BF16 tensor', 'embeddings'],
   },
   {
     what: 'a tensor that is there with three dimensions',

@@ -3,6 +3,7 @@
  * usage come at once.
  */
 import { readFileSync } from 'node:fs';
+import type { RowDtype } from '@finetable/core';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exitStatus, reportFailure, writeJson } from './failure.ts';
 import type { Io } from './io.ts';
@@ -48,6 +49,7 @@ function createProgram(io: Io): Command {
   addEvaluate(program, io);
   addInspect(program, io);
   addConvert(program, io);
+  addNearest(program, io);
   addDoctor(program, io);
   return program;
 }
@@ -126,6 +128,17 @@ function addConvert(program: Command, io: Io): void {
       new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices([
         'f32',
         'f16',
+        'bf16',
+        'int8',
+        'int4',
+      ]),
+    )
+    .addOption(
+      new Option('--group <dims>', 'columns of int4 that share a scale (default: 64)').choices([
+        '32',
+        '64',
+        '128',
+        'row',
       ]),
     )
     .option(
@@ -145,11 +158,38 @@ function addConvert(program: Command, io: Io): void {
       'after',
       examples(
         'finetable convert glove.txt glove.safetensors --dtype f16',
+        'finetable convert glove.safetensors small.safetensors --dtype int4 --group 64',
         'finetable convert runs/intents/adapter intents-peft --to peft',
       ),
     )
     .action(async (input: string, output: string, options: ConvertOptions) =>
       (await import('./convert/command.ts')).convertCommand(input, output, options, io),
+    );
+}
+
+function addNearest(program: Command, io: Io): void {
+  program
+    .command('nearest')
+    .description('the rows nearest to rows, words or vectors, in a table or an adapted one')
+    .argument('<table>', '.safetensors, .safetensors.index.json or .npy')
+    .option('--adapter <folder>', 'search the table as this adapter changes it')
+    .option('--ids <list>', 'rows to start from, such as 1,2,3; a row is not its own result', rowList)
+    .option('--word <list>', 'words to start from, such as cat,dog', wordList)
+    .option('--queries <file>', 'vectors to start from, .npy or .safetensors')
+    .option('--words <file>', "the rows' words, one a line (default: words.txt beside the table, if it has all)")
+    .option('-k <n>', 'rows per query', positiveInteger, 10)
+    .addOption(new Option('--metric <metric>', 'what is compared').choices(['cosine', 'dot']).default('cosine'))
+    .option('--tensor <name>', 'which tensor of a safetensors file is the table')
+    .option('--json', 'print one JSON object per query')
+    .addHelpText(
+      'after',
+      examples(
+        'finetable nearest vectors.safetensors --word cat,dog',
+        'finetable nearest vectors.safetensors --adapter runs/intents/adapter --ids 17 -k 5',
+      ),
+    )
+    .action(async (table: string, options: NearestOptions) =>
+      (await import('./nearest/command.ts')).nearestCommand(table, options, io),
     );
 }
 
@@ -187,11 +227,24 @@ export interface InspectOptions {
 
 export interface ConvertOptions {
   readonly to?: 'safetensors' | 'npy' | 'sparse' | 'peft';
-  readonly dtype?: 'f32' | 'f16';
+  readonly dtype?: RowDtype;
+  readonly group?: '32' | '64' | '128' | 'row';
   readonly tensor?: string;
   readonly duplicates?: 'refuse' | 'skip';
   readonly base?: string;
   readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+export interface NearestOptions {
+  readonly adapter?: string;
+  readonly ids?: readonly number[];
+  readonly word?: readonly string[];
+  readonly queries?: string;
+  readonly words?: string;
+  readonly k: number;
+  readonly metric: 'cosine' | 'dot';
+  readonly tensor?: string;
   readonly json?: boolean;
 }
 
@@ -201,6 +254,18 @@ function positiveInteger(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= 1) return value;
   throw new InvalidArgumentError('Allowed: an integer of 1 or more.');
+}
+
+function rowList(text: string): number[] {
+  const rows = text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : Infinity));
+  if (rows.every((row) => row <= 0x7fffffff)) return rows;
+  throw new InvalidArgumentError('Allowed: row numbers from 0, separated by commas.');
+}
+
+function wordList(text: string): string[] {
+  const words = text.split(',').map((word) => word.trim());
+  if (!words.includes('')) return words;
+  throw new InvalidArgumentError('Allowed: words separated by commas.');
 }
 
 const examples = (...lines: readonly string[]): string =>

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, symlink, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { recoverFolder, removeLeftovers, writeFileAtomic, writeFolderAtomic } from './atomic.ts';
+import { recoverFolder, removeLeftovers, withSpool, writeFileAtomic, writeFolderAtomic } from './atomic.ts';
 
 // A RegExp inside toMatchObject matches every string.
 const matching = (pattern: RegExp) => expect.stringMatching(pattern) as string;
@@ -230,4 +230,20 @@ test('removeLeftovers removes our temporary names and nothing else', async () =>
   expect(await removeLeftovers(folder)).toEqual(['.finetable-old-q', tmp, '.finetable-tmp-aaaaaaaaaaaaaaaa']);
   expect((await readdir(folder)).sort()).toEqual(['.finetable-tmp-mine', 'kept', 'q']);
   await expect(removeLeftovers(join(folder, 'none'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+});
+
+test('a spool gives back what it took, leaves nothing, and says when the disk refuses', async () => {
+  const path = join(folder, 'x');
+  const big = Uint8Array.from({ length: 2 ** 20 + 3 }, (_, i) => i % 251);
+  const read: Buffer[] = [];
+  await withSpool(path, async (spool) => {
+    expect(await readdir(folder)).toEqual([]);
+    await spool.write(Uint8Array.of(9));
+    await spool.write(big);
+    for await (const chunk of spool.read()) read.push(Buffer.from(chunk));
+  });
+  expect(Buffer.concat(read).equals(Buffer.concat([Uint8Array.of(9), big]))).toBe(true);
+  await expect(withSpool(path, () => Promise.reject(new Error('mine')))).rejects.toThrow('mine');
+  expect(await readdir(folder)).toEqual([]);
+  await expect(withSpool(join(folder, 'none', 'x'), () => Promise.resolve(0))).rejects.toMatchObject({ code: 'IO' });
 });

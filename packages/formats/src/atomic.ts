@@ -52,6 +52,38 @@ export async function writeFileAtomic(path: string, content: FileContent): Promi
   await writing(path, () => syncPath(dirname(path)));
 }
 
+/** Bytes put aside on the disk: written once, then read once. */
+export interface Spool {
+  readonly write: (chunk: Uint8Array) => Promise<void>;
+  /** All that was written; a chunk is overwritten by the next one. */
+  readonly read: () => AsyncGenerator<Uint8Array, void, undefined>;
+}
+
+/** Room on the disk of `path` for `use`. The file has no name, so that no end of the process leaves it there. @throws IO */
+export async function withSpool<T>(path: string, use: (spool: Spool) => Promise<T>): Promise<T> {
+  const temporary = temporaryName(path);
+  const handle = await writing(path, () => open(temporary, 'wx+'));
+  try {
+    await writing(path, () => rm(temporary));
+    return await use({
+      write: (chunk) => writing(path, () => handle.appendFile(chunk)),
+      async *read() {
+        const buffer = new Uint8Array(spoolChunkBytes);
+        for (let position = 0; ;) {
+          const { bytesRead } = await writing(path, () => handle.read(buffer, 0, buffer.length, position));
+          if (bytesRead === 0) return;
+          yield buffer.subarray(0, bytesRead);
+          position += bytesRead;
+        }
+      },
+    });
+  } finally {
+    await handle.close();
+  }
+}
+
+const spoolChunkBytes = 2 ** 20;
+
 async function writeContent(path: string, handle: FileHandle, content: FileContent): Promise<void> {
   let end = 0;
   const put = async (chunk: Uint8Array, position?: number): Promise<void> => {

@@ -6,11 +6,14 @@ test('the public names', () => {
     [
       "adapterFormat",
       "ioError",
+      "isScales",
       "loadAdapter",
       "loadPeftAdapter",
       "loadSparseAdapter",
       "manifestName",
       "openSafetensors",
+      "quantizedTable",
+      "readChunks",
       "readNpy",
       "readNpyF32",
       "readNpyHeader",
@@ -24,10 +27,12 @@ test('the public names', () => {
       "saveSparseAdapter",
       "sha256File",
       "verifyManifest",
+      "withSpool",
       "writeFileAtomic",
       "writeFolderAtomic",
       "writeManifest",
       "writeNpy",
+      "writeQuantizedTable",
       "writeSafetensors",
     ]
   `);

@@ -14,14 +14,16 @@
  * ```
  * @module
  */
-export { ioError } from './io.ts';
+export { ioError, readChunks } from './io.ts';
 export { type ArrayInfo, type ArraySource, type TensorArray, type TensorData } from './array.ts';
 export {
   recoverFolder,
   removeLeftovers,
+  withSpool,
   writeFileAtomic,
   writeFolderAtomic,
   type FileContent,
+  type Spool,
   type WriteChunk,
 } from './atomic.ts';
 export { manifestName, sha256File, verifyManifest, writeManifest, type ManifestEntry } from './checksum.ts';
@@ -33,6 +35,7 @@ export {
   type SafetensorsModel,
   type TensorInfo,
 } from './safetensors/model.ts';
+export { isScales, quantizedTable, writeQuantizedTable, type QuantizedTable } from './safetensors/quantized.ts';
 export { writeSafetensors, type TensorSource } from './safetensors/write.ts';
 export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
 export { type Duplicates, type WordBlock } from './words/block.ts';

@@ -90,6 +90,29 @@ export async function withFile<T>(path: string, use: (file: InputFile) => Promis
   }
 }
 
+/**
+ * Bytes `[byteOffset, byteOffset + byteLength)` of a file in chunks of `chunkBytes`, the last one of what is left. A chunk is
+ * overwritten by the next one, and lies at the start of its buffer, so that typed arrays can be made of it.
+ * @throws NOT_FOUND, IO, INVALID_FILE (too short)
+ */
+export async function* readChunks(
+  path: string,
+  { byteOffset, byteLength }: { readonly byteOffset: number; readonly byteLength: number },
+  chunkBytes = 2 ** 20,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  const file = await openFile(path);
+  try {
+    const buffer = new Uint8Array(Math.min(chunkBytes, byteLength));
+    for (let done = 0; done < byteLength; done += buffer.length) {
+      const chunk = buffer.subarray(0, byteLength - done);
+      await file.read(chunk, byteOffset + done);
+      yield chunk;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
 /** A small file as UTF-8 text. Refuses more than `limit` bytes before reading them, and bytes that are not UTF-8. */
 export async function readSmallText(path: string, limit: number): Promise<string> {
   return withFile(path, async (file) => {

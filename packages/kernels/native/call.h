@@ -16,9 +16,10 @@ struct Context {
   int threads;
 };
 
-// A row store's memory; none after it was closed.
+// A row store: where its rows lie, and what keeps them there. Without a region after it was closed.
 struct Rows {
-  std::shared_ptr<Region> region;
+  RowsView view;
+  std::shared_ptr<Region> elements, scales;
 };
 
 class Call {
@@ -48,16 +49,23 @@ class Call {
   const float* floats(int i, int64_t* length = nullptr) { return (const float*)array(i, napi_float32_array, length); }
   float* floats_out(int i, int64_t* length = nullptr) { return (float*)array(i, napi_float32_array, length); }
   const int32_t* ints(int i, int64_t* length = nullptr) { return (const int32_t*)array(i, napi_int32_array, length); }
+  int32_t* ints_out(int i, int64_t* length = nullptr) { return (int32_t*)array(i, napi_int32_array, length); }
   uint8_t* bytes(int i, int64_t* length) { return (uint8_t*)array(i, napi_uint8_array, length); }
 
-  Rows* rows(int i) { return (Rows*)external(values_[i]); }
-  // Memory of an open store; null for null or undefined.
-  char* memory(int i) { return absent(i) ? nullptr : memory_of(values_[i]); }
-  char* memory_of(napi_value handle) {
-    Rows* rows = (Rows*)external(handle);
-    if (rows && rows->region) return rows->region->data();
+  // A store, open or closed; null for null or undefined.
+  Rows* rows(int i) { return absent(i) ? nullptr : (Rows*)external(values_[i]); }
+  // An open store, which lives as long as the call; null for null or undefined.
+  const Rows* open_rows(int i) { return absent(i) ? nullptr : open_rows_of(values_[i]); }
+  const Rows* open_rows_of(napi_value handle) {
+    const Rows* rows = (const Rows*)external(handle);
+    if (rows && rows->elements) return rows;
     wrong_ = true;
     return nullptr;
+  }
+  // The elements of an open store that is written or whose rows lie one after the other; null for null or undefined.
+  char* memory(int i) {
+    const Rows* rows = open_rows(i);
+    return rows ? const_cast<char*>(rows->view.data) : nullptr;
   }
   const Context& context(int i) {
     static const Context none = {&baseline_ops, 1};
@@ -91,7 +99,7 @@ class Call {
   }
 
  private:
-  static constexpr size_t most = 20;
+  static constexpr size_t most = 16;
 
   bool absent(int i) {
     napi_valuetype type = napi_undefined;

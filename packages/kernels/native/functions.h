@@ -6,9 +6,11 @@ namespace finetable {
 
 // Each list ends with a null name.
 extern const NamedFunction row_functions[];
+extern const NamedFunction lookup_functions[];
 extern const NamedFunction sparse_functions[];
 extern const NamedFunction dense_functions[];
 extern const NamedFunction slot_functions[];
+extern const NamedFunction nearest_functions[];
 
 // A rule from two arguments: its type, and the numbers that native/rule.ts writes.
 Rule read_rule(Call& call, int type, int numbers);

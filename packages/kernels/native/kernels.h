@@ -7,10 +7,13 @@ namespace finetable {
 namespace FT_NAMESPACE {
 
 #include "simd.h"
+#include "codec.h"
 #include "pooling.h"
+#include "lookup.h"
 #include "update.h"
 #include "matmul.h"
 #include "dense.h"
+#include "nearest.h"
 #include "scans.h"
 
 }  // namespace FT_NAMESPACE
@@ -20,6 +23,7 @@ const Ops FT_OPS = {
     FT_NAMESPACE::panel_width,
     FT_NAMESPACE::lookup,
     FT_NAMESPACE::segment_sum,
+    FT_NAMESPACE::nearest,
     FT_NAMESPACE::gather,
     FT_NAMESPACE::update_rows,
     FT_NAMESPACE::replay_rows,

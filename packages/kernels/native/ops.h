@@ -9,22 +9,56 @@
 
 namespace finetable {
 
-// Rows [first_row, ...) of a table.
-struct ShardView {
+// As StoreDtype, in the order of native/addon.ts.
+enum class Dtype : int32_t { f32, f16, bf16, int8, int4, i32 };
+
+// Rows of a store. A store over part of a table's columns has a stride longer than its rows. No address need be aligned.
+struct RowsView {
   const char* data;
+  int64_t stride;        // bytes from one row's elements to the next one's
+  const char* scales;    // f32; null without
+  int64_t scale_stride;  // bytes from one row's scales to the next one's
+  int64_t group;         // columns that share a scale: 0 without, a power of two, or all of them
+  int64_t rows, dim;
+  Dtype dtype;
+};
+
+// Bytes of the elements of `columns` columns.
+inline int64_t element_bytes(Dtype dtype, int64_t columns) {
+  switch (dtype) {
+    case Dtype::f16:
+    case Dtype::bf16: return 2 * columns;
+    case Dtype::int8: return columns;
+    case Dtype::int4: return (columns + 1) / 2;
+    default: return 4 * columns;
+  }
+}
+
+// Rows [first_row, first_row + rows.rows) of a table, in some of its columns.
+struct ShardView {
+  RowsView rows;
   int64_t first_row;
-  bool half;
+};
+
+// The shards of columns [first_column, first_column + columns), none of them empty, by row.
+struct ColumnGroup {
+  int64_t first_column, columns;
+  const ShardView* shards;
+  int64_t shard_count;
 };
 
 struct LookupArgs {
   int64_t dim;
+  Dtype dtype;  // of all shards and the overlay
   // None: the base was pooled before and stands in `out`.
-  const ShardView* shards;
-  int64_t shard_count;
-  const int32_t* offsets;       // [b + 1]
-  const int32_t* place_unique;  // [n]
-  const int32_t* unique_rows;   // [u]
-  const float* weights;         // [n] or null
+  const ColumnGroup* groups;
+  int64_t group_count;
+  RowsView overlay;              // whole rows
+  const int32_t* overlay_slots;  // [u], -1 where a row is in a shard; null without an overlay
+  const int32_t* offsets;        // [b + 1]
+  const int32_t* place_unique;   // [n]
+  const int32_t* unique_rows;    // [u]
+  const float* weights;          // [n] or null
   int64_t places;
   // The delta; `factors` null: none. `b` null: the identity, rank = dim.
   const float* factors;  // [capacity, r]
@@ -51,12 +85,48 @@ struct SegmentSumArgs {
 };
 
 struct GatherArgs {
-  int64_t dim;
-  const char* data;
-  bool half;
+  RowsView from;
   const int32_t* rows;
   float* out;
 };
+
+// Rows [first_row, first_row + rows.rows) and columns [first_column, first_column + rows.dim) of a table.
+struct NearestShard {
+  RowsView rows;
+  int64_t first_row, first_column;
+};
+
+struct NearestArgs {
+  int64_t dim;
+  const NearestShard* shards;  // column groups, each of all rows
+  int64_t shard_count;
+  // [q / panel_cols] panels of [D, panel_cols], the last one [D, panel_cols / 2] where that is enough, with zeros after the
+  // queries; of length 1 for cosine.
+  const float* packed;
+  int64_t queries;
+  bool cosine;
+  // Rows with a delta; `touched` 0: none. `b` null: the identity, rank = dim.
+  const int32_t* touched_rows;  // [t], ascending
+  const int32_t* slots;         // [t]
+  int64_t touched;
+  const float* factors;  // [capacity, r]
+  const float* b;        // [r, D]
+  int64_t rank;
+  float scale;
+};
+
+// What one thread works with, for a block of rows.
+struct NearestScratch {
+  float* panel;          // [block, D]: rows that cannot be read in place
+  const char** rows;     // [block]: f32, anywhere
+  float* inverse_norms;  // [block]
+  float* thresholds;     // per query of a panel: scores up to it are not wanted; NaN: all are
+  void* best;
+  float (*keep)(void* best, int64_t query, float score, int32_t row);  // returns the query's new threshold
+};
+
+// Σ x² of a vector that counts as zero: its inverse length would not be a normal f32.
+constexpr double least_square = 0x1p-252;
 
 enum class RuleType : int32_t { sgd, adagrad, rowwise_adagrad, adamw };
 
@@ -68,27 +138,23 @@ struct Rule {
   float correction, root;            // Adam's bias corrections of this step; see bias.ts
 };
 
-struct UpdateRowsArgs {
+// Rows in slots, to be brought to `step`.
+struct SlotRows {
   Rule rule;
+  int32_t step;
   int64_t dim;
   float* parameters;
   float* first;   // h or m
   float* second;  // v
   const int32_t* slots;
-  const float* gradients;  // [u, dim]
-  int32_t step;
   int32_t* last_steps;  // or null
 };
 
-struct ReplayRowsArgs {
-  Rule rule;
-  int64_t dim;
-  float* parameters;
-  float* first;
-  float* second;
-  const int32_t* slots;
-  int32_t step;
-  int32_t* last_steps;
+struct UpdateRowsArgs : SlotRows {
+  const float* gradients;  // [u, dim]
+};
+
+struct ReplayRowsArgs : SlotRows {
   // Corrections of step t at 2t and 2t + 1, for t up to correction_steps; those of later steps are the last.
   const float* corrections;
   int32_t correction_steps;
@@ -138,6 +204,7 @@ struct Ops {
   int64_t panel_cols;
   void (*lookup)(const LookupArgs&, int64_t begin, int64_t end);           // bags
   void (*segment_sum)(const SegmentSumArgs&, int64_t begin, int64_t end);  // unique rows
+  void (*nearest)(const NearestArgs&, NearestScratch&, int64_t begin, int64_t end);  // rows
   void (*gather)(const GatherArgs&, int64_t begin, int64_t end);           // outputs
   void (*update_rows)(const UpdateRowsArgs&, int64_t begin, int64_t end);  // slots
   void (*replay_rows)(const ReplayRowsArgs&, int64_t begin, int64_t end);  // slots

@@ -1,6 +1,6 @@
-// Weighted sums of rows: the base lookup, the pooled factor rows, and the segment sum of the backward pass are one loop
+// Weighted sums of rows: bags of factor rows in the forward pass, and rows of the gradient in the backward one, are one loop
 // over different sources. A source knows where the row of place p lies and adds it, weighted, to sums. Included by
-// kernels.h.
+// kernels.h; lookup.h pools rows of tables.
 //
 // Sums stay in registers for a block of columns: N vectors, or for N = 0 the first `lanes` of one vector, at a row's end.
 // Each column is summed in the order of places, whatever its block.
@@ -13,19 +13,18 @@
 #endif
 constexpr int block_vectors = FT_BLOCK_VECTORS;
 
+// 16 KiB, half of a first-level cache.
+constexpr int64_t aligned_floats = 4096;
+
 // Rows are fetched this many places ahead: enough lines to keep a core's fill buffers busy, few enough to stay in the
 // first-level cache until their turn.
 constexpr int64_t lines_ahead = 64;
+constexpr int64_t most_ahead = 32;
 
-FT_INLINE int64_t places_ahead(int64_t row_bytes) {
-  const int64_t places = lines_ahead / (row_bytes / 64 + 1);
-  return places < 2 ? 2 : places > 24 ? 24 : places;
+FT_INLINE int64_t places_ahead(int64_t lines) {
+  const int64_t places = lines_ahead / (lines < 1 ? 1 : lines);
+  return places < 2 ? 2 : places > most_ahead ? most_ahead : places;
 }
-
-// Bags, and about as many places, whose factors are pooled at once.
-constexpr int64_t group_bags = 16;
-// 16 KiB, half of a first-level cache.
-constexpr int64_t aligned_floats = 4096;
 
 template <int N>
 struct Vectors {
@@ -33,16 +32,16 @@ struct Vectors {
   static constexpr int sums = N ? N : 1;
 };
 
-template <int N, class Element>
-FT_INLINE void add_weighted(const Element* x, V w, int lanes, V* sums) {
+template <int N>
+FT_INLINE void add_weighted(const float* x, V w, int lanes, V* sums) {
   if (N == 0) sums[0] = fma(w, load_first(x, lanes), sums[0]);
   for (int i = 0; i < N; i++) sums[i] = fma(w, load(x + i * W), sums[i]);
 }
 
 // Fetches the part of a row that a block reads. The last byte stands for the line that a row not aligned to lines ends in.
-template <int N, class Element>
-FT_INLINE void prefetch_block(const Element* x, int lanes) {
-  const int bytes = (N ? N * W : lanes) * (int)sizeof(Element);
+template <int N>
+FT_INLINE void prefetch_block(const float* x, int lanes) {
+  const int bytes = (N ? N * W : lanes) * (int)sizeof(float);
   for (int at = 0; at < bytes; at += 64) prefetch_line((const char*)x + at);
   prefetch_line((const char*)x + bytes - 1);
 }
@@ -55,92 +54,6 @@ struct Weights {
   int64_t step;
   explicit Weights(const float* weights) : values(weights ? weights : &one), step(weights ? 1 : 0) {}
   FT_MEMBER V at(int64_t place) const { return broadcast(values[place * step]); }
-};
-
-// Rows of a table in one store.
-template <class Element>
-struct TableRows {
-  const Element* data;
-  int64_t dim;
-  const int32_t* unique_rows;
-  const int32_t* place_unique;
-  Weights weights;
-  static constexpr bool pooled_before = false;
-
-  TableRows(const LookupArgs& a)
-      : data((const Element*)a.shards[0].data),
-        dim(a.dim),
-        unique_rows(a.unique_rows),
-        place_unique(a.place_unique),
-        weights(a.weights) {}
-  FT_MEMBER const Element* row(int64_t place) const { return data + unique_rows[place_unique[place]] * dim; }
-  FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(unique_rows + place_unique[place]); }
-  template <int N>
-  FT_MEMBER void prefetch(int64_t place, int64_t at, int lanes) const {
-    prefetch_block<N>(row(place) + at, lanes);
-  }
-  template <int N>
-  FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
-    add_weighted<N>(row(place) + at, weights.at(place), lanes, sums);
-  }
-};
-
-// Rows of a table in several stores, of one dtype or two.
-struct ShardedRows {
-  const ShardView* shards;
-  int64_t shard_count;
-  int64_t dim;
-  const int32_t* unique_rows;
-  const int32_t* place_unique;
-  Weights weights;
-  static constexpr bool pooled_before = false;
-
-  ShardedRows(const LookupArgs& a)
-      : shards(a.shards),
-        shard_count(a.shard_count),
-        dim(a.dim),
-        unique_rows(a.unique_rows),
-        place_unique(a.place_unique),
-        weights(a.weights) {}
-  // Halving without a branch on the ids, which nothing could predict.
-  FT_MEMBER const ShardView& shard_of(int64_t row) const {
-    const ShardView* shard = shards;
-    for (int64_t n = shard_count; n > 1;) {
-      const int64_t half = n / 2;
-      shard = shard[half].first_row <= row ? shard + half : shard;
-      n -= half;
-    }
-    return *shard;
-  }
-  FT_MEMBER int64_t row_bytes(const ShardView& shard) const { return dim * (shard.half ? 2 : 4); }
-  FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(unique_rows + place_unique[place]); }
-  template <int N>
-  FT_MEMBER void prefetch(int64_t place, int64_t at, int lanes) const {
-    const int64_t row = unique_rows[place_unique[place]];
-    const ShardView& shard = shard_of(row);
-    const char* data = shard.data + (row - shard.first_row) * row_bytes(shard);
-    if (shard.half) prefetch_block<N>((const Half*)data + at, lanes);
-    else prefetch_block<N>((const float*)data + at, lanes);
-  }
-  template <int N>
-  FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
-    const int64_t row = unique_rows[place_unique[place]];
-    const ShardView& shard = shard_of(row);
-    const char* data = shard.data + (row - shard.first_row) * row_bytes(shard);
-    if (shard.half) add_weighted<N>((const Half*)data + at, weights.at(place), lanes, sums);
-    else add_weighted<N>((const float*)data + at, weights.at(place), lanes, sums);
-  }
-};
-
-// No base: sums go on from what `out` holds.
-struct PooledBefore {
-  static constexpr bool pooled_before = true;
-  PooledBefore(const LookupArgs&) {}
-  FT_MEMBER void prefetch_index(int64_t) const {}
-  template <int N>
-  FT_MEMBER void prefetch(int64_t, int64_t, int) const {}
-  template <int N>
-  FT_MEMBER void add(int64_t, int64_t, int, V*) {}
 };
 
 // Rows of A, or none where a row was never touched.
@@ -196,7 +109,7 @@ struct BagRows {
 // The place to fetch while place p is summed, which may lie beyond the bag and the range of a thread.
 struct Ahead {
   int64_t places, last;
-  Ahead(int64_t row_bytes, int64_t count) : places(places_ahead(row_bytes)), last(count - 1) {}
+  Ahead(int64_t row_bytes, int64_t count) : places(places_ahead(1 + row_bytes / 64)), last(count - 1) {}
   FT_MEMBER int64_t of(int64_t p) const { return p + places < last ? p + places : last; }
   FT_MEMBER int64_t twice(int64_t p) const { return p + 2 * places < last ? p + 2 * places : last; }
 };
@@ -266,91 +179,10 @@ static void add_bag(FactorRows& source, int64_t begin, int64_t end, Ahead ahead,
   });
 }
 
-// The base sum first, then the delta: s Ā[k] B[k] for k = 0, 1, …, or s times the sum of delta rows where there is no B.
-// A bag without touched rows gets no delta. In one pass or in two (`PooledBefore`) each output goes through the same
-// operations in the same order.
-//
-// Factors are pooled a few bags ahead of the base, so that nothing waits for them.
-template <class Base>
-static void lookup_bags(const LookupArgs& a, int64_t begin, int64_t end) {
-  Base base(a);
-  const Ahead ahead(a.dim * (int64_t)sizeof(float), a.places), factors_ahead(a.rank * (int64_t)sizeof(float), a.places);
-  const bool low_rank = a.b != nullptr;
-  const int64_t most_bags = low_rank && a.rank > max_rank / group_bags ? max_rank / a.rank : group_bags;
-  float pooled[max_rank];
-  bool touched[group_bags] = {};
-  // B is read whole for every bag: from a copy that starts on a line, so that no load crosses two.
-  alignas(64) float aligned[aligned_floats];
-  const float* b = a.b;
-  if (low_rank && a.rank * a.dim <= aligned_floats) b = (const float*)memcpy(aligned, a.b, (size_t)(a.rank * a.dim) * sizeof(float));
-  for (int64_t group = begin, group_end; group < end; group = group_end) {
-    group_end = group + 1;
-    while (group_end < end && group_end - group < most_bags && a.offsets[group_end] - a.offsets[group] < group_bags) group_end++;
-    if (low_rank) {
-      for (int64_t bag = group; bag < group_end; bag++) {
-        FactorRows factors(a);
-        float* row = pooled + (bag - group) * a.rank;
-        sum_bag(factors, a.offsets[bag], a.offsets[bag + 1], factors_ahead, a.rank, row);
-        touched[bag - group] = factors.touched;
-        for (int64_t k = 0; k < a.rank; k += W) {
-          const V factor = load_some(row + k, a.rank - k);
-          if (a.pooled) store_some(a.pooled + bag * a.rank + k, factor, a.rank - k);
-          store_some(row + k, factor * broadcast(a.scale), a.rank - k);
-        }
-      }
-    }
-    for (int64_t bag = group; bag < group_end; bag++) {
-      const int64_t first = a.offsets[bag], last = a.offsets[bag + 1];
-      const float* row = pooled + (bag - group) * a.rank;
-      for_blocks(a.dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
-        constexpr int N = decltype(block)::count;
-        float* out = a.out + bag * a.dim + at;
-        V sums[decltype(block)::sums] = {};
-        if (Base::pooled_before) load_block<N>(out, lanes, sums);
-        else sum_places<N>(base, first, last, ahead, at, lanes, sums);
-        if (touched[bag - group]) {
-          for (int64_t k = 0; k < a.rank; k++) add_weighted<N>(b + k * a.dim + at, broadcast(row[k]), lanes, sums);
-        }
-        store_block<N>(out, lanes, sums);
-      });
-    }
-    if (a.factors && !low_rank) {
-      for (int64_t bag = group; bag < group_end; bag++) {
-        FactorRows factors(a);
-        add_bag(factors, a.offsets[bag], a.offsets[bag + 1], factors_ahead, a.scale, a.out + bag * a.dim);
-      }
-    }
-  }
-}
-
-static void lookup(const LookupArgs& a, int64_t begin, int64_t end) {
-  if (a.shard_count == 0) lookup_bags<PooledBefore>(a, begin, end);
-  else if (a.shard_count > 1) lookup_bags<ShardedRows>(a, begin, end);
-  else if (a.shards[0].half) lookup_bags<TableRows<Half>>(a, begin, end);
-  else lookup_bags<TableRows<float>>(a, begin, end);
-}
-
 static void segment_sum(const SegmentSumArgs& a, int64_t begin, int64_t end) {
   BagRows rows(a);
   const Ahead ahead(a.cols * (int64_t)sizeof(float), a.places);
   for (int64_t u = begin; u < end; u++) {
     sum_bag(rows, a.group_offsets[u], a.group_offsets[u + 1], ahead, a.cols, a.out + u * a.cols);
-  }
-}
-
-static void gather(const GatherArgs& a, int64_t begin, int64_t end) {
-  const int64_t row_bytes = a.dim * (a.half ? 2 : 4);
-  const Ahead ahead(row_bytes, end);
-  for (int64_t i = begin; i < end; i++) {
-    prefetch_bytes(a.data + a.rows[ahead.of(i)] * row_bytes, row_bytes);
-    const char* row = a.data + a.rows[i] * row_bytes;
-    float* out = a.out + i * a.dim;
-    if (!a.half) {
-      memcpy(out, row, (size_t)row_bytes);
-      continue;
-    }
-    int64_t at = 0;
-    for (; at + W <= a.dim; at += W) store(out + at, load((const Half*)row + at));
-    if (at < a.dim) store_first(out + at, load_first((const Half*)row + at, (int)(a.dim - at)), (int)(a.dim - at));
   }
 }

@@ -6,11 +6,6 @@ typedef float V __attribute__((vector_size(FT_WIDTH * 4)));
 typedef int32_t VI __attribute__((vector_size(FT_WIDTH * 4)));
 typedef double VD __attribute__((vector_size(FT_WIDTH * 8)));
 
-// Bits of an IEEE half.
-struct Half {
-  uint16_t bits;
-};
-
 FT_INLINE V zero() { return V{}; }
 
 FT_INLINE V load(const float* p) {
@@ -29,7 +24,6 @@ FT_INLINE bool all(VI mask) { return _mm512_movepi32_mask((__m512i)mask) == 0xff
 FT_INLINE __mmask16 first_lanes(int n) { return (__mmask16)((1u << n) - 1); }
 FT_INLINE V load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
 FT_INLINE void store_first(float* p, V v, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
-FT_INLINE V load(const Half* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
 
 #elif FT_WIDTH == 8
 
@@ -42,7 +36,6 @@ alignas(32) static const int32_t lane_masks[16] = {-1, -1, -1, -1, -1, -1, -1, -
 FT_INLINE __m256i first_lanes(int n) { return _mm256_loadu_si256((const __m256i*)(lane_masks + 8 - n)); }
 FT_INLINE V load_first(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
 FT_INLINE void store_first(float* p, V v, int n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
-FT_INLINE V load(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
 
 #else
 
@@ -72,26 +65,8 @@ FT_INLINE V load_first(const float* p, int n) {
 FT_INLINE void store_first(float* p, V v, int n) {
   for (int i = 0; i < n; i++) p[i] = v[i];
 }
-FT_INLINE V load(const Half* p) {
-  typedef uint16_t U16 __attribute__((vector_size(FT_WIDTH * 2)));
-  U16 halves;
-  memcpy(&halves, p, sizeof halves);
-  const VI bits = __builtin_convertvector(halves, VI);
-  // Exponent and fraction move up 13 places; times 2^112 then moves the bias from 15 to 127, exactly, subnormals included.
-  const VI magnitude = (bits & 0x7fff) << 13;
-  const VI scaled = (VI)((V)magnitude * 0x1p112f);
-  // Infinity and NaN keep an exponent of all ones.
-  const VI special = (VI)(magnitude >= (0x7c00 << 13)) & 0x7f800000;
-  return (V)(scaled | special | ((bits & 0x8000) << 16));
-}
 
 #endif
-
-FT_INLINE V load_first(const Half* p, int n) {
-  Half halves[W] = {};
-  memcpy(halves, p, (size_t)n * sizeof(Half));
-  return load(halves);
-}
 
 // min(n, W) lanes; the others are 0.
 FT_INLINE V load_some(const float* p, int64_t n) { return n >= W ? load(p) : load_first(p, (int)n); }

@@ -15,8 +15,8 @@ constexpr uint64_t huge_page = 2 << 20;
 // Below this a huge page would mostly commit memory that nobody asked for.
 constexpr uint64_t huge_threshold = 4 * huge_page;
 
-// The same bytes of the same version of a file.
-using FileKey = std::tuple<uint64_t, uint64_t, uint64_t, int64_t, int64_t, uint64_t, uint64_t>;
+// A version of a file: device, number, size, and when it was changed.
+using FileKey = std::tuple<uint64_t, uint64_t, uint64_t, int64_t, int64_t>;
 
 struct Registry {
   std::mutex mutex;
@@ -45,19 +45,10 @@ std::shared_ptr<Region> Region::anonymous(uint64_t bytes, bool reserve) {
     madvise(data, bytes, MADV_HUGEPAGE);  // a wish; refused where the system has none
 #endif
   }
-  return std::shared_ptr<Region>(new Region(mapped, length, data));
+  return std::shared_ptr<Region>(new Region(mapped, length, data, bytes));
 }
 
-std::shared_ptr<Region> Region::map_file(int descriptor, uint64_t offset, uint64_t bytes) {
-  const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-  const uint64_t begin = offset / page * page;
-  const uint64_t length = offset - begin + bytes + (bytes == 0);
-  void* mapped = mmap(nullptr, length, PROT_READ, MAP_SHARED, descriptor, (off_t)begin);
-  if (mapped == MAP_FAILED) return nullptr;
-  return std::shared_ptr<Region>(new Region(mapped, length, (char*)mapped + (offset - begin)));
-}
-
-std::shared_ptr<Region> Region::file(int descriptor, uint64_t offset, uint64_t bytes) {
+std::shared_ptr<Region> Region::file(int descriptor) {
   struct stat info;
   if (fstat(descriptor, &info) != 0) return nullptr;
 #ifdef __APPLE__
@@ -65,8 +56,8 @@ std::shared_ptr<Region> Region::file(int descriptor, uint64_t offset, uint64_t b
 #else
   const struct timespec changed = info.st_mtim;
 #endif
-  const FileKey key{(uint64_t)info.st_dev,    (uint64_t)info.st_ino, (uint64_t)info.st_size, (int64_t)changed.tv_sec,
-                    (int64_t)changed.tv_nsec, offset,                bytes};
+  const FileKey key{(uint64_t)info.st_dev, (uint64_t)info.st_ino, (uint64_t)info.st_size, (int64_t)changed.tv_sec,
+                    (int64_t)changed.tv_nsec};
   Registry& shared = registry();
   std::lock_guard<std::mutex> lock(shared.mutex);
   for (auto entry = shared.regions.begin(); entry != shared.regions.end();) {
@@ -74,11 +65,16 @@ std::shared_ptr<Region> Region::file(int descriptor, uint64_t offset, uint64_t b
   }
   std::weak_ptr<Region>& known = shared.regions[key];
   std::shared_ptr<Region> region = known.lock();
-  if (!region) known = region = map_file(descriptor, offset, bytes);
+  if (region) return region;
+  const size_t length = (size_t)info.st_size + (info.st_size == 0);
+  void* mapped = mmap(nullptr, length, PROT_READ, MAP_SHARED, descriptor, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  region.reset(new Region(mapped, length, (char*)mapped, (uint64_t)info.st_size));
+  known = region;
   return region;
 }
 
-size_t mapped_regions() {
+size_t mapped_files() {
   Registry& shared = registry();
   std::lock_guard<std::mutex> lock(shared.mutex);
   size_t count = 0;

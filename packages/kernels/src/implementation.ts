@@ -2,17 +2,24 @@
  * What `portable/` and `native/` provide. It is `Kernels` without the checks: every argument has passed `check/` before an
  * implementation sees it, so that both refuse the same things in the same words.
  */
-import type { FileRows, Kernels, RowStore, SlotTable } from './kernels.ts';
+import type { FileRows, Kernels, RowStore, SlotTable, StoreDtype, TablePart } from './kernels.ts';
 
-export interface Implementation extends Omit<Kernels, 'withThreads' | 'openRows'> {
+/** `scales` is null where the dtype has none. */
+export interface Descriptors {
+  readonly rows: number;
+  readonly scales: number | null;
+}
+
+export interface Implementation extends Omit<Kernels, 'withThreads' | 'createRows' | 'openRows'> {
   withThreads(threads: number): Implementation;
   /** Whether `store` was made by this implementation. */
   owns(store: RowStore): boolean;
+  createRows(rows: number, dim: number, dtype: StoreDtype, groupDims: number): RowStore;
   /**
-   * `descriptor` is open for reading and known to be long enough; the caller closes it.
+   * Descriptors are open for reading and their files known to be long enough; the caller closes them.
    * @throws IO, OUT_OF_MEMORY
    */
-  openRows(file: FileRows, home: 'ram' | 'mapped', descriptor: number): RowStore;
+  openRows(file: FileRows, home: 'ram' | 'mapped', part: TablePart, descriptors: Descriptors): RowStore;
   /** As `Kernels.insertSlots`, with -1 where the table is full. */
   insertSlots(table: SlotTable, rows: Int32Array, slots: Int32Array, first: number): number;
   /** The first index where `values[i]` is outside `[low, limit)`, or -1. */

@@ -22,31 +22,65 @@ export interface RowStore {
   readonly rows: number;
   readonly dim: number;
   readonly dtype: StoreDtype;
+  /** As in `RowFormat`: columns that share a scale, 0 without scales. */
+  readonly groupDims: number;
   /**
    * `ram`: ours to write. `mapped`: a read-only view of a file, shared with every reader of it. Such a file must not become
    * shorter while it is open: native code that reads past its new end is ended by the system (SIGBUS).
    */
   readonly home: 'ram' | 'mapped';
-  /** `rows * dim` elements in bytes; for `ram` an upper bound of what is committed. */
+  /** Elements and scales in bytes; for `ram` an upper bound of what is committed. */
   readonly sizeBytes: number;
   readonly closed: boolean;
   /** Frees the rows. Safe to call twice; any later use throws CLOSED. */
   close(): void;
 }
 
-/** Where `rows * dim` elements lie, contiguous and row-major, little-endian, in a file. */
+/** Where a table lies in a file: its elements, contiguous and row-major, as `RowFormat` has them. */
 export interface FileRows {
   readonly path: string;
   readonly byteOffset: number;
   readonly rows: number;
   readonly dim: number;
   readonly dtype: RowDtype;
+  /** For `int8` and `int4`: where `[rows, ceil(dim / groupDims)]` f32 scales lie. */
+  readonly scales?: ScalesLocation | null;
 }
 
-/** A contiguous range of a table's rows in one store: row `firstRow + i` of the table is row `i` of the store. */
+export interface ScalesLocation {
+  readonly path: string;
+  readonly byteOffset: number;
+  readonly groupDims: number;
+}
+
+/**
+ * Rows `[firstRow, firstRow + rows)` and columns `[firstColumn, firstColumn + columns)` of a table. Columns of `int8` and
+ * `int4` begin on a group of theirs or lie within one, and `int4` columns begin on an even one.
+ */
+export interface TablePart {
+  readonly firstRow: number;
+  readonly rows: number;
+  readonly firstColumn: number;
+  readonly columns: number;
+}
+
+/**
+ * Part of a table in one store: element `[i, j]` of the store is element `[firstRow + i, firstColumn + j]` of the table.
+ * Shards of one table share dtype, and those of one `firstColumn` have the same columns.
+ */
 export interface Shard {
   readonly store: RowStore;
   readonly firstRow: number;
+  /** Default 0. */
+  readonly firstColumn?: number;
+}
+
+/** Copies of rows that stand in for those of the shards: hot rows kept in RAM, rows fetched from a device. */
+export interface Overlay {
+  /** Whole rows, of the table's dtype and groups. */
+  readonly rows: RowStore;
+  /** `[u] i32`: the copy of each unique row of the plan, -1 where it is read from its shard. */
+  readonly slots: Int32Array;
 }
 
 /**
@@ -68,14 +102,42 @@ export interface Delta {
 }
 
 export interface LookupArgs {
-  /** Ascending by `firstRow`, without gaps, covering `[0, plan.tableRows)`. */
+  /**
+   * Ascending by `firstColumn`, then by `firstRow`. Each column group covers rows `[0, plan.tableRows)` without gaps, unless
+   * the overlay has a copy of every row of the plan that no shard holds; then there may be gaps, or no shards.
+   */
   readonly base: readonly Shard[];
+  readonly overlay?: Overlay | null;
   readonly plan: LookupPlan;
   readonly delta?: Delta | null;
   /** `[b, D]`, overwritten: E = Σ w W[id] + s Ā B. An empty bag gives zeros. */
   readonly out: Matrix;
   /** `[b, r]`, overwritten: Ā = Σ w A[id], kept for the gradient of B. Requires `delta` with a `b`. */
   readonly pooledFactors?: Matrix | null;
+}
+
+export interface NearestArgs {
+  /** As for `lookup`, covering `[0, tableRows)`. */
+  readonly base: readonly Shard[];
+  readonly tableRows: number;
+  /** `[q, D]`. */
+  readonly queries: Matrix;
+  /** Scores: q·e, or q·e / (|q| |e|), 0 where either is zero. */
+  readonly metric: 'dot' | 'cosine';
+  /** Rows whose vector is e = W + s A B rather than W. */
+  readonly delta?: TouchedRows | null;
+  /** `[q, k] i32`, overwritten: per query the rows of the k highest scores, highest first, equal scores by ascending row. k <= tableRows. */
+  readonly rows: Int32Array;
+  /** `[q, k]`, overwritten. */
+  readonly scores: Matrix;
+}
+
+/** The touched rows of an adapter. */
+export interface TouchedRows extends Omit<Delta, 'slots'> {
+  /** `[t] i32`, ascending. */
+  readonly rows: Int32Array;
+  /** `[t] i32`: the slot of each. */
+  readonly slots: Int32Array;
 }
 
 export interface MatmulArgs {
@@ -177,15 +239,29 @@ export interface Kernels {
   /** The same kernels with another number of threads. Results do not depend on it. */
   withThreads(threads: number): Kernels;
 
-  /** A zero-filled store in RAM. @throws OUT_OF_MEMORY */
-  createRows(rows: number, dim: number, dtype: StoreDtype): RowStore;
-  /** Rows of a file: mapped (read-only, nothing is read yet) or copied into RAM. @throws NOT_FOUND, INVALID_FILE (too short), IO */
-  openRows(file: FileRows, home: 'ram' | 'mapped'): RowStore;
+  /**
+   * A zero-filled store in RAM.
+   * @param groupDims for `int4`: 32, 64, 128 or `dim` (the default)
+   * @throws OUT_OF_MEMORY
+   */
+  createRows(rows: number, dim: number, dtype: StoreDtype, groupDims?: number): RowStore;
+  /**
+   * A table of a file, or part of it: mapped (read-only, nothing is read yet) or copied into RAM.
+   * @throws NOT_FOUND, INVALID_FILE (too short), OUT_OF_MEMORY, IO
+   */
+  openRows(file: FileRows, home: 'ram' | 'mapped', part?: TablePart): RowStore;
   /** `out[i] = store[rows[i]]`, decoded to f32; not for `i32`. @throws ID_OUT_OF_RANGE */
   gatherRows(store: RowStore, rows: Int32Array, out: Matrix): void;
-  /** `store[rows[i]] = values[i]`, rounded to the store's dtype; a row given twice keeps its last value. RAM only, not for `i32`. */
+  /**
+   * `store[rows[i]] = values[i]`, rounded to the store's dtype; a row given twice keeps its last value. RAM only, not for `i32`.
+   * `int8` and `int4`: each group's scale is its largest absolute value / 127 or / 7, and elements are x / scale rounded to
+   * the nearest, ties to even. @throws NON_FINITE where those meet NaN or infinity
+   */
   scatterRows(store: RowStore, rows: Int32Array, values: Matrix): void;
-  /** Copies of raw stored bytes `[byteOffset, byteOffset + out.length)`, for fingerprints and checkpoints. */
+  /**
+   * Copies of raw stored bytes `[byteOffset, byteOffset + out.length)`, for fingerprints and checkpoints: all elements, row by
+   * row without gaps, then all scales.
+   */
   readBytes(store: RowStore, byteOffset: number, out: Uint8Array): void;
   /** The reverse of `readBytes`. RAM only. */
   writeBytes(store: RowStore, byteOffset: number, bytes: Uint8Array): void;
@@ -197,7 +273,14 @@ export interface Kernels {
    * `lookup` with it.
    */
   addDelta(args: { plan: LookupPlan; delta: Delta; out: Matrix; pooledFactors?: Matrix | null }): void;
+  /**
+   * As `lookup`, off the JavaScript thread where the implementation has other threads. Until it settles the arrays must not be
+   * changed or transferred; a store that is closed meanwhile is freed when it has settled. Bad arguments are thrown at once.
+   */
+  lookupAsync(args: LookupArgs): Promise<void>;
   segmentSum(args: SegmentSumArgs): void;
+  /** Exact nearest rows of an adapted table that is never merged; as `lookupAsync` where it runs. */
+  nearest(args: NearestArgs): Promise<void>;
   /** `out[i]` = the slot of `rows[i]` (`[u] i32`, each 0 or more) in a slot table, -1 where it has none. */
   findSlots(table: SlotTable, rows: Int32Array, out: Int32Array): void;
   /**

@@ -67,7 +67,7 @@ describe('the install', () => {
   beforeEach(() => {
     root = mkdtempSync(join(tmpdir(), 'finetable-install-'));
     const here = fileURLToPath(new URL('..', import.meta.url));
-    for (const name of ['install.mjs', 'package.json', 'dist'])
+    for (const name of ['compile.mjs', 'install.mjs', 'package.json', 'dist'])
       cpSync(join(here, name), join(root, name), { recursive: true });
     mkdirSync(join(root, 'node_modules', '@finetable'), { recursive: true });
     for (const [name, from] of [
@@ -105,6 +105,7 @@ describe('the install', () => {
       process.stdout.write(JSON.stringify([loadKernels().name, kernelsStatus(), error.code, error.message]));`;
     const env = { ...process.env };
     delete env.FINETABLE_KERNELS;
+    delete env.FINETABLE_ADDON;
     const child = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
       cwd: root,
       encoding: 'utf8',

@@ -10,6 +10,7 @@
  */
 import {
   FinetableError,
+  makePlan,
   matrix,
   planBags,
   RandomStream,
@@ -19,7 +20,8 @@ import {
   type Matrix,
 } from '@finetable/core';
 import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
-import type { ShardedTable } from '@finetable/placement';
+import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
+import { nearestAdapted } from './nearest.ts';
 import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
 import { SlotMap } from './slots.ts';
 
@@ -200,10 +202,20 @@ export class Adapter {
 
   /** E = Σ w (W + s A B)[id] into `out` (`[b, D]`, overwritten). With `keep`, what `gradients` needs is kept. */
   lookup(plan: LookupPlan, out: Matrix, keep = false): void {
-    const slots = this.#current(plan);
-    const pooled = keep && this.b && this.#trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
-    this.table.lookup(plan, out, this.delta(slots), pooled);
+    const delta = this.delta(this.#current(plan));
+    this.table.lookup(plan, out, delta, this.#pooledFactors(plan, keep));
     if (keep) this.#kept = plan;
+  }
+
+  /** The rest of a `lookup` whose base rows `table.pool` has put into `out`; the same bytes as `lookup`. */
+  addDelta(plan: LookupPlan, out: Matrix, keep = false): void {
+    const delta = this.delta(this.#current(plan));
+    this.#kernels.addDelta({ plan, delta, out, pooledFactors: this.#pooledFactors(plan, keep) });
+    if (keep) this.#kept = plan;
+  }
+
+  #pooledFactors(plan: LookupPlan, keep: boolean): Matrix | null {
+    return keep && this.b && this.#trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
   }
 
   /** False where B keeps the values it was drawn with; Ā is not needed then. */
@@ -279,6 +291,23 @@ export class Adapter {
   /** Brings every touched row to the current step, as exporting needs. */
   settle(): void {
     this.#catchUp(range(this.touchedRows));
+  }
+
+  /** The adapted rows e = W + s A B of these ids, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE */
+  vectors(ids: Int32Array): Matrix {
+    const out = matrix(ids.length, this.table.dim);
+    this.lookup(makePlan({ values: ids, offsets: range(ids.length + 1) }, this.table.rows), out);
+    return out;
+  }
+
+  /**
+   * The k nearest rows of each query (`[q, D]`) in the adapted table, which is never merged; see `ShardedTable.nearest`.
+   * Until it settles, the adapter must not be trained.
+   * @throws what `ShardedTable.nearest` does
+   */
+  async nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
+    this.settle();
+    return nearestAdapted(this, queries, k, options);
   }
 
   /** @internal The optimiser and its state, for checkpoints. */

@@ -9,7 +9,12 @@
  * ```
  * @module
  */
-export { createTable, openTable, ShardedTable, type Home, type OpenTableOptions, type ShardSpec } from './table.ts';
+export { createTable, openTable, type OpenTableOptions } from './open.ts';
+export { ShardedTable, type FetchedRows, type TableExtras } from './table.ts';
+export type { Device, DeviceRows } from './device.ts';
+export type { DevicePart, Home, ShardSpec } from './parts.ts';
+export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';
+export { nearestRows, type Metric, type Nearest, type NearestOptions } from './nearest.ts';
 export { findRows } from './source.ts';
 export { planPlacement } from './planner/plan.ts';
 export { systemMemory, type SystemMemory } from './planner/system-memory.ts';

@@ -1,14 +1,15 @@
-/** A table as it lies on disk: a 2-d float tensor of a safetensors file (single or sharded) or a `.npy` file. */
+/** A table as it lies on disk: a 2-d tensor of a safetensors file (single or sharded), float or quantised, or a `.npy` file. */
 import { FinetableError, type RowDtype, type TensorDtype } from '@finetable/core';
-import { openSafetensors, readNpyHeader } from '@finetable/formats';
+import { isScales, openSafetensors, quantizedTable, readNpyHeader, type SafetensorsModel } from '@finetable/formats';
 import type { FileRows } from '@finetable/kernels';
 
-const storable: Partial<Record<TensorDtype, RowDtype>> = { F32: 'f32', F16: 'f16' };
+const storable: Partial<Record<TensorDtype, RowDtype>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
 
 /**
- * Finds the rows of a table in a file, reading headers only.
- * @param tensor which tensor of a safetensors file; may be left out where only one is a 2-d float matrix
- * @throws NOT_FOUND, INVALID_FILE (hostile, truncated, wrong dims or dtype), INVALID_ARGUMENT (no such tensor)
+ * Finds the rows of a table in a file, reading headers only. Quantised tables are int8 and int4 as docs/formats.md has them.
+ * @param tensor which tensor of a safetensors file; may be left out where only one is a table
+ * @throws NOT_FOUND, INVALID_FILE (hostile, truncated, wrong dims or dtype, scales that do not fit), INVALID_ARGUMENT (no
+ * such tensor), UNSUPPORTED (over 2^31 - 1 rows)
  */
 export async function findRows(path: string, tensor?: string): Promise<FileRows> {
   if (path.endsWith('.npy')) {
@@ -19,10 +20,10 @@ export async function findRows(path: string, tensor?: string): Promise<FileRows>
       );
     }
     const header = await readNpyHeader(path);
-    return fileRows(path, path, header);
+    return floatRows(path, path, header);
   }
   const file = await openSafetensors(path);
-  const name = tensor ?? onlyMatrix(path, file.tensors);
+  const name = tensor ?? onlyTable(path, file);
   const entry = file.tensors.get(name);
   if (!entry) {
     throw new FinetableError(
@@ -31,7 +32,19 @@ export async function findRows(path: string, tensor?: string): Promise<FileRows>
       { file: path, tensor: name },
     );
   }
-  return fileRows(entry.file, `${path}: tensor "${name}"`, entry);
+  const where = `${path}: tensor "${name}"`;
+  const quantized = quantizedTable(file, name);
+  if (quantized === null) return floatRows(entry.file, where, entry);
+  const { rows, format, scales } = quantized;
+  checkRows(entry.file, where, rows);
+  return {
+    path: entry.file,
+    byteOffset: entry.byteOffset,
+    rows,
+    dim: format.dim,
+    dtype: format.dtype,
+    scales: { path: scales.file, byteOffset: scales.byteOffset, groupDims: format.groupDims },
+  };
 }
 
 interface Located {
@@ -40,7 +53,7 @@ interface Located {
   readonly byteOffset: number;
 }
 
-function fileRows(path: string, where: string, { dtype, shape, byteOffset }: Located): FileRows {
+function floatRows(path: string, where: string, { dtype, shape, byteOffset }: Located): FileRows {
   const [rows, dim] = shape;
   if (shape.length !== 2 || rows === undefined || dim === undefined || rows === 0 || dim === 0) {
     throw new FinetableError(
@@ -49,26 +62,35 @@ function fileRows(path: string, where: string, { dtype, shape, byteOffset }: Loc
       { file: path },
     );
   }
-  if (rows > 0x7fffffff) {
-    throw new FinetableError('UNSUPPORTED', `${where} has ${rows} rows; one table holds at most 2147483647`, {
-      file: path,
-    });
-  }
+  checkRows(path, where, rows);
   const rowDtype = storable[dtype];
   if (!rowDtype) {
-    throw new FinetableError(
-      'INVALID_FILE',
-      `${where} is ${dtype}; a base table is ${Object.keys(storable).join(' or ')}`,
-      { file: path, dtype },
-    );
+    const allowed = `${Object.keys(storable).join(', ')}, or I8 or U8 with scales as finetable convert writes them`;
+    throw new FinetableError('INVALID_FILE', `${where} is ${dtype}; a base table is ${allowed}`, { file: path, dtype });
   }
   return { path, byteOffset, rows, dim, dtype: rowDtype };
 }
 
-function onlyMatrix(path: string, tensors: ReadonlyMap<string, Located>): string {
-  const names = [...tensors].filter(([, t]) => t.shape.length === 2 && t.dtype in storable).map(([name]) => name);
+function checkRows(path: string, where: string, rows: number): void {
+  if (rows <= 0x7fffffff) return;
+  throw new FinetableError('UNSUPPORTED', `${where} has ${rows} rows; one table holds at most 2147483647`, {
+    file: path,
+  });
+}
+
+function onlyTable(path: string, model: SafetensorsModel): string {
+  const { tensors } = model;
+  const names = [...tensors]
+    .filter(
+      ([name, { shape, dtype }]) =>
+        shape.length === 2 && !isScales(tensors, name) && (dtype in storable || quantizedTable(model, name) !== null),
+    )
+    .map(([name]) => name);
   if (names.length === 1) return names[0]!;
-  const found = names.length === 0 ? 'no 2-d F32 or F16 tensor' : `several 2-d tensors (${list(names)})`;
+  const found =
+    names.length === 0
+      ? 'no 2-d F32, F16 or BF16 tensor, and none with scales'
+      : `several 2-d tensors (${list(names)})`;
   throw new FinetableError(
     'INVALID_ARGUMENT',
     `${path}: ${found}; name the table's tensor. The file has ${list([...tensors.keys()])}`,

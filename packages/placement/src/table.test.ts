@@ -5,7 +5,8 @@ import { f32ToF16, FinetableError, jagged, makePlan, matrix } from '@finetable/c
 import { writeNpy, writeSafetensors } from '@finetable/formats';
 import { loadKernels, type RowStore } from '@finetable/kernels';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createTable, openTable, type Home, type ShardSpec } from './table.ts';
+import { createTable, openTable } from './open.ts';
+import type { Home, ShardSpec } from './parts.ts';
 
 const V = 20;
 const D = 3;
@@ -73,10 +74,10 @@ test('f16 tensors, npy files, and a tensor among several', async () => {
 describe('what is refused', () => {
   test.each<[ShardSpec[], RegExp]>([
     [[{ home: 'ram', rows: 8 }], /the shards hold 8 rows, the table has 20/],
-    [[{ home: 'ram', rows: 21 }], /the shards hold 21 rows/],
+    [[{ home: 'ram', rows: 21 }], /shard 0 has 21 rows; allowed: 1 to 20, what the shards above it leave of 20/],
     [
       [{ home: 'ram' }, { home: 'mapped' }],
-      /shard 0 has no rows; allowed: a positive number, left out only for the last/,
+      /shard 1 has no rows; allowed: no more shards: those before it hold all 20 rows/,
     ],
     [[{ home: 'ram', rows: 20 }, { home: 'mapped' }], /shard 1 has no rows/],
     [[], /a table needs at least one shard|the shards hold 0 rows/],
@@ -100,7 +101,9 @@ describe('what is refused', () => {
     await expect(openTable(cut)).rejects.toMatchObject({ code: 'INVALID_FILE' });
     const integers = join(folder, 'integers.safetensors');
     await writeSafetensors(integers, [{ name: 'rows', dtype: 'I32', shape: [V, D], data: new Int32Array(V * D) }]);
-    await expect(openTable(integers, { tensor: 'rows' })).rejects.toThrow(/is I32; a base table is F32 or F16/);
+    await expect(openTable(integers, { tensor: 'rows' })).rejects.toThrow(
+      /is I32; a base table is F32, F16, BF16, or I8 or U8 with scales/,
+    );
   });
 });
 

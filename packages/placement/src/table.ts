@@ -1,37 +1,31 @@
 /**
- * A frozen table whose rows lie in one or more places. The rows never change, so shards need no coherence: a range may be
- * in RAM and the next one mapped from the file, and every result is the same.
+ * A frozen table whose rows lie in one or more places. The rows never change, so parts need no coherence: some may be in
+ * RAM, others mapped from the file or on a device, and every result is the same.
  */
-import {
-  FinetableError,
-  matrix,
-  range,
-  rowDtypeBytes,
-  type LookupPlan,
-  type Matrix,
-  type RowDtype,
-} from '@finetable/core';
-import { loadKernels, type Delta, type FileRows, type Kernels, type Shard } from '@finetable/kernels';
-import { fingerprintOf } from './fingerprint.ts';
-import { findRows } from './source.ts';
+import { FinetableError, matrix, type LookupPlan, type Matrix, type RowDtype, type RowFormat } from '@finetable/core';
+import type { Delta, Kernels, Overlay, Shard } from '@finetable/kernels';
+import { HotRowCache, type CacheOptions, type RowRange } from './cache.ts';
+import { Fingerprint } from './fingerprint.ts';
+import { nearestRows, type Nearest, type NearestOptions } from './nearest.ts';
+import { OverlayRows } from './overlay.ts';
+import type { DevicePart, OpenPart } from './parts.ts';
+import { lowerBound, RawRows } from './raw.ts';
+import type { FileWatch } from './watch.ts';
 
-/** `mapped`: read in place, opened at once whatever its size. `ram`: copied, in huge pages where the system has them. */
-export type Home = 'ram' | 'mapped';
-
-/** The next `rows` rows of a table, and where they live; the last shard of a list may leave `rows` out. */
-export interface ShardSpec {
-  readonly home: Home;
-  readonly rows?: number | undefined;
+/** Rows of a plan that were brought from devices, for lookups of that plan until they are released. */
+export interface FetchedRows {
+  readonly plan: LookupPlan;
+  /** Gives their memory back. Safe to call twice. */
+  release(): void;
 }
 
-export interface OpenTableOptions {
-  /** For errors and adapter files; default: the file's name without its ending. */
-  readonly name?: string | undefined;
-  /** Which tensor of a safetensors file. */
-  readonly tensor?: string | undefined;
-  /** One home for all rows (default `mapped`), or row-wise shards in order. */
-  readonly placement?: Home | readonly ShardSpec[] | undefined;
-  readonly kernels?: Kernels | undefined;
+export interface TableExtras {
+  /** Of the table; default: that of the shards, which then hold whole rows. */
+  readonly format?: RowFormat | undefined;
+  readonly devices?: readonly DevicePart[] | undefined;
+  readonly cache?: CacheOptions | undefined;
+  /** The files that mapped rows are in. */
+  readonly watch?: FileWatch | undefined;
 }
 
 export class ShardedTable {
@@ -39,153 +33,416 @@ export class ShardedTable {
   readonly rows: number;
   readonly dim: number;
   readonly dtype: RowDtype;
-  /** Ascending ranges that cover all rows. Owned by the table. */
+  /** Columns that share a scale; 0 without scales. */
+  readonly groupDims: number;
+  /** What the kernels read in place, as `LookupArgs.base` has it. Owned by the table. */
   readonly shards: readonly Shard[];
+  /** Parts on devices. Owned by the table. */
+  readonly devices: readonly DevicePart[];
+  /** The hot-row cache, where the table was opened with one. */
+  readonly cache: HotRowCache | null;
   readonly kernels: Kernels;
+  readonly #raw: RawRows;
+  readonly #watch: FileWatch | null;
+  readonly #overlay: OverlayRows | null;
+  /** What lookups are given: `shards`, or none where no row is whole in them. */
+  readonly #base: readonly Shard[];
+  /** Rows with a part on a device. */
+  readonly #away: readonly RowRange[];
+  /** Slots of lookups that are over, to be used again. */
+  readonly #spare: Int32Array[] = [];
   #fingerprint: string | undefined;
+  #closed = false;
 
-  constructor(name: string, shards: readonly Shard[], kernels: Kernels) {
-    const first = shards[0];
-    if (!first) throw new FinetableError('INVALID_ARGUMENT', `${name}: a table needs at least one shard`);
-    let rows = 0;
-    for (const { store, firstRow } of shards) {
-      if (firstRow !== rows) {
-        throw new FinetableError(
-          'INVALID_ARGUMENT',
-          `${name}: a shard starts at row ${firstRow}, must start at ${rows}`,
-        );
-      }
-      if (store.dim !== first.store.dim) {
-        throw new FinetableError(
-          'INVALID_ARGUMENT',
-          `${name}: a shard has ${store.dim} dims, the first has ${first.store.dim}`,
-        );
-      }
-      rows += store.rows;
-    }
+  /** @param shards in the order of `LookupArgs.base`; with `extras.devices`, they hold every element of the table once */
+  constructor(name: string, shards: readonly Shard[], kernels: Kernels, extras: TableExtras = {}) {
+    const { devices = [], cache, watch } = extras;
+    const { dtype, dim, groupDims } = extras.format ?? formatOf(name, shards);
+    const parts: OpenPart[] = [
+      ...shards.map(({ store, firstRow, firstColumn = 0 }) => ({
+        store,
+        firstRow,
+        rows: store.rows,
+        firstColumn,
+        columns: store.dim,
+      })),
+      ...devices,
+    ].sort((a, b) => a.firstColumn - b.firstColumn || a.firstRow - b.firstRow);
     this.name = name;
-    this.rows = rows;
-    this.dim = first.store.dim;
-    this.dtype = first.store.dtype as RowDtype;
+    this.rows = checkCovered(name, dim, parts);
+    this.dim = dim;
+    this.dtype = dtype;
+    this.groupDims = groupDims;
     this.shards = shards;
+    this.devices = devices;
     this.kernels = kernels;
+    this.#watch = watch ?? null;
+    this.#raw = new RawRows(name, { dtype, dim, groupDims }, parts, kernels);
+    const columns = [...new Set(parts.map(({ firstColumn }) => firstColumn))];
+    const whole = columns.every((column) => shards.some(({ firstColumn = 0 }) => firstColumn === column));
+    this.#base = whole ? shards : [];
+    this.#away = whole ? ranges(devices) : [{ begin: 0, end: this.rows }];
+    const slow = ranges(parts.filter((part) => !('store' in part) || part.store.home !== 'ram'));
+    this.cache = cache ? new HotRowCache(name, this.rows, this.#raw.format, slow, cache, kernels) : null;
+    const [hotRows, stagedRows] = [this.cache?.capacity ?? 0, devices.length > 0 ? this.rows : 0];
+    this.#overlay =
+      hotRows + stagedRows > 0 ? new OverlayRows(name, this.#raw.format, hotRows, stagedRows, kernels) : null;
   }
 
+  /** Bytes of all parts, wherever they are. */
   get sizeBytes(): number {
-    return this.shards.reduce((sum, { store }) => sum + store.sizeBytes, 0);
+    const here = this.shards.reduce((sum, { store }) => sum + store.sizeBytes, 0);
+    return this.devices.reduce((sum, { device }) => sum + device.sizeBytes, here);
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Whether lookups need rows from devices, so that `lookup` and `gather` cannot do without waiting. */
+  get needsFetch(): boolean {
+    return this.devices.length > 0;
   }
 
   /** Recognises these rows: sampled blocks and sizes, the same wherever the rows live. Computed once. */
   get fingerprint(): string {
-    this.#fingerprint ??= fingerprintOf(this);
-    return this.#fingerprint;
+    if (this.#fingerprint !== undefined) return this.#fingerprint;
+    this.#checkOpen();
+    this.#refuseDevices('fingerprint', 'computeFingerprint');
+    const print = new Fingerprint(this.rows, this.#raw.format);
+    const bytes = new Uint8Array(this.#raw.sizeBytes(print.rows.length));
+    this.#raw.readHere(print.rows, bytes);
+    return (this.#fingerprint = print.of(bytes));
+  }
+
+  /** @internal The fingerprint, of devices too; `fingerprint` has it from then on. */
+  async computeFingerprint(signal?: AbortSignal): Promise<string> {
+    if (this.#fingerprint !== undefined) return this.#fingerprint;
+    this.#checkOpen();
+    const print = new Fingerprint(this.rows, this.#raw.format);
+    const bytes = new Uint8Array(this.#raw.sizeBytes(print.rows.length));
+    await this.#raw.read(print.rows, bytes, signal);
+    return (this.#fingerprint = print.of(bytes));
+  }
+
+  /** @internal Fills the cache from counts. */
+  async fillCache(counts: ArrayLike<number>): Promise<void> {
+    if (this.cache && this.#overlay) await this.cache.fillByCounts(counts, this.#raw, this.#overlay);
   }
 
   /**
    * Bag lookup into `out` (`[b, D]`, overwritten), with an adapter's delta where one is given; see `Kernels.lookup`.
-   * @throws MISMATCH where the plan was made for another number of rows
+   * @param fetched of this plan; needed where parts of the table are on devices
+   * @throws MISMATCH where the plan was made for another number of rows, UNSUPPORTED without `fetched` where it is needed, CLOSED
    */
-  lookup(plan: LookupPlan, out: Matrix, delta: Delta | null = null, pooledFactors: Matrix | null = null): void {
-    if (plan.tableRows !== this.rows) {
-      throw new FinetableError(
-        'MISMATCH',
-        `${this.name}: the plan was made for ${plan.tableRows} rows, the table has ${this.rows}`,
-        { table: this.name },
-      );
+  lookup(
+    plan: LookupPlan,
+    out: Matrix,
+    delta: Delta | null = null,
+    pooledFactors: Matrix | null = null,
+    fetched: FetchedRows | null = null,
+  ): void {
+    this.#checkPlan(plan);
+    if (fetched) {
+      const rows = this.#checkFetched(fetched, plan);
+      this.kernels.lookup({ base: this.#base, overlay: rows.overlay, plan, delta, out, pooledFactors });
+      this.#count(rows);
+      return;
     }
-    this.kernels.lookup({ base: this.shards, plan, delta, out, pooledFactors });
+    this.#refuseDevices('lookup', 'fetch, or pool,');
+    const found = this.#find(plan);
+    try {
+      this.kernels.lookup({ base: this.#base, overlay: found?.overlay ?? null, plan, delta, out, pooledFactors });
+      if (found) this.#count(found);
+    } finally {
+      found?.release();
+    }
   }
 
-  /** The given rows decoded to f32, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE */
+  /**
+   * The base part of a lookup alone, `out` = Σ w W[id] (`[b, D]`, overwritten), off the JavaScript thread where the kernels can,
+   * rows of devices included. `Kernels.addDelta` after it gives the same bytes as `lookup` with the delta. Plan and `out` must
+   * not be changed or transferred until it settles; a table that is closed meanwhile ends it with CLOSED, or not at all.
+   * @param signal ends waiting for devices
+   * @throws as `lookup`, and what devices fail with; INTERRUPTED
+   */
+  async pool(plan: LookupPlan, out: Matrix, signal?: AbortSignal): Promise<void> {
+    this.#checkPlan(plan);
+    const found = this.needsFetch ? await this.#fetch(plan, signal) : this.#find(plan);
+    try {
+      await this.kernels.lookupAsync({ base: this.#base, overlay: found?.overlay ?? null, plan, out });
+      if (found) this.#count(found);
+    } finally {
+      found?.release();
+    }
+  }
+
+  /**
+   * Brings the rows of a plan that lie on devices, and are not in the cache, into RAM for lookups of that plan.
+   * @param signal ends waiting for devices
+   * @throws what devices fail with; OUT_OF_MEMORY where too many rows are fetched and not released; INTERRUPTED, CLOSED
+   */
+  async fetch(plan: LookupPlan, signal?: AbortSignal): Promise<FetchedRows> {
+    this.#checkPlan(plan);
+    return this.#fetch(plan, signal);
+  }
+
+  /** The given rows decoded to f32, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE, UNSUPPORTED where rows are on devices */
   gather(ids: Int32Array): Matrix {
+    this.#checkIds(ids);
+    this.#refuseDevices('gather', 'gatherAsync');
     const out = matrix(ids.length, this.dim);
-    const local = new Int32Array(1);
-    ids.forEach((id, i) => {
-      if (id < 0 || id >= this.rows) {
-        throw new FinetableError(
-          'ID_OUT_OF_RANGE',
-          `${this.name}: id ${id} at place ${i}; allowed: 0 to ${this.rows - 1}`,
-          { table: this.name, id, place: i },
-        );
-      }
-      const shard = this.shards.findLast(({ firstRow }) => firstRow <= id)!;
-      local[0] = id - shard.firstRow;
-      this.kernels.gatherRows(
-        shard.store,
-        local,
-        matrix(1, this.dim, out.data.subarray(i * this.dim, (i + 1) * this.dim)),
-      );
-    });
+    for (const { store, firstRow, firstColumn = 0 } of this.shards) {
+      const places: number[] = [];
+      ids.forEach((id, i) => {
+        if (id >= firstRow && id < firstRow + store.rows) places.push(i);
+      });
+      if (places.length === 0) continue;
+      const local = Int32Array.from(places, (place) => ids[place]! - firstRow);
+      const inPlace = places.length === ids.length && store.dim === this.dim;
+      const part = inPlace ? out : matrix(places.length, store.dim);
+      this.kernels.gatherRows(store, local, part);
+      if (inPlace) continue;
+      places.forEach((place, i) => {
+        out.data.set(part.data.subarray(i * store.dim, (i + 1) * store.dim), place * this.dim + firstColumn);
+      });
+    }
     return out;
   }
 
-  /** Frees every shard. Safe to call twice. */
-  close(): void {
-    for (const { store } of this.shards) store.close();
-  }
-}
-
-/**
- * Opens a table from a safetensors file (or its `.index.json`) or a `.npy` file. Mapped shards are not read: this takes
- * milliseconds at any size.
- * @throws NOT_FOUND, INVALID_FILE, INVALID_ARGUMENT, OUT_OF_MEMORY, IO; nothing stays open then
- */
-export async function openTable(path: string, options: OpenTableOptions = {}): Promise<ShardedTable> {
-  const kernels = options.kernels ?? loadKernels();
-  const file = await findRows(path, options.tensor);
-  const name = options.name ?? path.replace(/^.*[/\\]/, '').replace(/\.[^.]*$/, '');
-  const opened: Shard[] = [];
-  try {
-    for (const { home, firstRow, rows } of ranges(name, file.rows, options.placement ?? 'mapped')) {
-      opened.push({ store: kernels.openRows(slice(file, firstRow, rows), home), firstRow });
-    }
-    return new ShardedTable(name, opened, kernels);
-  } catch (error) {
-    for (const { store } of opened) store.close();
-    throw error;
-  }
-}
-
-/** A table of given values, copied into RAM. For small tables and tests. @param values `[V, D]` */
-export function createTable(
-  name: string,
-  values: Matrix,
-  options: { dtype?: RowDtype; kernels?: Kernels } = {},
-): ShardedTable {
-  const kernels = options.kernels ?? loadKernels();
-  const store = kernels.createRows(values.rows, values.cols, options.dtype ?? 'f32');
-  kernels.scatterRows(store, range(values.rows), values);
-  return new ShardedTable(name, [{ store, firstRow: 0 }], kernels);
-}
-
-function slice(file: FileRows, firstRow: number, rows: number): FileRows {
-  return { ...file, rows, byteOffset: file.byteOffset + firstRow * file.dim * rowDtypeBytes[file.dtype] };
-}
-
-function ranges(
-  name: string,
-  total: number,
-  placement: Home | readonly ShardSpec[],
-): { home: Home; firstRow: number; rows: number }[] {
-  const specs = typeof placement === 'string' ? [{ home: placement }] : placement;
-  let firstRow = 0;
-  const out = specs.map(({ home, rows }, i) => {
-    const last = i === specs.length - 1;
-    const count = rows ?? (last ? total - firstRow : 0);
-    if (!Number.isSafeInteger(count) || count <= 0) {
-      throw new FinetableError(
-        'INVALID_ARGUMENT',
-        `${name}: shard ${i} has ${rows ?? 'no'} rows; allowed: a positive number, left out only for the last`,
+  /** As `gather`, of rows on devices too. @throws ID_OUT_OF_RANGE, CLOSED, what devices fail with */
+  async gatherAsync(ids: Int32Array, signal?: AbortSignal): Promise<Matrix> {
+    this.#checkIds(ids);
+    if (!this.needsFetch) return this.gather(ids);
+    const rows = Int32Array.from(new Set(ids)).sort();
+    const bytes = new Uint8Array(this.#raw.sizeBytes(rows.length));
+    await this.#raw.read(rows, bytes, signal);
+    const { dim, dtype, groupDims, kernels } = this;
+    const store = kernels.createRows(rows.length, dim, dtype, groupDims || undefined);
+    try {
+      kernels.writeBytes(store, 0, bytes);
+      const out = matrix(ids.length, dim);
+      kernels.gatherRows(
+        store,
+        ids.map((id) => lowerBound(rows, id)),
+        out,
       );
+      return out;
+    } finally {
+      store.close();
     }
-    const range = { home, firstRow, rows: count };
-    firstRow += count;
-    return range;
-  });
-  if (firstRow !== total) {
-    throw new FinetableError('INVALID_ARGUMENT', `${name}: the shards hold ${firstRow} rows, the table has ${total}`, {
-      table: name,
+  }
+
+  /**
+   * The k nearest rows of each query (`[q, D]`), exactly, by one pass over the table off the JavaScript thread. Until it
+   * settles, `queries` must not be changed.
+   * @throws INVALID_ARGUMENT (k beyond the rows), MISMATCH (dims), NON_FINITE (a query), OUT_OF_MEMORY, CLOSED; UNSUPPORTED
+   *   where rows are on devices
+   */
+  nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
+    return nearestRows(this, queries, k, options, null);
+  }
+
+  /**
+   * Looks at the files of mapped rows again, which takes microseconds. What cannot be noticed: a change that keeps size and
+   * modification time; and a file that becomes shorter while native kernels read it ends the process (SIGBUS), since no look is
+   * near enough to the read. Write a new file beside it and rename it, rather than writing to one that is open.
+   * @throws INVALID_FILE where a file is not the one that was opened; NOT_FOUND, IO
+   */
+  async checkUnchanged(): Promise<void> {
+    await this.#watch?.check(this.name, 'put it back as it was, or open the table again');
+  }
+
+  /** Frees every part. Safe to call twice; later use throws CLOSED. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.cache?.close();
+    this.#overlay?.close();
+    for (const { store } of this.shards) store.close();
+    for (const { device } of this.devices) device.close();
+  }
+
+  /** The cache's copies for a plan; null without a cache. Released by the caller. */
+  #find(plan: LookupPlan): Fetched | null {
+    if (!this.cache || !this.#overlay) return null;
+    const found = this.#take(plan);
+    found.hits = this.cache.find(plan, found.slots);
+    return found;
+  }
+
+  #take(plan: LookupPlan): Fetched {
+    return new Fetched(this, plan, this.#overlay!, this.#spare);
+  }
+
+  async #fetch(plan: LookupPlan, signal?: AbortSignal): Promise<Fetched> {
+    const found = this.#take(plan);
+    try {
+      if (this.cache) found.hits = this.cache.find(plan, found.slots);
+      else found.slots.fill(-1);
+      const missing = found.missing(this.#away);
+      found.pages = this.#overlay!.take(missing.length);
+      // Not used again: a fetch that was given up may write to it later.
+      const bytes = new Uint8Array(this.#raw.sizeBytes(missing.length));
+      await this.#raw.read(missing, bytes, signal);
+      this.#checkOpen();
+      this.#overlay!.stage(found.pages, missing.length, bytes);
+      found.staged(this.#away);
+      return found;
+    } catch (error) {
+      found.release();
+      throw error;
+    }
+  }
+
+  #count({ plan, hits }: Fetched): void {
+    this.cache?.count(plan, hits, this.#raw, this.#overlay!);
+  }
+
+  #checkPlan(plan: LookupPlan): void {
+    this.#checkOpen();
+    if (plan.tableRows === this.rows) return;
+    throw new FinetableError(
+      'MISMATCH',
+      `${this.name}: the plan was made for ${plan.tableRows} rows, the table has ${this.rows}`,
+      { table: this.name },
+    );
+  }
+
+  #checkFetched(fetched: FetchedRows, plan: LookupPlan): Fetched {
+    if (fetched instanceof Fetched && fetched.table === this && fetched.plan === plan && !fetched.released)
+      return fetched;
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `${this.name}: the fetched rows must be this plan's and not released`,
+      { table: this.name },
+    );
+  }
+
+  #checkIds(ids: Int32Array): void {
+    this.#checkOpen();
+    ids.forEach((id, place) => {
+      if (id >= 0 && id < this.rows) return;
+      throw new FinetableError(
+        'ID_OUT_OF_RANGE',
+        `${this.name}: id ${id} at place ${place}; allowed: 0 to ${this.rows - 1}`,
+        { table: this.name, id, place },
+      );
     });
   }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new FinetableError('CLOSED', `${this.name}: the table is closed`, { table: this.name });
+  }
+
+  #refuseDevices(what: string, instead: string): void {
+    if (this.devices.length === 0) return;
+    throw new FinetableError(
+      'UNSUPPORTED',
+      `${this.name}: ${what} cannot wait for rows on device "${this.devices[0]!.name}"; await ${instead} of the table first`,
+      { table: this.name, device: this.devices[0]!.name },
+    );
+  }
+}
+
+/** The copies that stand in for rows of one plan. */
+class Fetched implements FetchedRows {
+  readonly table: ShardedTable;
+  readonly plan: LookupPlan;
+  /** `[u] i32`, as `Overlay` has it. */
+  readonly slots: Int32Array;
+  /** Of these, in the cache. */
+  hits = 0;
+  pages: readonly number[] = [];
+  released = false;
+  readonly #overlay: OverlayRows;
+  readonly #memory: Int32Array;
+  readonly #spare: Int32Array[];
+
+  constructor(table: ShardedTable, plan: LookupPlan, overlay: OverlayRows, spare: Int32Array[]) {
+    const count = plan.uniqueRows.length;
+    const memory = spare.pop();
+    this.#memory = memory && memory.length >= count ? memory : new Int32Array(Math.ceil(count * 1.25));
+    this.#spare = spare;
+    this.#overlay = overlay;
+    this.table = table;
+    this.plan = plan;
+    this.slots = this.#memory.subarray(0, count);
+  }
+
+  get overlay(): Overlay {
+    return { rows: this.#overlay.store, slots: this.slots };
+  }
+
+  /** Rows of these ranges without a copy. */
+  missing(away: readonly RowRange[]): Int32Array {
+    let count = 0;
+    this.#each(away, () => count++);
+    const rows = new Int32Array(count);
+    count = 0;
+    this.#each(away, (i) => (rows[count++] = this.plan.uniqueRows[i]!));
+    return rows;
+  }
+
+  /** The same rows have their copies in `pages` now. */
+  staged(away: readonly RowRange[]): void {
+    let count = 0;
+    this.#each(away, (i) => (this.slots[i] = this.#overlay.slot(this.pages, count++)));
+  }
+
+  #each(away: readonly RowRange[], visit: (i: number) => void): void {
+    for (const { begin, end } of away) {
+      const last = lowerBound(this.plan.uniqueRows, end);
+      for (let i = lowerBound(this.plan.uniqueRows, begin); i < last; i++) if (this.slots[i]! < 0) visit(i);
+    }
+  }
+
+  release(): void {
+    if (this.released) return;
+    this.released = true;
+    this.#overlay.giveBack(this.pages);
+    this.#spare.push(this.#memory);
+  }
+}
+
+function formatOf(name: string, shards: readonly Shard[]): RowFormat {
+  const store = shards[0]?.store;
+  if (!store) throw new FinetableError('INVALID_ARGUMENT', `${name}: a table needs at least one shard`);
+  return { dtype: store.dtype as RowDtype, dim: store.dim, groupDims: store.groupDims };
+}
+
+/** The rows of these parts, as ascending ranges that do not touch. */
+function ranges(parts: readonly OpenPart[]): RowRange[] {
+  const out: RowRange[] = [];
+  for (const { firstRow, rows } of [...parts].sort((a, b) => a.firstRow - b.firstRow)) {
+    const last = out.at(-1);
+    if (last && firstRow <= last.end)
+      out[out.length - 1] = { begin: last.begin, end: Math.max(last.end, firstRow + rows) };
+    else out.push({ begin: firstRow, end: firstRow + rows });
+  }
   return out;
+}
+
+/** @param parts in order. @returns the rows of the table */
+function checkCovered(name: string, dim: number, parts: readonly OpenPart[]): number {
+  const refuse = (found: string, allowed: string): never => {
+    throw new FinetableError('INVALID_ARGUMENT', `${name}: ${found}, must ${allowed}`, { table: name });
+  };
+  let [firstColumn, columns, rows, tableRows] = [0, 0, 0, -1];
+  for (const part of parts) {
+    if (part.firstColumn !== firstColumn || columns === 0) {
+      if (columns > 0 && tableRows >= 0 && rows !== tableRows)
+        refuse(`a column of shards has ${rows} rows`, `have ${tableRows}`);
+      if (columns > 0) tableRows = rows;
+      if (part.firstColumn !== firstColumn + columns)
+        refuse(`a shard starts at column ${part.firstColumn}`, `start at ${firstColumn + columns}`);
+      [firstColumn, columns, rows] = [part.firstColumn, part.columns, 0];
+    }
+    if (part.columns !== columns) refuse(`a shard has ${part.columns} columns`, `have ${columns}, as the one above it`);
+    if (part.firstRow !== rows) refuse(`a shard starts at row ${part.firstRow}`, `start at ${rows}`);
+    rows += part.rows;
+  }
+  if (tableRows >= 0 && rows !== tableRows) refuse(`a column of shards has ${rows} rows`, `have ${tableRows}`);
+  if (firstColumn + columns !== dim) refuse(`the shards have ${firstColumn + columns} columns`, `have ${dim}`);
+  return rows;
 }

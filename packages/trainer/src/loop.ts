@@ -1,6 +1,7 @@
 /** The steps of one `fit`: batches, updates, evaluation at the end of an epoch, checkpoints, and stopping. */
 import { FinetableError } from '@finetable/core';
-import type { Batch, Loader } from '@finetable/data';
+import type { Loader } from '@finetable/data';
+import { Ahead, type PreparedBatch } from './ahead.ts';
 import type { Checkpoints, TrainingProgress } from './checkpoint.ts';
 import type { FitOptions, TrainingEvent } from './fit.ts';
 import { addSums, isBetter } from './metrics.ts';
@@ -66,41 +67,43 @@ export class Loop {
     const { epoch, batch, done } = this.#progress;
     if (done || epoch >= epochs) return this.#progress;
     // One iteration over all epochs: the next one's batches are made while this one is evaluated.
-    const batches = this.#loader.batches(epoch, batch, epochs - epoch);
+    const { prefetch = true } = this.#options;
+    const batches = new Ahead(this.#model, this.#loader.batches(epoch, batch, epochs - epoch), prefetch);
     try {
       while (this.#progress.epoch < epochs && !this.#progress.done) {
         await this.#epoch(batches);
         await this.#endEpoch();
       }
     } finally {
-      await batches.return?.();
+      await batches.close();
     }
     return this.#progress;
   }
 
   /** The steps that are left of the current epoch. */
-  async #epoch(batches: AsyncIterator<Batch>): Promise<void> {
+  async #epoch(batches: Ahead): Promise<void> {
     while (this.#progress.batch < this.#loader.batchesPerEpoch) {
-      // Batches may be ready every time, and a promise that is never turns the event loop: signals would not arrive.
-      await new Promise(setImmediate);
       await this.#stopIfAborted();
       const asked = performance.now();
       const next = await orAbort(batches.next(), this.#options.signal);
+      // Batches may be ready every time, and a promise that is never turns the event loop: neither would signals arrive,
+      // nor the batch after this one, whose rows are pooled during the step.
+      await new Promise(setImmediate);
       const waited = (performance.now() - asked) / 1000;
       if (next === 'aborted') continue;
-      if (next.done)
+      if (next === null)
         throw new FinetableError(
           'INVALID_ARGUMENT',
           `the loader ended before batch ${this.#progress.batch} of ${this.#loader.batchesPerEpoch}`,
         );
-      await this.#step(next.value, waited);
+      await this.#step(next, waited);
     }
     await this.#stopIfAborted();
   }
 
-  async #step(batch: Batch, waited: number): Promise<void> {
+  async #step({ batch, pooled }: PreparedBatch, waited: number): Promise<void> {
     const begun = performance.now();
-    const { sums, gradients } = this.#model.train(batch);
+    const { sums, gradients } = this.#model.train(batch, pooled);
     const step = this.#progress.step + 1;
     for (const [name, adapter] of this.#model.adapters) adapter.update(batch.plans[name]!, gradients.get(name)!);
     this.#group.update(this.#model.kernels);
@@ -139,7 +142,7 @@ export class Loop {
   }
 
   async #endEpoch(): Promise<void> {
-    const { validation, metric = 'loss', patience, signal } = this.#options;
+    const { validation, metric = 'loss', patience, signal, prefetch } = this.#options;
     await this.#log();
     const p = this.#progress;
     if (this.#begun === 0 && p.epoch === 0) this.#model.checkRead();
@@ -155,7 +158,7 @@ export class Loop {
     if (validation) {
       let metrics;
       try {
-        metrics = await evaluate(this.#model, validation, signal);
+        metrics = await evaluate(this.#model, validation, signal, prefetch);
       } catch (error) {
         await this.#stopIfAborted();
         throw error;
@@ -183,6 +186,8 @@ export class Loop {
   async #save(): Promise<void> {
     const { step } = this.#progress;
     if (this.#savedStep === step) return;
+    // What was learnt since a table's file changed is worth nothing, and would replace what is.
+    await this.#model.checkUnchanged();
     const folder = await this.#checkpoints.save(this.#progress);
     if (folder === null) return;
     this.#savedStep = step;
@@ -208,14 +213,23 @@ export async function evaluate(
   model: Model,
   loader: Loader,
   signal?: AbortSignal,
+  prefetch = true,
 ): Promise<Readonly<Record<string, number>>> {
   let sums: MetricSums = {};
   let examples = 0;
-  for await (const batch of loader.batches(0)) {
-    if (signal?.aborted) throw new FinetableError('INTERRUPTED', 'interrupted while evaluating');
-    sums = addSums(sums, model.evaluate(batch));
-    examples += batch.size;
-    await new Promise(setImmediate);
+  const batches = new Ahead(model, loader.batches(0), prefetch);
+  try {
+    for (;;) {
+      const next = await orAbort(batches.next(), signal);
+      await new Promise(setImmediate);
+      if (next === 'aborted' || signal?.aborted)
+        throw new FinetableError('INTERRUPTED', 'interrupted while evaluating');
+      if (next === null) break;
+      sums = addSums(sums, model.evaluate(next.batch, next.pooled));
+      examples += next.batch.size;
+    }
+  } finally {
+    await batches.close();
   }
   return model.objective.metrics(sums, examples);
 }
@@ -226,6 +240,7 @@ async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined):
   let listener: (() => void) | undefined;
   const aborted = new Promise<'aborted'>((resolve) => {
     listener = () => resolve('aborted');
+    if (signal.aborted) listener();
     signal.addEventListener('abort', listener, { once: true });
   });
   try {

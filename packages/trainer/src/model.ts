@@ -17,6 +17,9 @@ export interface ModelOptions {
   readonly objective: Objective;
 }
 
+/** The base rows of a batch, pooled, by table. */
+export type PooledBatch = ReadonlyMap<string, Matrix>;
+
 export class Model {
   readonly objective: Objective;
   readonly adapters: ReadonlyMap<string, Adapter>;
@@ -101,9 +104,37 @@ export class Model {
     return featureDims;
   }
 
-  /** Metric sums of a batch, without gradients. @throws NON_FINITE */
-  evaluate(batch: Batch): MetricSums {
-    const sums = this.objective.evaluate(this.#lookup(batch, false), batch);
+  /** Whether rows live on devices, so that a batch has to be pooled before it is trained on or evaluated. */
+  get needsPool(): boolean {
+    return [...this.#tables.values()].some(({ needsFetch }) => needsFetch);
+  }
+
+  /** @throws INVALID_FILE where the file of a mapped table has changed */
+  async checkUnchanged(): Promise<void> {
+    for (const table of this.#tables.values()) await table.checkUnchanged();
+  }
+
+  /**
+   * Pools a batch's base rows, off the JavaScript thread where the kernels can, into matrices of `scratch`, which belong to
+   * the batch from then on. Neither batch nor matrices may be changed before it settles.
+   * @param signal ends waiting for devices
+   */
+  async pool(batch: Batch, scratch: Scratch, signal: AbortSignal): Promise<PooledBatch> {
+    const pooled = new Map<string, Matrix>();
+    const pooling = Object.entries(batch.plans).map(([name, plan]) => {
+      const table = this.#tables.get(name)!;
+      const out = scratch.matrix(name, planBags(plan), table.dim);
+      pooled.set(name, out);
+      return table.pool(plan, out, signal);
+    });
+    // The memory is in use until all have ended, also where one fails.
+    for (const result of await Promise.allSettled(pooling)) if (result.status === 'rejected') throw result.reason;
+    return pooled;
+  }
+
+  /** Metric sums of a batch, without gradients. @param pooled what `pool` made of it @throws NON_FINITE */
+  evaluate(batch: Batch, pooled: PooledBatch | null = null): MetricSums {
+    const sums = this.objective.evaluate(this.#lookup(batch, false, pooled), batch);
     if (!Number.isFinite(sums.loss)) throw this.#nonFinite('the loss of an evaluation', batch);
     return sums;
   }
@@ -111,10 +142,14 @@ export class Model {
   /**
    * Forward and backward: the objective's parameters get their gradients; each adapter's are returned and stay valid
    * until the next batch.
+   * @param pooled what `pool` made of the batch; the results are the same without
    * @throws NON_FINITE naming table and row, or the batch's lines
    */
-  train(batch: Batch): { sums: MetricSums; gradients: ReadonlyMap<string, AdapterGradients> } {
-    const inputs = this.#lookup(batch, true);
+  train(
+    batch: Batch,
+    pooled: PooledBatch | null = null,
+  ): { sums: MetricSums; gradients: ReadonlyMap<string, AdapterGradients> } {
+    const inputs = this.#lookup(batch, true, pooled);
     const byTable = new Map<string, Matrix>();
     for (const name of this.adapters.keys()) {
       const plan = planOf(batch, name);
@@ -154,14 +189,15 @@ export class Model {
     }
   }
 
-  #lookup(batch: Batch, keep: boolean): Record<string, Matrix> {
+  #lookup(batch: Batch, keep: boolean, pooled: PooledBatch | null): Record<string, Matrix> {
     const byTable = new Map<string, Matrix>();
     for (const [name, plan] of Object.entries(batch.plans)) {
       if (keep) this.#read.set(name, this.#read.get(name) === true || plan.uniqueRows.length > 0);
       const table = this.#tables.get(name)!;
-      const out = this.#scratch.matrix(`${name}/out`, planBags(plan), table.dim);
       const adapter = this.adapters.get(name);
-      if (adapter) adapter.lookup(plan, out, keep);
+      const out = pooled?.get(name) ?? this.#scratch.matrix(`${name}/out`, planBags(plan), table.dim);
+      if (pooled) adapter?.addDelta(plan, out, keep);
+      else if (adapter) adapter.lookup(plan, out, keep);
       else table.lookup(plan, out);
       const bad = this.kernels.firstNonFinite(out.data);
       if (bad >= 0) throw badRow(name, table, plan, Math.floor(bad / table.dim), batch);
@@ -192,6 +228,7 @@ function planOf(batch: Batch, table: string): LookupPlan {
 /** Names the row behind a value that is not a number: a row of the base, or what training made of it. */
 function badRow(name: string, table: ShardedTable, plan: LookupPlan, bag: number, batch: Batch): FinetableError {
   for (let place = plan.offsets[bag]!; place < plan.offsets[bag + 1]!; place++) {
+    if (table.needsFetch) break; // it cannot be looked at without waiting
     const row = plan.uniqueRows[plan.placeUnique[place]!]!;
     if (!table.gather(Int32Array.of(row)).data.every(Number.isFinite)) {
       return new FinetableError(
@@ -201,9 +238,10 @@ function badRow(name: string, table: ShardedTable, plan: LookupPlan, bag: number
       );
     }
   }
+  const what = table.needsFetch ? 'a row' : 'an adapted row';
   return new FinetableError(
     'NON_FINITE',
-    `table "${name}": an adapted row is not finite (${linesOf(batch)}); a lower learning rate usually helps`,
+    `table "${name}": ${what} is not finite (${linesOf(batch)}); a lower learning rate usually helps`,
     { table: name },
   );
 }

@@ -41,6 +41,7 @@ export class Trainer {
     this.#fitting = true;
     let progress;
     try {
+      await model.checkUnchanged();
       const begun = (options.resume ? await checkpoints.restore() : await checkpoints.expectNone()) ?? startProgress;
       progress = await new Loop(loader, model, group, options, checkpoints, begun).run();
       if (progress.best) await checkpoints.restoreBest(progress.best);

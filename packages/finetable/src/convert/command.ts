@@ -3,10 +3,12 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { FinetableError, formatBytes } from '@finetable/core';
 import { writeJson } from '../failure.ts';
+import { formatNumber } from '../format.ts';
 import type { Io } from '../io.ts';
 import type { ConvertOptions } from '../program.ts';
 import { convertAdapter } from './adapter.ts';
 import { convertTable } from './table.ts';
+import type { RoundingError } from './row-encoder.ts';
 import { isTableFile } from './table-source.ts';
 import { convertWords } from './words.ts';
 
@@ -17,6 +19,8 @@ export interface Written {
   readonly path: string;
   /** Such as `F16 [400000, 300]`. */
   readonly what: string;
+  /** Of a table that was rounded. */
+  readonly error?: RoundingError | null;
 }
 
 const targets = { adapter: ['sparse', 'peft'], table: ['safetensors', 'npy'] } as const;
@@ -26,8 +30,16 @@ export async function convertCommand(input: string, output: string, options: Con
   const sized = await Promise.all(written.map(async (file) => ({ ...file, sizeBytes: await sizeOf(file.path) })));
   if (options.json) writeJson(io, { written: sized });
   else
-    for (const { path, what, sizeBytes } of sized)
+    for (const { path, what, sizeBytes, error } of sized) {
       io.stdout.write(`${path}: ${what}${sizeBytes === null ? '' : `, ${formatBytes(sizeBytes)}`}\n`);
+      if (error) io.stdout.write(describeError(error));
+    }
+}
+
+function describeError({ maxAbsolute, rms, meanCosine }: RoundingError): string {
+  // Cosines differ from 1 in their last places only, which are the ones to be seen.
+  const cosine = meanCosine === null ? 'none' : meanCosine.toFixed(8);
+  return `  rounding error: at most ${formatNumber(maxAbsolute)}, RMS ${formatNumber(rms)}, mean cosine of rows ${cosine}\n`;
 }
 
 /** @throws INVALID_ARGUMENT for combinations that mean nothing; EXISTS without `overwrite`; what reading and writing throw */
@@ -70,9 +82,12 @@ function checkOptions(
   input: string,
   inputIs: 'adapter' | 'table',
   to: Target,
-  { dtype, tensor, base, duplicates }: ConvertOptions,
+  { dtype, group, tensor, base, duplicates }: ConvertOptions,
 ): void {
   if (inputIs === 'adapter' && dtype !== undefined) throw refuse('--dtype goes with tables; adapters are always f32');
+  if (group !== undefined && dtype !== 'int4') throw refuse('--group goes with --dtype int4');
+  if (to === 'npy' && dtype !== undefined && dtype !== 'f32' && dtype !== 'f16')
+    throw refuse(`.npy has no place for ${dtype}; write .safetensors`);
   if (inputIs === 'adapter' && tensor !== undefined)
     throw refuse('--tensor goes with tables; an adapter folder is converted whole');
   if (to === 'npy' && tensor !== undefined && !/\.(safetensors|index\.json)$/.test(input))

@@ -1,12 +1,13 @@
 /** Word vectors to a table and `words.txt` beside it, one word a line, in one pass over the file. */
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { FinetableError } from '@finetable/core';
-import { readWordVectors, writeFileAtomic, writeNpy, writeSafetensors, type WriteChunk } from '@finetable/formats';
+import { FinetableError, matrix } from '@finetable/core';
+import { readWordVectors, writeFileAtomic, type WriteChunk } from '@finetable/formats';
 import type { ConvertOptions } from '../program.ts';
-import { toHalf, untilAborted } from './chunks.ts';
 import type { Written } from './command.ts';
-import { defaultTensor } from './table.ts';
+import { untilAborted } from './read-rows.ts';
+import type { RoundingError } from './row-encoder.ts';
+import { chosenFormat, defaultTensor, describeFormat, writeRows, type DecodedRows } from './write-rows.ts';
 
 export async function convertWords(
   input: string,
@@ -25,27 +26,25 @@ export async function convertWords(
     );
   const vectors = await readWordVectors(input, { duplicates: options.duplicates });
   const { dim } = vectors;
-  const half = options.dtype === 'f16';
-  const dtype = half ? 'F16' : 'F32';
+  const format = chosenFormat(options.dtype ?? 'f32', dim, options.group);
   let rows = 0;
 
-  async function* values(writeWords: WriteChunk): AsyncGenerator<Uint8Array> {
+  async function* values(writeWords: WriteChunk): AsyncGenerator<DecodedRows> {
     for await (const { words, values } of untilAborted(vectors.blocks(), signal)) {
       await writeWords(Buffer.from(words.map((word) => `${word}\n`).join('')));
-      const stored = half ? toHalf(values, (i) => `${input}: the vector of "${words[Math.floor(i / dim)]}"`) : values;
       rows += words.length;
-      yield new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+      yield { values: matrix(words.length, dim, values), where: (row) => `${input}: the vector of "${words[row]}"` };
     }
   }
 
+  const tensor = options.tensor ?? defaultTensor;
+  let error: RoundingError | null = null;
   // The table gets its name first: words without it would be of no use, and are not left by a failure.
   await writeFileAtomic(wordsPath, async (writeWords) => {
-    const source = { dtype, shape: [null, dim], data: values(writeWords) } as const;
-    if (to === 'npy') await writeNpy(output, source);
-    else await writeSafetensors(output, [{ name: options.tensor ?? defaultTensor, ...source }]);
+    error = await writeRows({ path: output, to, tensor, format, shape: [null, dim] }, values(writeWords));
   });
   return [
-    { path: output, what: `${dtype} [${rows}, ${dim}]` },
+    { path: output, what: describeFormat(format, [rows, dim]), error },
     { path: wordsPath, what: `${rows} words` },
   ];
 }

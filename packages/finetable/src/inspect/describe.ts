@@ -8,6 +8,7 @@ import type {
   Report,
   RowStatistics,
   RunReport,
+  TableSample,
   TensorsReport,
   WordsReport,
 } from './report.ts';
@@ -39,16 +40,26 @@ function describeTensors({ kind, path, sizeBytes, metadata, tensors, tables }: T
     formatBytes(sizeBytes),
     ...(several ? [file] : []),
   ]);
-  const samples = tables.map(({ tensor, rows, sampledRows, nonFiniteRows }) => {
+  const problems = tensors.flatMap(({ problem }) => (problem === undefined ? [] : `  not a table: ${problem}\n`));
+  const samples = tables.map((table) => {
+    const { tensor, rows, sampledRows, nonFiniteRows } = table;
     const found = nonFiniteRows === 0 ? 'none with' : `${nonFiniteRows} with`;
-    return `\n${tensor || 'array'}: of ${formatCount(sampledRows)} rows looked at, ${found} NaN or infinity\n${describeRows(rows)}`;
+    return `\n${tensor || 'array'}: ${describeStorage(table)}; of ${formatCount(sampledRows)} rows looked at, ${found} NaN or infinity\n${describeRows(rows)}`;
   });
   return [
     `${path}: ${kind}, ${formatBytes(sizeBytes)}, ${formatCount(tensors.length)} ${tensors.length === 1 ? 'tensor' : 'tensors'}\n`,
     alignRows(lines, '  '),
     ...Object.entries(metadata).map(([key, value]) => `  metadata ${key}: ${value}\n`),
+    ...problems,
     ...samples,
   ].join('');
+}
+
+/** `f32, 1200 B a row`, `int4, 5 scales a row (groups of 64), 170 B a row (14.2 % of f32)`. */
+function describeStorage({ dtype, dim, groupDims, scalesPerRow, rowBytes, f32RowBytes }: TableSample): string {
+  const groups = groupDims === dim ? 'one scale a row' : `${scalesPerRow} scales a row (groups of ${groupDims})`;
+  const share = dtype === 'f32' ? '' : ` (${formatNumber((100 * rowBytes) / f32RowBytes)} % of f32)`;
+  return `${dtype}${groupDims === 0 ? '' : `, ${groups}`}, ${rowBytes} B a row${share}`;
 }
 
 function describeRows(rows: readonly RowStatistics[]): string {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { savePeftAdapter, writeNpy, writeSafetensors, type AdapterTensors } from '@finetable/formats';
 import { expect, test } from 'vitest';
 import { Captured, runHere } from '../testing/capture.ts';
+import type { TensorsReport } from './report.ts';
 import { tableDim, tableRows, temporaryFolder, writeTable, writeTinyJob } from '../testing/tiny-job.ts';
 
 /** Text and JSON of one path, which must both come without a word on stderr. */
@@ -49,6 +50,57 @@ test('safetensors: tensors, metadata, and statistics of a table', async () => {
   expect(text).toContain('metadata author: me');
   expect(text).toContain('of 4 rows looked at, 1 with NaN or infinity');
   expect(text).toContain('row 0  min -4   max 3    norm 5');
+});
+
+test('how the rows of a table are stored: dtype, groups, scales, bytes', async () => {
+  const folder = await temporaryFolder();
+  const path = (name: string): string => join(folder, name);
+  const values = Float32Array.from({ length: 2 * 70 }, (_, i) => (i % 15) - 7);
+  await writeNpy(path('a.npy'), { dtype: 'F32', shape: [2, 70], data: values });
+  const tables = async (...argv: string[]) => {
+    const out = path(`${argv.join('')}.safetensors`);
+    expect((await runHere(['convert', path('a.npy'), out, '--dtype', ...argv])).status).toBe(0);
+    const { text, report } = await both(out);
+    return { text, tables: (report as TensorsReport).tables };
+  };
+  const rows = [
+    { row: 0, min: -7, max: 7 },
+    { row: 1, min: -7, max: 7 },
+  ];
+  const int4 = await tables('int4', '--group', '32');
+  expect(int4.tables).toMatchObject([
+    {
+      tensor: 'embeddings',
+      dtype: 'int4',
+      dim: 70,
+      groupDims: 32,
+      scalesPerRow: 3,
+      rowBytes: 47,
+      f32RowBytes: 280,
+      rows,
+    },
+  ]);
+  expect(int4.text).toContain('embeddings: int4, 3 scales a row (groups of 32), 47 B a row (16.8 % of f32); of 2 rows');
+  expect(int4.text).toContain('embeddings.scale  F32  [2, 3]');
+  const int8 = await tables('int8');
+  expect(int8.tables).toMatchObject([{ dtype: 'int8', groupDims: 70, scalesPerRow: 1, rowBytes: 74 }]);
+  expect(int8.text).toContain('int8, one scale a row, 74 B a row (26.4 % of f32)');
+  expect((await tables('bf16')).text).toContain('embeddings: bf16, 140 B a row (50 % of f32); of 2 rows');
+  expect((await both(path('a.npy'))).text).toContain('array: f32, 280 B a row; of 2 rows');
+});
+
+test('scales of another kind make no table, and the reason is told', async () => {
+  const path = join(await temporaryFolder(), 'other.safetensors');
+  await writeSafetensors(path, [
+    { name: 't', dtype: 'I8', shape: [2, 2], data: new Int8Array(4) },
+    { name: 't.scale', dtype: 'F32', shape: [1], data: new Float32Array(1) },
+    { name: 'u', dtype: 'F32', shape: [1, 1], data: Float32Array.of(3) },
+  ]);
+  const { text, report } = await both(path);
+  const { tensors, tables } = report as TensorsReport;
+  expect(tables).toMatchObject([{ tensor: 'u', rows: [{ norm: 3 }] }]);
+  expect(tensors.map(({ problem }) => problem ?? null)).toEqual([null, null, expect.stringContaining('F32 [2, 1]')]);
+  expect(text).toContain(`not a table: ${path}: tensor "t": its scales are F32 [1]`);
 });
 
 test('a large table is sampled, not read', async () => {

@@ -1,4 +1,5 @@
 /** What `inspect` finds: plain data, one variant per kind of thing, printed as JSON as it is. */
+import type { RowDtype } from '@finetable/core';
 import type { Job, RunResult } from '@finetable/trainer';
 
 export type Report = TensorsReport | WordsReport | AdapterReport | RunReport | JobReport | DataReport;
@@ -22,11 +23,22 @@ export interface TensorReport {
   readonly sizeBytes: number;
   /** The file of a sharded model that holds it. */
   readonly file: string;
+  /** Why it cannot be the quantised table that metadata or scales announce. */
+  readonly problem?: string;
 }
 
 /** Some rows of a table; the rest is not read. */
 export interface TableSample {
   readonly tensor: string;
+  readonly dtype: RowDtype;
+  readonly dim: number;
+  /** Columns that share a scale; 0 without scales. */
+  readonly groupDims: number;
+  /** f32 scales of a row. */
+  readonly scalesPerRow: number;
+  /** Of a stored row, its scales included, and of one in f32. */
+  readonly rowBytes: number;
+  readonly f32RowBytes: number;
   readonly rows: readonly RowStatistics[];
   /** Rows looked at, spread over the table, and how many of them hold NaN or infinity. */
   readonly sampledRows: number;

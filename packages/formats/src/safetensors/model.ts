@@ -9,6 +9,8 @@ import { readSafetensorsHeader, type SafetensorsHeader } from './header.ts';
 /** A tensor and the file that holds it. */
 export interface TensorInfo extends ArrayInfo {
   readonly file: string;
+  /** Of that file. */
+  readonly metadata: Readonly<Record<string, string>>;
 }
 
 /** One view of one or many files. */
@@ -85,7 +87,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsModel> {
 }
 
 function located(file: string, header: SafetensorsHeader): Map<string, TensorInfo> {
-  return new Map([...header.tensors].map(([name, info]) => [name, { ...info, file }]));
+  return new Map([...header.tensors].map(([name, info]) => [name, { ...info, file, metadata: header.metadata }]));
 }
 
 /** The names of the tensors that the index maps to each file. */

@@ -55,7 +55,7 @@ testBoth('lookup', (kernels) => {
   wrong('out', { out: matrix(2, 4) });
   wrong('out.data', { out: { data: new Float32Array(11), rows: 3, cols: 4 } });
   wrong('out.data', { out: { data: new Float64Array(12), rows: 3, cols: 4 } });
-  wrong('base[0].store', { out: matrix(3, 5), delta: null, pooledFactors: null });
+  wrong('base', { out: matrix(3, 5), delta: null, pooledFactors: null });
   wrong('base', { base: [] });
   wrong('base[0].store', { base: [{ store: {}, firstRow: 0 }] });
   wrong('base[0].store', { base: [{ store: kernels.createRows(6, 4, 'i32'), firstRow: 0 }] });

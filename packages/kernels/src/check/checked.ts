@@ -1,6 +1,5 @@
 /** `Kernels` over an implementation: every call is checked here, then passed on. */
-import { closeSync } from 'node:fs';
-import { planBags, type LookupPlan, type Matrix } from '@finetable/core';
+import { FinetableError, planBags, type LookupPlan, type Matrix } from '@finetable/core';
 import type { Implementation } from '../implementation.ts';
 import type {
   CrossEntropyArgs,
@@ -9,16 +8,28 @@ import type {
   Kernels,
   LookupArgs,
   MatmulArgs,
+  NearestArgs,
   ReplayRowsArgs,
   RowStore,
   SegmentSumArgs,
   SlotTable,
   StoreDtype,
+  TablePart,
   UpdateDenseArgs,
   UpdateRowsArgs,
 } from '../kernels.ts';
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
-import { checkDelta, checkFloatStore, checkShape, checkShards, checkStore, checkStretch, openFile } from './stores.ts';
+import {
+  checkDelta,
+  checkFloatStore,
+  checkGroupDims,
+  checkPart,
+  checkShape,
+  checkShards,
+  checkStore,
+  checkStretch,
+  withFiles,
+} from './stores.ts';
 import { checkDense, checkUpdatable } from './update.ts';
 import { checkApart, checkFloats, checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
 
@@ -49,19 +60,16 @@ export class CheckedKernels implements Kernels {
     return new CheckedKernels(this.#inner.withThreads(threads));
   }
 
-  createRows(rows: number, dim: number, dtype: StoreDtype): RowStore {
+  createRows(rows: number, dim: number, dtype: StoreDtype, groupDims?: number): RowStore {
     checkShape('createRows', rows, dim, dtype);
-    return this.#inner.createRows(rows, dim, dtype);
+    return this.#inner.createRows(rows, dim, dtype, checkGroupDims('createRows', 'groupDims', dtype, dim, groupDims));
   }
 
-  openRows(file: FileRows, home: 'ram' | 'mapped'): RowStore {
+  openRows(file: FileRows, home: 'ram' | 'mapped', part?: TablePart): RowStore {
     if (home !== 'ram' && home !== 'mapped') refuse('openRows', 'home', `must be ram or mapped, found ${String(home)}`);
-    const descriptor = openFile(file);
-    try {
-      return this.#inner.openRows(file, home, descriptor);
-    } finally {
-      closeSync(descriptor);
-    }
+    return withFiles(file, (descriptors) =>
+      this.#inner.openRows(file, home, checkPart('openRows', file, part), descriptors),
+    );
   }
 
   gatherRows(store: RowStore, rows: Int32Array, out: Matrix): void {
@@ -78,6 +86,14 @@ export class CheckedKernels implements Kernels {
     checkInts('scatterRows', 'rows', rows);
     checkMatrix('scatterRows', 'values', values, rows.length, store.dim);
     checkRows(this.#inner, 'scatterRows', 'rows', rows, store.rows);
+    const at = store.groupDims === 0 ? -1 : this.#inner.firstNonFinite(values.data);
+    if (at >= 0) {
+      throw new FinetableError(
+        'NON_FINITE',
+        `scatterRows: values[${Math.floor(at / store.dim)}, ${at % store.dim}] is ${values.data[at]}, which ${store.dtype} cannot hold`,
+        { argument: 'values', index: at },
+      );
+    }
     this.#inner.scatterRows(store, rows, values);
   }
 
@@ -94,12 +110,44 @@ export class CheckedKernels implements Kernels {
   }
 
   lookup(args: LookupArgs): void {
-    const { base, plan, delta, out } = args;
-    checkPlaces(this.#inner, 'lookup', plan);
-    checkMatrix('lookup', 'out', out, planBags(plan));
-    checkShards(this.#inner, 'lookup', base, plan.tableRows, out.cols);
-    this.#checkDelta('lookup', plan, delta ?? null, out, args.pooledFactors ?? null);
+    this.#checkLookup('lookup', args);
     this.#inner.lookup(args);
+  }
+
+  lookupAsync(args: LookupArgs): Promise<void> {
+    this.#checkLookup('lookupAsync', args);
+    return this.#inner.lookupAsync(args);
+  }
+
+  #checkLookup(where: string, { base, overlay, plan, delta, out, pooledFactors }: LookupArgs): void {
+    checkPlaces(this.#inner, where, plan);
+    checkMatrix(where, 'out', out, planBags(plan));
+    checkShards(this.#inner, where, base, plan.tableRows, out.cols, overlay ?? null, plan.uniqueRows);
+    this.#checkDelta(where, plan, delta ?? null, out, pooledFactors ?? null);
+  }
+
+  nearest(args: NearestArgs): Promise<void> {
+    const where = 'nearest';
+    const { base, tableRows, queries, metric, delta, rows, scores } = args;
+    checkInteger(where, 'tableRows', tableRows, 1, 0x7fffffff);
+    checkMatrix(where, 'queries', queries);
+    checkMatrix(where, 'scores', scores, queries.rows);
+    checkInteger(where, 'scores.cols', scores.cols, 1, tableRows);
+    checkInts(where, 'rows', rows, scores.data.length);
+    checkShards(this.#inner, where, base, tableRows, queries.cols);
+    if (metric !== 'dot' && metric !== 'cosine')
+      refuse(where, 'metric', `must be dot or cosine, found ${String(metric)}`);
+    checkApart(where, 'scores', scores.data, queries.data);
+    if (delta) {
+      checkInts(where, 'delta.rows', delta.rows);
+      checkRows(this.#inner, where, 'delta.rows', delta.rows, tableRows);
+      const at = this.#inner.firstDescent(delta.rows);
+      if (at >= 0) refuse(where, 'delta.rows', `must ascend, found ${delta.rows[at]} at ${at}`);
+      const again = this.#inner.firstRepeated(delta.rows);
+      if (again >= 0) refuse(where, 'delta.rows', `must be distinct, found ${delta.rows[again]} again at ${again}`);
+      checkDelta(this.#inner, where, delta, queries.cols, delta.rows.length);
+    }
+    return this.#inner.nearest(args);
   }
 
   addDelta(args: { plan: LookupPlan; delta: Delta; out: Matrix; pooledFactors?: Matrix | null }): void {

@@ -1,12 +1,10 @@
 /** Checks of row stores, shards and the files behind them. */
 import { closeSync, fstatSync, openSync } from 'node:fs';
-import { FinetableError, formatBytes, type RowDtype } from '@finetable/core';
-import type { Implementation } from '../implementation.ts';
-import type { Delta, FileRows, RowStore, Shard, StoreDtype } from '../kernels.ts';
+import { FinetableError, formatBytes, rowBytes, rowDtypes } from '@finetable/core';
+import type { Descriptors, Implementation } from '../implementation.ts';
+import type { Delta, FileRows, Overlay, RowStore, Shard, StoreDtype, TablePart } from '../kernels.ts';
 import { checkBytes, checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
 import { checkIndices } from './plan.ts';
-
-export const storeDtypeBytes: Readonly<Record<StoreDtype, number>> = { f32: 4, f16: 2, i32: 4 };
 
 // 64 TiB: half of what x86-64 gives a process to address. A larger size is a mistake, not a table.
 const largestStore = 2 ** 46;
@@ -16,11 +14,21 @@ const widestRow = 2 ** 24;
 // `max_rank` of native/ops.h, which keeps a pooled factor row on the stack. A larger rank is no low-rank delta.
 const mostRank = 4096;
 
+const storeDtypes: readonly StoreDtype[] = [...rowDtypes, 'i32'];
+
+/** Bytes of the elements of a row. */
+export const elementBytes = (dtype: StoreDtype, dim: number): number =>
+  dtype === 'i32' ? 4 * dim : rowBytes(dtype, dim);
+
+/** All bytes of a row, its scales included. */
+export const storedBytes = (dtype: StoreDtype, dim: number, groupDims: number): number =>
+  elementBytes(dtype, dim) + (groupDims === 0 ? 0 : 4 * Math.ceil(dim / groupDims));
+
 export function checkShape(where: string, rows: number, dim: number, dtype: StoreDtype): void {
   checkInteger(where, 'rows', rows, 0, 0x7fffffff);
   checkInteger(where, 'dim', dim, 1, widestRow);
-  if (!Object.hasOwn(storeDtypeBytes, dtype)) refuse(where, 'dtype', `must be f32, f16 or i32, found ${String(dtype)}`);
-  const sizeBytes = rows * dim * storeDtypeBytes[dtype];
+  if (!storeDtypes.includes(dtype)) refuse(where, 'dtype', `must be ${storeDtypes.join(', ')}; found ${String(dtype)}`);
+  const sizeBytes = rows * storedBytes(dtype, dim, 0);
   if (sizeBytes > largestStore) {
     throw new FinetableError(
       'OUT_OF_MEMORY',
@@ -28,6 +36,21 @@ export function checkShape(where: string, rows: number, dim: number, dtype: Stor
       { sizeBytes },
     );
   }
+}
+
+/** @returns the groups that a dtype has where none are given: one, or none */
+export function checkGroupDims(
+  where: string,
+  name: string,
+  dtype: StoreDtype,
+  dim: number,
+  groupDims?: number,
+): number {
+  const scaled = dtype === 'int8' || dtype === 'int4';
+  const allowed = !scaled ? [0] : dtype === 'int8' ? [dim] : [32, 64, 128, dim];
+  const found = groupDims ?? (scaled ? dim : 0);
+  if (!allowed.includes(found)) refuse(where, name, `of ${dtype} must be ${allowed.join(', ')}; found ${found}`);
+  return found;
 }
 
 /** An open store of this implementation. */
@@ -57,7 +80,7 @@ export function checkFloatStore(
 ): void {
   checkStore(kernels, where, name, store, expected);
   if (store.dtype === 'i32')
-    refuse(where, name, 'must hold f32 or f16, found i32; readBytes and writeBytes take any store');
+    refuse(where, name, 'must hold numbers, found i32; readBytes and writeBytes take any store');
 }
 
 /** Bytes `[byteOffset, byteOffset + bytes.length)` of a store. */
@@ -74,22 +97,63 @@ export function checkStretch(
   checkInteger(where, 'byteOffset', byteOffset, 0, store.sizeBytes - bytes.length);
 }
 
-/** Ascending shards of one width that cover `[0, tableRows)`. */
+/**
+ * Shards in column groups, each of which covers `[0, tableRows)`.
+ * @param overlay where given, column groups may have gaps; `needed` are then the rows that must be somewhere
+ */
 export function checkShards(
   kernels: Implementation,
   where: string,
   shards: readonly Shard[],
   tableRows: number,
   dim: number,
+  overlay: Overlay | null = null,
+  needed: Int32Array | null = null,
 ): void {
-  if (!Array.isArray(shards) || shards.length === 0) refuse(where, 'base', 'must be a list of at least one shard');
-  let covered = 0;
-  shards.forEach(({ store, firstRow }, i) => {
-    checkFloatStore(kernels, where, `base[${i}].store`, store, { dim });
-    if (firstRow !== covered) refuse(where, `base[${i}].firstRow`, `must be ${covered}, found ${firstRow}`);
-    covered += store.rows;
+  if (!Array.isArray(shards) || (shards.length === 0 && !overlay))
+    refuse(where, 'base', 'must be a list of at least one shard');
+  const format = overlay?.rows ?? shards[0]!.store;
+  let [column, columns, row] = [0, 0, 0];
+  let complete = shards.length > 0;
+  shards.forEach(({ store, firstRow, firstColumn = 0 }, i) => {
+    const name = `base[${i}]`;
+    checkFloatStore(kernels, where, `${name}.store`, store);
+    if (store.dtype !== format.dtype)
+      refuse(where, `${name}.store`, `must hold ${format.dtype} as the others do, found ${store.dtype}`);
+    if (i === 0 || firstColumn !== column) {
+      if (i > 0 && row < tableRows) complete = false;
+      if (firstColumn !== column + columns)
+        refuse(where, `${name}.firstColumn`, `must be ${column + columns}, found ${firstColumn}`);
+      [column, columns, row] = [firstColumn, store.dim, 0];
+    }
+    if (store.dim !== columns) refuse(where, `${name}.store`, `must have ${columns} columns, found ${store.dim}`);
+    if (firstRow !== row) {
+      if (!overlay || !(firstRow > row)) refuse(where, `${name}.firstRow`, `must be ${row}, found ${firstRow}`);
+      complete = false;
+    }
+    row = firstRow + store.rows;
   });
-  if (covered < tableRows) refuse(where, 'base', `must cover the plan's ${tableRows} rows, found ${covered}`);
+  if (row < tableRows) complete = false;
+  if (shards.length > 0 && column + columns !== dim)
+    refuse(where, 'base', `must have ${dim} columns, found ${column + columns}`);
+  if (overlay) {
+    checkFloatStore(kernels, where, 'overlay.rows', overlay.rows, { dim });
+    const { groupDims } = overlay.rows;
+    if (shards.some(({ store }) => store.dim === dim && store.groupDims !== groupDims))
+      refuse(where, 'overlay.rows', `must have the groups of the shards, found groups of ${groupDims}`);
+    if (needed) {
+      checkInts(where, 'overlay.slots', overlay.slots, needed.length);
+      checkIndices(kernels, where, 'overlay.slots', overlay.slots, -1, overlay.rows.rows);
+    }
+  }
+  if (complete) return;
+  if (!overlay || !needed) refuse(where, 'base', `must cover the plan's ${tableRows} rows, found ${row}`);
+  needed.forEach((id, u) => {
+    if (overlay.slots[u]! >= 0) return;
+    const held = shards.filter(({ store, firstRow }) => id >= firstRow && id < firstRow + store.rows);
+    if (held.reduce((sum, { store }) => sum + store.dim, 0) < dim)
+      refuse(where, 'overlay.slots', `must have a copy of row ${id}, which no shard holds`);
+  });
 }
 
 /** @param dim D of the lookup; @param unique u of its plan */
@@ -106,25 +170,65 @@ export function checkDelta(kernels: Implementation, where: string, delta: Delta,
   checkIndices(kernels, where, 'delta.slots', slots, -1, factors.rows);
 }
 
+/** A checked part of a file's table, the whole where none is given. */
+export function checkPart(where: string, file: FileRows, part?: TablePart): TablePart {
+  const { rows, dim, dtype, scales } = file;
+  const { firstRow, rows: count, firstColumn, columns } = part ?? { firstRow: 0, rows, firstColumn: 0, columns: dim };
+  checkInteger(where, 'part.firstRow', firstRow, 0, rows);
+  checkInteger(where, 'part.rows', count, 0, rows - firstRow);
+  checkInteger(where, 'part.firstColumn', firstColumn, 0, dim - 1);
+  checkInteger(where, 'part.columns', columns, 1, dim - firstColumn);
+  const group = scales?.groupDims ?? 1;
+  const withinGroup = Math.floor(firstColumn / group) === Math.floor((firstColumn + columns - 1) / group);
+  if (firstColumn % group !== 0 && !withinGroup)
+    refuse(where, 'part.firstColumn', `must be a multiple of ${group}, found ${firstColumn}`);
+  if (dtype === 'int4' && firstColumn % 2 !== 0)
+    refuse(where, 'part.firstColumn', `of int4 must be even, found ${firstColumn}`);
+  return { firstRow, rows: count, firstColumn, columns };
+}
+
+/** Columns that share a scale in a part: those of the whole, or all of a part that lies within one group. */
+export const partGroupDims = ({ scales }: FileRows, { columns }: TablePart): number =>
+  scales ? Math.min(scales.groupDims, columns) : 0;
+
 /**
- * Opens a file that holds all of `rows`.
+ * Opens the files that hold `file`'s rows and scales, and calls `body` with them.
  * @throws NOT_FOUND, IO, INVALID_FILE
  */
-export function openFile({ path, byteOffset, rows, dim, dtype }: FileRows): number {
+export function withFiles<T>(file: FileRows, body: (descriptors: Descriptors) => T): T {
   const where = 'openRows';
+  const { path, byteOffset, rows, dim, dtype, scales } = file;
   if (typeof path !== 'string') refuse(where, 'path', 'must be a string');
   checkShape(where, rows, dim, dtype);
-  if ((dtype as StoreDtype) === 'i32') refuse(where, 'dtype', 'must be f32 or f16, found i32');
-  checkInteger(where, 'byteOffset', byteOffset, 0, Number.MAX_SAFE_INTEGER);
+  if ((dtype as StoreDtype) === 'i32') refuse(where, 'dtype', `must be ${rowDtypes.join(', ')}; found i32`);
+  const groupDims = checkGroupDims(where, 'scales.groupDims', dtype, dim, scales?.groupDims ?? 0);
+  const what = `[${rows}, ${dim}] ${dtype}`;
+  const descriptor = openFile(path, byteOffset, rows * rowBytes(dtype, dim), what);
+  let scalesDescriptor: number | null = null;
+  try {
+    if (scales) {
+      const bytes = rows * Math.ceil(dim / groupDims) * 4;
+      scalesDescriptor = openFile(scales.path, scales.byteOffset, bytes, `the scales of ${what}`);
+    }
+    return body({ rows: descriptor, scales: scalesDescriptor });
+  } finally {
+    closeSync(descriptor);
+    if (scalesDescriptor !== null) closeSync(scalesDescriptor);
+  }
+}
+
+/** A descriptor of a file that holds `sizeBytes` from `byteOffset`. */
+function openFile(path: string, byteOffset: number, sizeBytes: number, what: string): number {
+  checkInteger('openRows', 'byteOffset', byteOffset, 0, Number.MAX_SAFE_INTEGER);
   const descriptor = withPath(path, () => openSync(path, 'r'));
   try {
     const stat = withPath(path, () => fstatSync(descriptor));
-    const needed = byteOffset + rows * dim * storeDtypeBytes[dtype satisfies RowDtype];
+    const needed = byteOffset + sizeBytes;
     if (!stat.isFile()) throw new FinetableError('INVALID_FILE', `${path}: not a regular file`, { file: path });
     if (stat.size < needed) {
       throw new FinetableError(
         'INVALID_FILE',
-        `${path}: too short for [${rows}, ${dim}] ${dtype} from byte ${byteOffset}: needs ${needed} bytes, found ${stat.size}`,
+        `${path}: too short for ${what} from byte ${byteOffset}: needs ${needed} bytes, found ${stat.size}`,
         { file: path, expected: needed, found: stat.size },
       );
     }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { StoreDtype } from '../kernels.ts';
 
 /** Memory of a row store; freed by `closeRows` or when it is collected. */
 export type Handle = object & { readonly __rows: never };
@@ -11,39 +12,91 @@ export type Context = object & { readonly __context: never };
 type Ints = Int32Array;
 type Floats = Float32Array;
 
+/** Dtypes are numbers: their places in this list, as in `enum class Dtype` of native/ops.h. */
+export const dtypes: readonly StoreDtype[] = ['f32', 'f16', 'bf16', 'int8', 'int4', 'i32'];
+
+export type LookupArguments = [
+  context: Context,
+  dim: number,
+  /** handle, first row, first column; handle, first row, first column; … */
+  shards: readonly (Handle | number)[],
+  overlayRows: Handle | null,
+  overlaySlots: Ints | null,
+  offsets: Ints,
+  placeUnique: Ints,
+  uniqueRows: Ints,
+  weights: Floats | null,
+  factors: Handle | null,
+  slots: Ints | null,
+  b: Floats | null,
+  scale: number,
+  out: Floats,
+  pooledFactors: Floats | null,
+];
+
+/** What `updateRows` and `replayRows` begin with. */
+export type SlotRows = [
+  context: Context,
+  ruleType: number,
+  ruleNumbers: Floats,
+  step: number,
+  parameters: Handle,
+  first: Handle | null,
+  second: Handle | null,
+  slots: Ints,
+  lastSteps: Handle | null,
+];
+
 export interface Addon {
   /** Null where this processor lacks the instruction set. */
   createContext(instructionSet: string | null, threads: number): Context | null;
   instructionSet(context: Context): string;
 
-  createRows(sizeBytes: number): Handle;
-  mapRows(descriptor: number, byteOffset: number, sizeBytes: number): Handle;
-  readRows(context: Context, descriptor: number, byteOffset: number, sizeBytes: number): Handle;
+  createRows(rows: number, dim: number, dtype: number, groupDims: number): Handle;
+  openRows(
+    context: Context,
+    mapped: boolean,
+    rows: number,
+    dim: number,
+    dtype: number,
+    groupDims: number,
+    descriptor: number,
+    /** Of the first row's first byte. */
+    byteOffset: number,
+    /** From row to row. */
+    strideBytes: number,
+    scalesDescriptor: number,
+    scalesByteOffset: number,
+    scalesStrideBytes: number,
+  ): Handle;
   closeRows(rows: Handle): void;
-  gatherRows(context: Context, from: Handle, dim: number, half: boolean, rows: Ints, out: Floats): void;
-  scatterRows(to: Handle, dim: number, half: boolean, rows: Ints, values: Floats): void;
+  gatherRows(context: Context, from: Handle, rows: Ints, out: Floats): void;
+  scatterRows(to: Handle, rows: Ints, values: Floats): void;
   readBytes(from: Handle, byteOffset: number, out: Uint8Array): void;
   writeBytes(to: Handle, byteOffset: number, bytes: Uint8Array): void;
-  /** Regions of files that the process has mapped. */
+  /** Files that the process has mapped. */
   mappedFiles(): number;
 
-  lookup(
+  lookup(...args: LookupArguments): void;
+  lookupAsync(...args: LookupArguments): Promise<void>;
+  nearest(
     context: Context,
     dim: number,
-    /** handle, first row, half; handle, first row, half; … */
-    shards: readonly (Handle | number | boolean)[],
-    offsets: Ints,
-    placeUnique: Ints,
-    uniqueRows: Ints,
-    weights: Floats | null,
+    tableRows: number,
+    /** handle, first row, first column; handle, first row, first column; … */
+    shards: readonly (Handle | number)[],
+    queries: Floats,
+    queryCount: number,
+    k: number,
+    cosine: boolean,
     factors: Handle | null,
-    rank: number,
+    touchedRows: Ints | null,
     slots: Ints | null,
     b: Floats | null,
     scale: number,
-    out: Floats,
-    pooledFactors: Floats | null,
-  ): void;
+    rows: Ints,
+    scores: Floats,
+  ): Promise<void>;
   segmentSum(
     context: Context,
     cols: number,
@@ -54,33 +107,8 @@ export interface Addon {
     values: Floats,
     out: Floats,
   ): void;
-  updateRows(
-    context: Context,
-    ruleType: number,
-    ruleNumbers: Floats,
-    step: number,
-    dim: number,
-    parameters: Handle,
-    first: Handle | null,
-    second: Handle | null,
-    slots: Ints,
-    gradients: Floats,
-    lastSteps: Handle | null,
-  ): void;
-  replayRows(
-    context: Context,
-    ruleType: number,
-    ruleNumbers: Floats,
-    step: number,
-    dim: number,
-    parameters: Handle,
-    first: Handle | null,
-    second: Handle | null,
-    slots: Ints,
-    lastSteps: Handle,
-    corrections: Floats | null,
-    correctionSteps: number,
-  ): void;
+  updateRows(...args: [...SlotRows, gradients: Floats]): void;
+  replayRows(...args: [...SlotRows, corrections: Floats | null, correctionSteps: number]): void;
   updateDense(
     context: Context,
     ruleType: number,
@@ -140,8 +168,10 @@ export function findAddon(): Found {
 function load(): Found {
   // From `src` and from `dist` alike.
   const build = new URL('../../build/', import.meta.url);
+  // Another build of the same sources, as for sanitizers.
+  const file = process.env.FINETABLE_ADDON ?? fileURLToPath(new URL('finetable.node', build));
   try {
-    return { addon: createRequire(import.meta.url)(fileURLToPath(new URL('finetable.node', build))) as Addon };
+    return { addon: createRequire(import.meta.url)(file) as Addon };
   } catch (error) {
     return { missing: reasonOf(new URL('status.json', build)) ?? (error as Error).message.split('\n')[0]! };
   }

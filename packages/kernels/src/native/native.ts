@@ -1,31 +1,42 @@
 /** The native implementation: hands checked arguments to the addon. */
 import { FinetableError, formatBytes, type LookupPlan, type Matrix } from '@finetable/core';
 import { biasCorrections } from '../bias.ts';
-import { storeDtypeBytes } from '../check/stores.ts';
+import { elementBytes, partGroupDims, storedBytes } from '../check/stores.ts';
 import type { Implementation } from '../implementation.ts';
-import type { Delta, FileRows, RowStore, StoreDtype, UpdatableRows } from '../kernels.ts';
+import type { Delta, FileRows, LookupArgs, ReplayRowsArgs, RowStore, StoreDtype, UpdateRowsArgs } from '../kernels.ts';
 import * as scans from '../portable/scans.ts';
-import type { Addon, Context, Handle } from './addon.ts';
+import { dtypes, type Addon, type Context, type Handle, type LookupArguments, type SlotRows } from './addon.ts';
+import { nearest } from './nearest.ts';
 import { ruleNumbers, ruleTypes } from './rule.ts';
 
 export class NativeRows implements RowStore {
   readonly rows: number;
   readonly dim: number;
   readonly dtype: StoreDtype;
+  readonly groupDims: number;
   readonly home: 'ram' | 'mapped';
   readonly sizeBytes: number;
   readonly handle: Handle;
   readonly #addon: Addon;
   #closed = false;
 
-  constructor(addon: Addon, handle: Handle, home: 'ram' | 'mapped', rows: number, dim: number, dtype: StoreDtype) {
+  constructor(
+    addon: Addon,
+    handle: Handle,
+    home: 'ram' | 'mapped',
+    rows: number,
+    dim: number,
+    dtype: StoreDtype,
+    groupDims: number,
+  ) {
     this.#addon = addon;
     this.handle = handle;
     this.home = home;
     this.rows = rows;
     this.dim = dim;
     this.dtype = dtype;
-    this.sizeBytes = rows * dim * storeDtypeBytes[dtype];
+    this.groupDims = groupDims;
+    this.sizeBytes = rows * storedBytes(dtype, dim, groupDims);
   }
 
   get closed(): boolean {
@@ -38,8 +49,7 @@ export class NativeRows implements RowStore {
   }
 }
 
-const handleOf = (store: RowStore): Handle => (store as NativeRows).handle;
-const isHalf = (store: RowStore): boolean => store.dtype === 'f16';
+export const handleOf = (store: RowStore): Handle => (store as NativeRows).handle;
 
 /** The system's refusals as errors of ours. */
 function attempt<T>(where: string, sizeBytes: number, operation: () => T): T {
@@ -85,64 +95,101 @@ type RowCalls = Pick<
 
 function rowCalls(addon: Addon, context: Context): RowCalls {
   return {
-    createRows(rows, dim, dtype) {
-      const sizeBytes = rows * dim * storeDtypeBytes[dtype];
-      const handle = attempt('createRows', sizeBytes, () => addon.createRows(sizeBytes));
-      return new NativeRows(addon, handle, 'ram', rows, dim, dtype);
-    },
-    openRows({ path, byteOffset, rows, dim, dtype }: FileRows, home, descriptor) {
-      const sizeBytes = rows * dim * storeDtypeBytes[dtype];
-      const handle = attempt(path, sizeBytes, () =>
-        home === 'mapped'
-          ? addon.mapRows(descriptor, byteOffset, sizeBytes)
-          : addon.readRows(context, descriptor, byteOffset, sizeBytes),
+    createRows(rows, dim, dtype, groupDims) {
+      const sizeBytes = rows * storedBytes(dtype, dim, groupDims);
+      const handle = attempt('createRows', sizeBytes, () =>
+        addon.createRows(rows, dim, dtypes.indexOf(dtype), groupDims),
       );
-      return new NativeRows(addon, handle, home, rows, dim, dtype);
+      return new NativeRows(addon, handle, 'ram', rows, dim, dtype, groupDims);
     },
-    gatherRows: (store, rows, out) =>
-      addon.gatherRows(context, handleOf(store), store.dim, isHalf(store), rows, out.data),
-    scatterRows: (store, rows, values) =>
-      addon.scatterRows(handleOf(store), store.dim, isHalf(store), rows, values.data),
+    openRows(file: FileRows, home, part, descriptors) {
+      const { path, byteOffset, dim, dtype, scales } = file;
+      const { firstRow, rows, firstColumn, columns } = part;
+      const groupDims = partGroupDims(file, part);
+      const stride = elementBytes(dtype, dim);
+      const first = byteOffset + firstRow * stride + elementBytes(dtype, firstColumn);
+      const scalesStride = scales ? 4 * Math.ceil(dim / scales.groupDims) : 0;
+      const firstScale = scales
+        ? scales.byteOffset + firstRow * scalesStride + 4 * Math.floor(firstColumn / scales.groupDims)
+        : 0;
+      const handle = attempt(path, rows * storedBytes(dtype, columns, groupDims), () =>
+        addon.openRows(
+          context,
+          home === 'mapped',
+          rows,
+          columns,
+          dtypes.indexOf(dtype),
+          groupDims,
+          descriptors.rows,
+          first,
+          stride,
+          descriptors.scales ?? -1,
+          firstScale,
+          scalesStride,
+        ),
+      );
+      return new NativeRows(addon, handle, home, rows, columns, dtype, groupDims);
+    },
+    gatherRows: (store, rows, out) => addon.gatherRows(context, handleOf(store), rows, out.data),
+    scatterRows: (store, rows, values) => addon.scatterRows(handleOf(store), rows, values.data),
     readBytes: (store, byteOffset, out) => addon.readBytes(handleOf(store), byteOffset, out),
     writeBytes: (store, byteOffset, bytes) => addon.writeBytes(handleOf(store), byteOffset, bytes),
   };
 }
 
-type SparseCalls = Pick<Implementation, 'lookup' | 'addDelta' | 'segmentSum' | 'updateRows' | 'replayRows'>;
+type SparseCalls = Pick<
+  Implementation,
+  'lookup' | 'lookupAsync' | 'nearest' | 'addDelta' | 'segmentSum' | 'updateRows' | 'replayRows'
+>;
 
 function sparseCalls(addon: Addon, context: Context): SparseCalls {
   const pool = (
-    shards: readonly (Handle | number | boolean)[],
+    { base, overlay }: Pick<LookupArgs, 'base' | 'overlay'>,
     plan: LookupPlan,
     delta: Delta | null,
     out: Matrix,
     pooledFactors: Matrix | null,
-  ): void =>
-    addon.lookup(
+  ): LookupArguments => [
+    context,
+    out.cols,
+    base.flatMap(({ store, firstRow, firstColumn = 0 }) => [handleOf(store), firstRow, firstColumn]),
+    overlay ? handleOf(overlay.rows) : null,
+    overlay ? overlay.slots : null,
+    plan.offsets,
+    plan.placeUnique,
+    plan.uniqueRows,
+    plan.weights,
+    delta && handleOf(delta.factors),
+    delta && delta.slots,
+    delta && (delta.b?.data ?? null),
+    delta ? delta.scale : 0,
+    out.data,
+    pooledFactors && pooledFactors.data,
+  ];
+  const lookup = (args: LookupArgs): LookupArguments =>
+    pool(args, args.plan, args.delta ?? null, args.out, args.pooledFactors ?? null);
+  const slotRows = (args: UpdateRowsArgs | ReplayRowsArgs): SlotRows => {
+    const [first, second] = args.state;
+    return [
       context,
-      out.cols,
-      shards,
-      plan.offsets,
-      plan.placeUnique,
-      plan.uniqueRows,
-      plan.weights,
-      delta && handleOf(delta.factors),
-      delta ? delta.factors.dim : 0,
-      delta && delta.slots,
-      delta && (delta.b?.data ?? null),
-      delta ? delta.scale : 0,
-      out.data,
-      pooledFactors && pooledFactors.data,
-    );
-  const stores = ({ parameters, state: [first, second] }: UpdatableRows) =>
-    [handleOf(parameters), first ? handleOf(first) : null, second ? handleOf(second) : null] as const;
+      ruleTypes[args.rule.type],
+      ruleNumbers(args.rule, args.step),
+      args.step,
+      handleOf(args.parameters),
+      first ? handleOf(first) : null,
+      second ? handleOf(second) : null,
+      args.slots,
+      args.lastSteps ? handleOf(args.lastSteps) : null,
+    ];
+  };
 
   return {
-    lookup({ base, plan, delta, out, pooledFactors }) {
-      const shards = base.flatMap(({ store, firstRow }) => [handleOf(store), firstRow, isHalf(store)]);
-      pool(shards, plan, delta ?? null, out, pooledFactors ?? null);
-    },
-    addDelta: ({ plan, delta, out, pooledFactors }) => pool([], plan, delta, out, pooledFactors ?? null),
+    lookup: (args) => addon.lookup(...lookup(args)),
+    // An error of the addon rejects.
+    lookupAsync: async (args) => addon.lookupAsync(...lookup(args)),
+    nearest: (args) => nearest(addon, context, args),
+    addDelta: ({ plan, delta, out, pooledFactors }) =>
+      addon.lookup(...pool({ base: [] }, plan, delta, out, pooledFactors ?? null)),
     segmentSum: ({ plan, values, out }) =>
       addon.segmentSum(
         context,
@@ -154,44 +201,11 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
         values.data,
         out.data,
       ),
-    updateRows(args) {
-      const { rule, step, parameters, slots, gradients, lastSteps } = args;
-      const numbers = ruleNumbers(rule, step);
-      const [rows, first, second] = stores(args);
-      const last = lastSteps ? handleOf(lastSteps) : null;
-      addon.updateRows(
-        context,
-        ruleTypes[rule.type],
-        numbers,
-        step,
-        parameters.dim,
-        rows,
-        first,
-        second,
-        slots,
-        gradients.data,
-        last,
-      );
-    },
+    updateRows: (args) => addon.updateRows(...slotRows(args), args.gradients.data),
     replayRows(args) {
-      const { rule, step, parameters, slots, lastSteps } = args;
+      const { rule, step } = args;
       const adam = rule.type === 'adamw' ? biasCorrections(rule.beta1, rule.beta2, step) : { values: null, steps: 0 };
-      const numbers = ruleNumbers(rule, step);
-      const [rows, first, second] = stores(args);
-      addon.replayRows(
-        context,
-        ruleTypes[rule.type],
-        numbers,
-        step,
-        parameters.dim,
-        rows,
-        first,
-        second,
-        slots,
-        handleOf(lastSteps),
-        adam.values,
-        adam.steps,
-      );
+      addon.replayRows(...slotRows(args), adam.values, adam.steps);
     },
   };
 }

@@ -1,16 +1,16 @@
 /** The portable implementation: short, in order, on one thread; what the native one is compared with. */
-import { f32ToF16, type Matrix } from '@finetable/core';
-import { openSync } from 'node:fs';
-import { withPath } from '../check/stores.ts';
-import type { Implementation } from '../implementation.ts';
-import type { FileRows, LookupArgs, RowStore, StoreDtype } from '../kernels.ts';
+import { partGroupDims } from '../check/stores.ts';
+import type { Descriptors, Implementation } from '../implementation.ts';
+import type { FileRows, LookupArgs, RowStore, TablePart } from '../kernels.ts';
+import { gatherRows, scatterRows } from './codec.ts';
 import * as dense from './dense.ts';
+import { FilePart, openFiles } from './files.ts';
 import { addDelta, poolBase, segmentSum } from './lookup.ts';
+import { nearest } from './nearest.ts';
 import { FileBackedRows, PortableRows, RamRows } from './rows.ts';
 import * as scans from './scans.ts';
 import { findSlots, insertSlots } from './slots.ts';
 import { replayRows, updateDense, updateRows } from './update.ts';
-import { copyRow } from './vectors.ts';
 
 /** @param threads kept for `Kernels.threads`; the work is done on the calling thread whatever it says */
 export function portableKernels(threads = 1): Implementation {
@@ -20,13 +20,15 @@ export function portableKernels(threads = 1): Implementation {
     threads,
     withThreads: portableKernels,
     owns: (store) => store instanceof PortableRows,
-    createRows: (rows: number, dim: number, dtype: StoreDtype) => new RamRows(rows, dim, dtype),
+    createRows: (rows, dim, dtype, groupDims) => new RamRows(rows, dim, dtype, groupDims),
     openRows,
-    gatherRows,
-    scatterRows,
+    gatherRows: (store, rows, out) => gatherRows(store as PortableRows, rows, out),
+    scatterRows: (store, rows, values) => scatterRows(store as PortableRows, rows, values),
     readBytes: (store, byteOffset, out) => (store as PortableRows).readBytes(byteOffset, out),
     writeBytes: (store, byteOffset, bytes) => (store as RamRows).writeBytes(byteOffset, bytes),
     lookup,
+    lookupAsync: (args) => new Promise((resolve) => resolve(lookup(args))),
+    nearest: (args) => new Promise((resolve) => resolve(nearest(args))),
     addDelta: ({ plan, delta, out, pooledFactors }) => addDelta(plan, delta, out, pooledFactors ?? null),
     segmentSum,
     findSlots,
@@ -39,31 +41,13 @@ export function portableKernels(threads = 1): Implementation {
   };
 }
 
-function openRows(file: FileRows, home: 'ram' | 'mapped', descriptor: number): RowStore {
-  // The caller closes its descriptor; rows that are read later need their own.
-  if (home === 'mapped')
-    return new FileBackedRows(
-      file,
-      withPath(file.path, () => openSync(file.path, 'r')),
-    );
-  const store = new RamRows(file.rows, file.dim, file.dtype);
-  store.readFile(file, descriptor);
+function openRows(file: FileRows, home: 'ram' | 'mapped', part: TablePart, descriptors: Descriptors): RowStore {
+  const shape = [part.rows, part.columns, file.dtype, partGroupDims(file, part)] as const;
+  // The caller closes its descriptors; rows that are read later need their own.
+  if (home === 'mapped') return new FileBackedRows(new FilePart(file, part, openFiles(file)), ...shape);
+  const store = new RamRows(...shape);
+  store.readFile(new FilePart(file, part, descriptors));
   return store;
-}
-
-function gatherRows(store: RowStore, rows: Int32Array, out: Matrix): void {
-  for (let i = 0; i < rows.length; i++) copyRow(out.data, i * out.cols, store as PortableRows, rows[i]!);
-}
-
-function scatterRows(store: RowStore, rows: Int32Array, values: Matrix): void {
-  const target = store as PortableRows;
-  const { data, cols } = values;
-  for (let i = 0; i < rows.length; i++) {
-    const at = target.seek(rows[i]!);
-    const stored = target.data;
-    if (target.dtype === 'f16') for (let c = 0; c < cols; c++) stored[at + c] = f32ToF16(data[i * cols + c]!);
-    else for (let c = 0; c < cols; c++) stored[at + c] = data[i * cols + c]!;
-  }
 }
 
 function lookup(args: LookupArgs): void {

@@ -1,0 +1,60 @@
+import { jagged, makePlan, matrix, RandomStream, range, type Matrix } from '@finetable/core';
+import { createTable } from '@finetable/placement';
+import { expect, test } from 'vitest';
+import { createAdapter, type Adapter, type AdapterOptions } from './adapter.ts';
+import { adamw } from './optimizer.ts';
+
+const V = 300;
+const D = 10;
+
+function normals(rows: number, cols: number, stream: string): Matrix {
+  const m = matrix(rows, cols);
+  new RandomStream(1, stream).fillNormal(m.data);
+  return m;
+}
+
+/** Trained for some steps on a few rows each, so that rows are behind the current step. */
+function trained(options: AdapterOptions): Adapter {
+  const adapter = createAdapter(createTable('words', normals(V, D, 'table')), options);
+  adapter.startTraining(adamw({ learningRate: 0.3 }));
+  for (const ids of [[250, 3, 9], [17, 3], [8, 299, 250], [0]]) {
+    const plan = makePlan(jagged([ids]), V);
+    const out = matrix(1, D);
+    adapter.lookup(plan, out, true);
+    adapter.update(plan, adapter.gradients(plan, normals(1, D, `gradient ${ids}`)));
+  }
+  return adapter;
+}
+
+test.each<AdapterOptions>([{ rank: 3, alpha: 6 }, { rank: 10, rsLora: true }, { kind: 'dense' }])(
+  'the nearest rows of an adapted table are those of the table merged: %o',
+  async (options) => {
+    const adapter = trained(options);
+    const queries = normals(5, D, 'queries');
+    for (const metric of ['dot', 'cosine'] as const) {
+      const found = await adapter.nearest(queries, V, { metric });
+      // Rows are brought to the current step by either.
+      const merged = createTable('merged', trained(options).vectors(range(V)));
+      expect(found).toEqual(await merged.nearest(queries, V, { metric }));
+      expect(found.rows).not.toEqual((await adapter.table.nearest(queries, V, { metric })).rows);
+    }
+  },
+);
+
+test('vectors are the adapted rows, and each is its own nearest', async () => {
+  const adapter = trained({ rank: 4 });
+  const ids = Int32Array.of(250, 100, 3, 250);
+  const vectors = adapter.vectors(ids);
+  const base = adapter.table.gather(ids);
+  expect(vectors.data.subarray(D, 2 * D)).toEqual(base.data.subarray(D, 2 * D));
+  expect(vectors.data.subarray(0, D)).not.toEqual(base.data.subarray(0, D));
+  expect([...(await adapter.nearest(vectors, 1)).rows]).toEqual([...ids]);
+  expect([...(await adapter.nearest(vectors, 1, { exclude: ids })).rows]).not.toEqual([...ids]);
+  expect(() => adapter.vectors(Int32Array.of(V))).toThrow(/300/);
+});
+
+test('an adapter that touched nothing changes nothing', async () => {
+  const adapter = createAdapter(createTable('words', normals(V, D, 'table')), { rank: 2 });
+  const queries = normals(2, D, 'queries');
+  expect(await adapter.nearest(queries, 7)).toEqual(await adapter.table.nearest(queries, 7));
+});

@@ -1,0 +1,79 @@
+// Tables, batches and adapters to measure with. Nothing here is timed.
+import { makePlan, matrix, permutation, RandomStream } from '@finetable/core';
+import { createAdapter } from '@finetable/lora';
+import { ShardedTable } from '@finetable/placement';
+
+export const million = 2 ** 20;
+export const rank = 8;
+
+const blockRows = 2 ** 14;
+
+/** Writes values into every row, so that every page is really there. */
+function fill(kernels, store, deviation) {
+  const values = matrix(Math.min(blockRows, store.rows), store.dim);
+  new RandomStream(1, 'values').fillNormal(values.data, deviation);
+  for (let first = 0; first < store.rows; first += values.rows) {
+    const rows = Int32Array.from({ length: Math.min(values.rows, store.rows - first) }, (_, i) => first + i);
+    kernels.scatterRows(store, rows, matrix(rows.length, store.dim, values.data.subarray(0, rows.length * store.dim)));
+  }
+}
+
+export function makeTable(kernels, rows, dim, dtype = 'f32') {
+  const store = kernels.createRows(rows, dim, dtype);
+  fill(kernels, store, 0.1);
+  return new ShardedTable(`${dtype} ${rows} x ${dim}`, [{ store, firstRow: 0 }], kernels);
+}
+
+/** For dtypes that are being written: null where this build refuses one. To be removed when all are there. */
+export function tableIfBuilt(kernels, rows, dim, dtype) {
+  try {
+    return makeTable(kernels, rows, dim, dtype);
+  } catch (error) {
+    if (error.code === 'INVALID_ARGUMENT') return null;
+    throw error;
+  }
+}
+
+/** Uniform ids in bags of one size, and their plans as a loader worker makes them. */
+export function makeBatches(tableRows, { count, bags, perBag, below = tableRows, seed = 2 }) {
+  const random = new RandomStream(seed, 'ids');
+  const offsets = Int32Array.from({ length: bags + 1 }, (_, i) => i * perBag);
+  const places = bags * perBag;
+  return Array.from({ length: count }, (_, batch) => {
+    const ids = Int32Array.from({ length: places }, (_, i) => random.below(batch * places + i, below));
+    return { ids, plan: makePlan({ values: ids, offsets }, tableRows) };
+  });
+}
+
+/** An adapter that has touched `touched` rows anywhere in the table, in no order. */
+export function makeAdapter(table, touched) {
+  const adapter = createAdapter(table, { rank, alpha: 16 });
+  const rows = Int32Array.from(permutation(table.rows, 4, 'touched').subarray(0, touched));
+  adapter.slots.insertMissing(rows, new Int32Array(touched).fill(-1));
+  const values = matrix(Math.min(blockRows, touched), rank);
+  new RandomStream(5, 'factors').fillNormal(values.data, 0.01);
+  for (let first = 0; first < touched; first += values.rows) {
+    const slots = Int32Array.from({ length: Math.min(values.rows, touched - first) }, (_, i) => first + i);
+    table.kernels.scatterRows(
+      adapter.factors,
+      slots,
+      matrix(slots.length, rank, values.data.subarray(0, slots.length * rank)),
+    );
+  }
+  return adapter;
+}
+
+/** The adapter's delta for a plan, its slots found already. */
+export function deltaOf(adapter, plan) {
+  const slots = new Int32Array(plan.uniqueRows.length);
+  adapter.slots.find(plan.uniqueRows, slots);
+  return adapter.delta(slots);
+}
+
+/** All that an adapter has touched, as a search over every row wants it. */
+export function touchedRows(adapter) {
+  const rows = Int32Array.from(adapter.slots.rows).sort();
+  const slots = new Int32Array(rows.length);
+  adapter.slots.find(rows, slots);
+  return { ...adapter.delta(slots), rows };
+}
