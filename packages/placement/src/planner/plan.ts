@@ -22,6 +22,7 @@ import { reservedBytes } from './reserve.ts';
 import {
   cacheEntryBytes,
   defaultBandwidths,
+  warmUpBatches,
   type DeviceTotal,
   type PlacementPlan,
   type PlannedShard,
@@ -72,7 +73,11 @@ function bestPlan(request: PlanRequest): Attempt {
     sourceBandwidth: source,
     steps: request.steps ?? Infinity,
   };
-  const options = tables.map((table) => enumerateOptions(table, devices, cacheBytes > 0));
+  const options = tables.map((table) => {
+    const counted = table.request.frequencies && 'counts' in table.request.frequencies;
+    const caches = cacheBytes > 0 && (counted || problem.steps > warmUpBatches);
+    return enumerateOptions(table, devices, caches);
+  });
   const best = search(options, (proposal) => partition(problem, proposal));
   return { plan: describe(problem, best, reserved), shortBytes: best.shortBytes };
 }

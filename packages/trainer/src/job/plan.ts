@@ -71,7 +71,7 @@ function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemM
 
 async function tableRequest(job: Job, folder: string, name: string, examples: Examples): Promise<TableRequest> {
   const { file, tensor, placement, frequencies, sortedByFrequency, split } = job.tables[name]!;
-  const { rows, dim, dtype } = await findRows(resolve(folder, file), tensor);
+  const { rows, dim, dtype, scales } = await findRows(resolve(folder, file), tensor);
   const features = Object.entries(job.features).filter(([, feature]) => feature.table === name);
   const idsPerExample = features.reduce((sum, [feature]) => sum + examples.ids(feature), 0);
   return {
@@ -79,6 +79,7 @@ async function tableRequest(job: Job, folder: string, name: string, examples: Ex
     rows,
     dim,
     dtype,
+    groupDims: scales?.groupDims,
     bags: features.length * job.data.batchSize,
     idsPerBag: idsPerExample / features.length,
     frequencies: frequencies && (await readFrequencies(frequencies, folder)),
@@ -105,7 +106,8 @@ function adapterRequest({ adapters, optimizer }: Job, table: string, trainingIds
   );
 }
 
-async function readFrequencies(
+/** @throws what `readNpy` throws; INVALID_FILE for counts in another shape */
+export async function readFrequencies(
   frequencies: NonNullable<Job['tables'][string]['frequencies']>,
   folder: string,
 ): Promise<Frequencies> {
