@@ -30,6 +30,5 @@ export type {
   PlannedShard,
   PlannedTable,
   PlanRequest,
-  StoredDtype,
   TableRequest,
 } from './planner/types.ts';

@@ -3,12 +3,13 @@
  * bytes: each distinct row of a batch is read once at random, in whole access units of its device; its repetitions stream.
  * Shards are read one after another.
  */
-import { accessCurves, type Expected, type TableCurves } from './frequencies.ts';
+import { accessCurves, expectedRows, type Expected, type TableCurves } from './frequencies.ts';
 import { rankOf, stateColumns, touchedRows } from './reserve.ts';
 import {
   accessBytes,
   defaultBandwidths,
   storedRowBytes,
+  warmUpBatches,
   type DeviceKind,
   type DeviceRequest,
   type TableRequest,
@@ -31,6 +32,8 @@ export interface Table {
   readonly uniqueRows: number;
   readonly touchedRows: number;
   readonly rowBytes: number;
+  /** Rows that a cache can come to know of: all by counts, else those of the batches that are counted. */
+  readonly cacheableRows: number;
 }
 
 /** Where a range of rows and columns lies. */
@@ -71,6 +74,10 @@ export function prepareTable(request: TableRequest): Table {
     uniqueRows: curves.byRank.first(request.rows).distinct,
     touchedRows: touchedRows(request),
     rowBytes: storedRowBytes(request.dtype, request.dim, request.groupDims),
+    cacheableRows:
+      request.frequencies && 'counts' in request.frequencies
+        ? request.rows
+        : Math.ceil(expectedRows(request, warmUpBatches * lookups)),
   };
 }
 

@@ -59,7 +59,11 @@ export interface TableCurves {
   readonly byRow: AccessCurve;
 }
 
-/** Curves of one table for `lookups` ids. @throws INVALID_ARGUMENT for frequencies that are none */
+/**
+ * Curves of one table for `lookups` ids. Those of counts are kept as long as the `frequencies` object is: `planPlacement` makes
+ * one of its own, and plans many times where nothing fits.
+ * @throws INVALID_ARGUMENT for frequencies that are none
+ */
 export function accessCurves(table: TableRequest, lookups: number): TableCurves {
   const { rows, frequencies } = table;
   if (frequencies === undefined) return same(uniformCurve(rows, lookups));
@@ -69,12 +73,44 @@ export function accessCurves(table: TableRequest, lookups: number): TableCurves 
     const { distinct } = byRank.first(rows);
     return { byRank, byRow: new AccessCurve([0, rows], true, linear(rows, distinct)) };
   }
-  const counts = checkCounts(table, frequencies);
-  const total = sumOf(counts);
-  const sorted = Float64Array.from(counts).sort().reverse();
-  const byRank = new AccessCurve(hotBounds(rows), true, countSum(sorted, total, lookups));
-  if (counts.every((count, i) => i === 0 || count <= counts[i - 1]!)) return same(byRank);
-  return { byRank, byRow: new AccessCurve(evenBounds(rows), false, countSum(counts, total, lookups)) };
+  const counted = countsOf(table, frequencies);
+  let curves = counted.curves.get(lookups);
+  if (!curves) {
+    const { counts, total, sorted } = counted;
+    const byRank = new AccessCurve(hotBounds(rows), true, countSum(sorted, total, lookups));
+    curves = isDescending(counts)
+      ? same(byRank)
+      : { byRank, byRow: new AccessCurve(evenBounds(rows), false, countSum(counts, total, lookups)) };
+    counted.curves.set(lookups, curves);
+  }
+  return curves;
+}
+
+function isDescending(counts: ArrayLike<number>): boolean {
+  for (let i = 1; i < counts.length; i++) if (counts[i]! > counts[i - 1]!) return false;
+  return true;
+}
+
+interface Counted {
+  readonly counts: ArrayLike<number>;
+  readonly total: number;
+  /** Descending. */
+  readonly sorted: Float64Array;
+  /** By lookups. */
+  readonly curves: Map<number, TableCurves>;
+}
+
+const known = new WeakMap<Frequencies, Counted>();
+
+function countsOf(table: TableRequest, frequencies: Extract<Frequencies, { counts: unknown }>): Counted {
+  let counted = known.get(frequencies);
+  if (!counted) {
+    const { counts } = frequencies;
+    const { values, total } = checkCounts(table, counts);
+    counted = { counts, total, sorted: values.sort().reverse(), curves: new Map() };
+    known.set(frequencies, counted);
+  }
+  return counted;
 }
 
 /** Distinct rows expected among `lookups` ids. */
@@ -140,19 +176,16 @@ function sumRanks(value: (rank: number) => number, from: number, to: number): nu
   return (sum * step) / 3;
 }
 
-function countSum(counts: Float64Array, total: number, lookups: number): BlockSum {
+function countSum(counts: ArrayLike<number>, total: number, lookups: number): BlockSum {
+  // Most rows have one of a few small counts.
+  const small = Float64Array.from({ length: 1024 }, (_, count) => met(count / total, lookups));
   return (from, to) => {
     let sum = 0;
     let distinct = 0;
-    // Counts come in runs of equal ones.
-    let last = -1;
-    let lastMet = 0;
     for (let i = from; i < to; i++) {
       const count = counts[i]!;
-      if (count !== last) lastMet = met(count / total, lookups);
-      last = count;
       sum += count;
-      distinct += lastMet;
+      distinct += (count | 0) === count && count < small.length ? small[count]! : met(count / total, lookups);
     }
     return { share: sum / total, distinct };
   };
@@ -165,10 +198,8 @@ function checkZipf({ name }: TableRequest, exponent: number): number {
   });
 }
 
-function checkCounts(
-  { name, rows }: TableRequest,
-  { counts }: Extract<Frequencies, { counts: unknown }>,
-): Float64Array {
+/** @returns a copy, and its sum */
+function checkCounts({ name, rows }: TableRequest, counts: ArrayLike<number>): { values: Float64Array; total: number } {
   const refuse = (found: string): never => {
     throw new FinetableError(
       'INVALID_ARGUMENT',
@@ -177,14 +208,15 @@ function checkCounts(
     );
   };
   if (counts.length !== rows) refuse(`${counts.length} counts`);
-  const values = Float64Array.from(counts);
-  const bad = values.findIndex((count) => !(count >= 0 && count < Infinity));
-  if (bad >= 0) refuse(`count ${values[bad]} of row ${bad}`);
-  return sumOf(values) > 0 ? values : refuse('counts that are all 0');
-}
-
-function sumOf(values: Float64Array): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  return sum;
+  // Loops over as many values as there are rows: callbacks and iterators would take seconds.
+  const values = new Float64Array(rows);
+  let total = 0;
+  for (let row = 0; row < rows; row++) {
+    const count = counts[row]!;
+    if (!(count >= 0 && count < Infinity)) refuse(`count ${count} of row ${row}`);
+    values[row] = count;
+    total += count;
+  }
+  if (total === 0) refuse('counts that are all 0');
+  return { values, total };
 }

@@ -133,7 +133,8 @@ function bruteForce(tables: readonly TableRequest[], ramBytes: number, caches: b
     };
     for (let k = 0; k <= rows; k++) {
       add(k * table.rowBytes, { parts: [...part(0, 0, k), ...part(1, k, rows - k)], cacheRows: 0 });
-      if (caches) add(k * (table.rowBytes + cacheEntryBytes), { parts: part(1, 0, rows), cacheRows: k });
+      if (caches && k <= table.cacheableRows)
+        add(k * (table.rowBytes + cacheEntryBytes), { parts: part(1, 0, rows), cacheRows: k });
     }
     return found;
   });

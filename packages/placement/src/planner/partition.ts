@@ -51,6 +51,7 @@ interface Claim {
   /** Rows before these have a better place already. */
   readonly firstRow: number;
   readonly bytesPerRow: number;
+  readonly mostRows: number;
   /** Of fetching one row out of the file; 0 where it comes along anyway. */
   readonly loadSeconds: number;
   /** Saved for each distinct row of a batch. */
@@ -123,13 +124,15 @@ function claimOf(option: Option, t: number, d: number, problem: Problem, firstRo
     const bytesPerRow = rowBytes + cacheEntryBytes;
     const loadSeconds = option.fill === 'pick' ? behind : 0;
     const seconds = behind - own;
-    return [{ table: t, cache: true, curve: curves.byRank, firstRow: 0, bytesPerRow, seconds, loadSeconds }];
+    const { cacheableRows: mostRows } = tables[t]!;
+    return [{ table: t, cache: true, curve: curves.byRank, firstRow: 0, bytesPerRow, mostRows, seconds, loadSeconds }];
   }
   if (option.kind !== 'rows' || !option.chain.includes(d) || option.chain.at(-1) === d) return [];
   const next = option.chain[option.chain.indexOf(d) + 1]!;
   const seconds = rowSeconds(devices[next]!, rowBytes) - own;
   const loadSeconds = devices[next]!.kind === 'mapped' ? rowBytes / sourceBandwidth : 0;
-  return [{ table: t, cache: false, curve: curves.byRow, firstRow, bytesPerRow: rowBytes, seconds, loadSeconds }];
+  const rows = { curve: curves.byRow, firstRow, bytesPerRow: rowBytes, mostRows: Infinity };
+  return [{ table: t, cache: false, ...rows, seconds, loadSeconds }];
 }
 
 /** Rows for each claim out of `room` bytes, caches out of `cacheRoom` of them: the most seconds a byte first. */
@@ -150,9 +153,9 @@ function share(claims: readonly Claim[], room: number, { cacheBytes, steps }: Pr
   const rows = claims.map(() => 0);
   for (const { claim, rows: most, value } of blocks.sort((a, b) => b.value - a.value)) {
     if (value <= 0) break;
-    const { cache, bytesPerRow } = claims[claim]!;
+    const { cache, bytesPerRow, mostRows } = claims[claim]!;
     const bytes = cache ? Math.min(room, cacheRoom) : room;
-    const count = Math.max(0, Math.min(most, Math.floor(bytes / bytesPerRow)));
+    const count = Math.max(0, Math.min(most, mostRows - rows[claim]!, Math.floor(bytes / bytesPerRow)));
     rows[claim]! += count;
     room -= count * bytesPerRow;
     if (cache) cacheRoom -= count * bytesPerRow;

@@ -4,6 +4,7 @@ import type { DeviceRequest, PlacementPlan, PlanRequest, TableRequest } from './
 
 const items: TableRequest = { name: 'items', rows: 1000, dim: 64, dtype: 'f32', bags: 8, idsPerBag: 4 };
 const rowBytes = 256;
+const dense = { kind: 'dense', optimizer: 'sgd', mode: 'lazy' } as const;
 const mapped: DeviceRequest = { name: 'mapped', kind: 'mapped', budgetBytes: Infinity };
 const ram = (budgetBytes: number): DeviceRequest => ({ name: 'ram', kind: 'ram', budgetBytes });
 
@@ -71,6 +72,17 @@ test('hot rows that lie anywhere are cached, unless so much room is left that al
   ]);
 });
 
+test('without counts, a cache holds no more than the batches before it can have told', () => {
+  const table = { ...items, rows: 1e6, split: 'table' as const };
+  const cached = (steps: number): unknown => placesOf(planWith(1e5 * rowBytes, [table], { steps }));
+  const mapped = { name: 'mapped', kind: 'mapped' as const, budgetBytes: Infinity, bandwidths: { randomRead: 1e4 } };
+  // 64 batches of 32 ids over a million rows: hardly one comes twice.
+  const room = { name: 'ram', kind: 'ram' as const, budgetBytes: 2 ** 30 };
+  const { tables } = planPlacement({ tables: [{ ...table, rows: 1e7 }], devices: [room, mapped], steps: 1e6 });
+  expect(tables[0]!.shards[0]!.cache!.rows).toBe(2048);
+  expect(cached(64), 'over before it is filled').toEqual([['mapped', 0, 1e6, 0]]);
+});
+
 test('hit rates and seconds, by hand', () => {
   const counts = [6, 2, 1, 1];
   const four: TableRequest = { ...items, rows: 4, frequencies: { counts }, bags: 1, idsPerBag: 1 };
@@ -114,7 +126,8 @@ test('rows are loaded only where the steps repay it', () => {
   expect(placed(50)).toEqual([['mapped', 0, 1e6, 0]]);
   expect(placed(200)).toEqual([['ram', 0, 1e6, 0]]);
   // A cached row is picked for a page fault, so in one step none repays it; 30 s of steps repay a sweep over the file.
-  const zipf = { ...million, frequencies: { zipf: 1 }, split: 'table' as const };
+  const counts = Float64Array.from({ length: 1e6 }, (_, i) => 1 / (1 + ((i * 7919) % 1e6)));
+  const zipf = { ...million, frequencies: { counts }, split: 'table' as const };
   const cached = (steps: number): { rows: number; load: number } => {
     const { tables, loadSeconds } = planWith(5e5 * rowBytes, [zipf], { steps });
     return { rows: tables[0]!.shards[0]!.cache?.rows ?? 0, load: loadSeconds };
@@ -210,8 +223,19 @@ test.each([
   [{ tables: [{ ...items, rows: 0 }] }, 'items: rows 0'],
   [{ tables: [{ ...items, dim: 1.5 }] }, 'items: dim 1.5'],
   [{ tables: [{ ...items, idsPerBag: -1 }] }, 'items: idsPerBag -1'],
+  [{ tables: [{ ...items, adapter: { ...dense, kind: 'lora' as const } }] }, 'items: rank NaN'],
+  [{ tables: [{ ...items, adapter: { ...dense, touchedRows: NaN } }] }, 'items: touchedRows NaN'],
 ])('%j is refused', (changes, message) => {
   expect(() => planPlacement({ tables: [items], devices: [ram(1e9), mapped], ...changes })).toThrow(message);
+});
+
+test('counts may go on being counted between plans', () => {
+  const counts = [6, 2, 1, 1];
+  const table = { ...items, rows: 4, frequencies: { counts } };
+  const hitRate = (): number => planWith(rowBytes, [table]).tables[0]!.shards[0]!.hitRate;
+  expect(hitRate()).toBeCloseTo(0.6, 12);
+  counts[0] = 96;
+  expect(hitRate()).toBeCloseTo(0.96, 12);
 });
 
 test('a plan is plain data', () => {

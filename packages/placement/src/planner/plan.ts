@@ -22,6 +22,7 @@ import { reservedBytes } from './reserve.ts';
 import {
   cacheEntryBytes,
   defaultBandwidths,
+  warmUpBatches,
   type DeviceTotal,
   type PlacementPlan,
   type PlannedShard,
@@ -34,8 +35,14 @@ import {
  *   INVALID_ARGUMENT for sizes, frequencies and constraints that make no sense
  */
 export function planPlacement(request: PlanRequest): PlacementPlan {
-  const { plan, shortBytes } = bestPlan(request);
-  if (shortBytes > 0) throw doesNotFit(request, plan, (other) => bestPlan(other));
+  // Objects of our own: what is known about frequencies is kept by them, and a caller may count on in his.
+  const tables = request.tables.map(({ frequencies, ...table }) => ({
+    ...table,
+    frequencies: frequencies && { ...frequencies },
+  }));
+  const own = { ...request, tables };
+  const { plan, shortBytes } = bestPlan(own);
+  if (shortBytes > 0) throw doesNotFit(own, plan, bestPlan);
   return plan;
 }
 
@@ -66,7 +73,11 @@ function bestPlan(request: PlanRequest): Attempt {
     sourceBandwidth: source,
     steps: request.steps ?? Infinity,
   };
-  const options = tables.map((table) => enumerateOptions(table, devices, cacheBytes > 0));
+  const options = tables.map((table) => {
+    const counted = table.request.frequencies && 'counts' in table.request.frequencies;
+    const caches = cacheBytes > 0 && (counted || problem.steps > warmUpBatches);
+    return enumerateOptions(table, devices, caches);
+  });
   const best = search(options, (proposal) => partition(problem, proposal));
   return { plan: describe(problem, best, reserved), shortBytes: best.shortBytes };
 }
@@ -140,10 +151,14 @@ function checkRequest({ tables, devices }: PlanRequest): void {
       if (value !== undefined && !(value > 0)) refuse(`${name}: ${field} ${value}; allowed: bytes per second above 0`);
     }
   }
-  for (const { name, rows, dim, bags, idsPerBag, groupDims = 1 } of tables) {
-    for (const [field, value] of Object.entries({ rows, dim, bags, groupDims })) {
+  for (const { name, rows, dim, bags, idsPerBag, groupDims = 1, adapter } of tables) {
+    const rank = adapter?.kind === 'lora' ? (adapter.rank ?? NaN) : 1;
+    for (const [field, value] of Object.entries({ rows, dim, bags, groupDims, rank })) {
       if (!Number.isSafeInteger(value) || value < 1) refuse(`${name}: ${field} ${value}; allowed: 1, 2, 3 …`);
     }
-    if (!(idsPerBag >= 0 && idsPerBag < Infinity)) refuse(`${name}: idsPerBag ${idsPerBag}; allowed: 0 or more`);
+    const { touchedRows = 0, trainingIds = 0 } = adapter ?? {};
+    for (const [field, value] of Object.entries({ idsPerBag, touchedRows, trainingIds })) {
+      if (!(value >= 0 && value < Infinity)) refuse(`${name}: ${field} ${value}; allowed: 0 or more`);
+    }
   }
 }

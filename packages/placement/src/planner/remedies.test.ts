@@ -87,6 +87,12 @@ test('without a mapped file, every device that is short is named', () => {
   ]);
 });
 
+test('two tables that only together make it fit', () => {
+  const more = { ...words, name: 'more', device: 'ram' };
+  const { remedies } = refusal({ tables: [{ ...words, device: 'ram' }, more], devices: [ram(GiB), mapped] }).details;
+  expect((remedies as string[])[0]).toBe('map the files of "words", "more" instead of loading them');
+});
+
 test('where there is no more memory, that is said instead of a larger budget', () => {
   const device = { ...ram(4 * GiB), freeBytes: 6 * GiB };
   const { remedies } = refusal({ tables: [{ ...words, device: 'ram' }], devices: [device, mapped] }).details;

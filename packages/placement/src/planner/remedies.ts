@@ -59,10 +59,15 @@ const change = (request: PlanRequest, table: TableRequest, changes: Partial<Tabl
 function mapTables(request: PlanRequest, plan: Planner): string[] {
   const mapped = request.devices.find(({ kind }) => kind === 'mapped')?.name;
   if (mapped === undefined) return [];
-  return request.tables
-    .filter(({ device, shards }) => shards !== undefined || (device !== undefined && device !== mapped))
-    .filter((table) => fits(plan(change(request, table, { device: mapped, shards: undefined }))))
-    .map(({ name }) => `map the file of "${name}" instead of loading it`);
+  const elsewhere = request.tables.filter(
+    ({ device, shards }) => shards !== undefined || (device !== undefined && device !== mapped),
+  );
+  const inFiles = { device: mapped, shards: undefined };
+  const each = elsewhere.filter((table) => fits(plan(change(request, table, inFiles))));
+  if (each.length > 0) return each.map(({ name }) => `map the file of "${name}" instead of loading it`);
+  const all = elsewhere.reduce((before, table) => change(before, table, inFiles), request);
+  const names = elsewhere.map(({ name }) => `"${name}"`).join(', ');
+  return elsewhere.length > 1 && fits(plan(all)) ? [`map the files of ${names} instead of loading them`] : [];
 }
 
 const dtypes = ['f16', 'int8', 'int4'] as const;

@@ -51,9 +51,9 @@ test('adapter and optimiser, by hand', () => {
 
 test('batches, by hand', () => {
   expect(batchBytes(200, 150, 10)).toBe(16 * 200 + 8 * 150 + 16 * 10 + 8);
-  // out and gradient [10, 64]; rows [150, 8] and slots [150]; pooled and projected [10, 8]; B's gradient [8, 64]
-  expect(matrixBytes(table, 150)).toBe(4 * (2 * 640 + 1200 + 150 + 160 + 512));
-  expect(matrixBytes({ ...table, adapter: undefined }, 150)).toBe(4 * 640);
+  // two outs and a gradient [10, 64]; rows [150, 8] and slots [150]; pooled and projected [10, 8]; B's gradient [8, 64]
+  expect(matrixBytes(table, 150)).toBe(4 * (3 * 640 + 1200 + 150 + 160 + 512));
+  expect(matrixBytes({ ...table, adapter: undefined }, 150)).toBe(4 * 2 * 640);
 });
 
 test('touched rows: given, expected from the ids of training, or all', () => {
@@ -72,7 +72,7 @@ test('threads and batches in flight add up, other memory by its name', () => {
   const some = reservedBytes({ ...base, workers: 3, prefetchBatches: 16, otherBytes: { index: 77 } }, [150]);
   expect(some['loader threads']).toBe(3 * 32 * 2 ** 20);
   expect(some.index).toBe(77);
-  expect(none['batches in flight']).toBe(2 * batchBytes(200, 150, 10) + 16 * 200);
-  expect(some['batches in flight']).toBe(17 * batchBytes(200, 150, 10) + 3 * 16 * 200);
+  expect(none['batches in flight']).toBe(3 * batchBytes(200, 150, 10) + 16 * 200);
+  expect(some['batches in flight']).toBe(18 * batchBytes(200, 150, 10) + 3 * 16 * 200);
   expect(some['batch matrices']).toBe(none['batch matrices']);
 });

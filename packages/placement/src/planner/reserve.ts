@@ -48,13 +48,13 @@ export function writtenBytes(table: TableRequest, touched: number): number {
 export const batchBytes = (lookups: number, uniqueRows: number, bags: number): number =>
   16 * lookups + 8 * uniqueRows + 16 * bags + 8;
 
-/** Vectors and gradients of a batch, `[bags, D]`, and of an adapter the r-wide ones and the rows' gradients. */
+/** Vectors of this batch and the next, `[bags, D]`, the gradients of this one, and of an adapter the r-wide ones and the rows' gradients. */
 export function matrixBytes(table: TableRequest, uniqueRows: number): number {
   const { adapter, bags, dim } = table;
-  if (!adapter) return 4 * bags * dim;
+  if (!adapter) return 4 * 2 * bags * dim;
   const rank = rankOf(adapter, table);
   const factored = adapter.kind === 'dense' ? 0 : 2 * bags * rank + rank * dim;
-  return 4 * (2 * bags * dim + uniqueRows * (rank + 1) + factored);
+  return 4 * (3 * bags * dim + uniqueRows * (rank + 1) + factored);
 }
 
 /** @param uniqueRows expected in a batch, by table */
@@ -72,9 +72,9 @@ export function reservedBytes(request: PlanRequest, uniqueRows: readonly number[
   tables.forEach((table, i) => {
     const lookups = table.bags * table.idsPerBag;
     const unique = Math.ceil(uniqueRows[i]!);
-    // One more than is made ahead is being trained on; whoever makes a plan sorts (row, place) twice over.
+    // Beyond those made ahead, one is being trained on and one pooled; whoever makes a plan sorts (row, place) twice over.
     reserved['batches in flight'] += Math.ceil(
-      (prefetchBatches + 1) * batchBytes(lookups, unique, table.bags) + Math.max(1, workers) * 16 * lookups,
+      (prefetchBatches + 2) * batchBytes(lookups, unique, table.bags) + Math.max(1, workers) * 16 * lookups,
     );
     reserved['batch matrices'] += matrixBytes(table, unique);
     const { adapter, optimizer } = adapterBytes(table, touchedRows(table));

@@ -3,21 +3,11 @@
  * Sizes are bytes, times seconds per batch, bandwidths bytes per second.
  */
 
-export type StoredDtype = 'f32' | 'f16' | 'bf16' | 'int8' | 'int4';
+import { storedRowBytes as bytesOf, type RowDtype } from '@finetable/core';
 
-/** Bytes of one stored row: int8 has one f32 scale a row, int4 two values a byte and one f32 scale a group (default: the row). */
-export function storedRowBytes(dtype: StoredDtype, dim: number, groupDims: number = dim): number {
-  switch (dtype) {
-    case 'f32':
-      return 4 * dim;
-    case 'f16':
-    case 'bf16':
-      return 2 * dim;
-    case 'int8':
-      return dim + 4;
-    case 'int4':
-      return Math.ceil(dim / 2) + 4 * Math.ceil(dim / groupDims);
-  }
+/** Bytes of one stored row, its scales included. @param groupDims int4 only; default: the row */
+export function storedRowBytes(dtype: RowDtype, dim: number, groupDims: number = dim): number {
+  return bytesOf({ dtype, dim, groupDims: dtype === 'int4' ? groupDims : dtype === 'int8' ? dim : 0 });
 }
 
 /** How often rows are looked up: the row of rank k in proportion to k^-zipf, or by a count for each row. */
@@ -39,7 +29,7 @@ export interface TableRequest {
   readonly name: string;
   readonly rows: number;
   readonly dim: number;
-  readonly dtype: StoredDtype;
+  readonly dtype: RowDtype;
   /** Dims that share a scale; int4 only. */
   readonly groupDims?: number | undefined;
   /** A batch's bags over this table, and the mean number of ids in one. */
@@ -124,7 +114,7 @@ export interface PlannedTable {
   readonly name: string;
   readonly rows: number;
   readonly dim: number;
-  readonly dtype: StoredDtype;
+  readonly dtype: RowDtype;
   readonly bytes: number;
   /** Of a batch: ids, and the distinct rows expected among them. */
   readonly lookups: number;
@@ -177,6 +167,9 @@ export const accessBytes: Readonly<Record<DeviceKind, number>> = { ram: 64, mapp
 
 /** Bytes a cached row costs beside its values: its entry in a hash table of 8 bytes an entry, 0.35 to 0.7 full. */
 export const cacheEntryBytes = 16;
+
+/** Lookups whose rows are counted before a cache without counts is filled; of `HotRowCache`. */
+export const warmUpBatches = 64;
 
 /** Bytes of the process before any table. Origin: a job over 1,000 rows without loader threads peaked at 91 MiB. */
 export const processBytes = 96 * 2 ** 20;

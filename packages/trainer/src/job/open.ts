@@ -1,14 +1,20 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
-import { FinetableError } from '@finetable/core';
 import { openLoader, type FeatureSpec, type Loader, type SourceSpec } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
-import { openTable, type Home, type PlannedTable, type ShardedTable, type ShardSpec } from '@finetable/placement';
+import {
+  openTable,
+  type CacheOptions,
+  type Home,
+  type PlannedTable,
+  type ShardedTable,
+  type ShardSpec,
+} from '@finetable/placement';
 import { classification } from '../classification.ts';
 import type { Objective } from '../objective.ts';
 import { Trainer } from '../trainer.ts';
-import { planJob } from './plan.ts';
+import { planJob, readFrequencies } from './plan.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
 
@@ -38,7 +44,8 @@ export class OpenJob {
     try {
       for (const planned of plan.tables) {
         const { file, tensor } = job.tables[planned.name]!;
-        const options = { name: planned.name, tensor, placement: placementOf(planned), kernels };
+        const [placement, cache] = [placementOf(planned), await cacheOf(planned, loaded)];
+        const options = { name: planned.name, tensor, placement, cache, kernels };
         tables[planned.name] = await openTable(resolve(folder, file), options);
       }
       return new OpenJob(loaded, kernels, tables);
@@ -121,16 +128,17 @@ export class OpenJob {
   }
 }
 
-/** How a planned table is opened. Its hot-row caches (`shard.cache`) and column ranges go the same way once tables take them. */
-function placementOf({ name, dim, shards }: PlannedTable): ShardSpec[] {
-  return shards.map(({ device, rows, columns }) => {
-    if (columns !== dim) {
-      throw new FinetableError('UNSUPPORTED', `tables.${name}.split: tables are not opened by columns yet`, {
-        path: `tables.${name}.split`,
-      });
-    }
-    return { home: device as Home, rows };
-  });
+/** Whole rows or whole columns, in order: each shard names both. */
+function placementOf({ shards }: PlannedTable): ShardSpec[] {
+  return shards.map(({ device, rows, columns }) => ({ home: device as Home, rows, columns }));
+}
+
+/** The cache that was planned in front of a table's shards, filled by the job's counts where it has them. */
+async function cacheOf({ name, shards }: PlannedTable, { job, folder }: LoadedJob): Promise<CacheOptions | undefined> {
+  const bytes = shards.reduce((sum, { cache }) => sum + (cache?.bytes ?? 0), 0);
+  if (bytes === 0) return undefined;
+  const { frequencies } = job.tables[name]!;
+  return { bytes, ...(frequencies && 'counts' in frequencies ? await readFrequencies(frequencies, folder) : {}) };
 }
 
 function createObjective({ objective }: Job): Objective {

@@ -153,3 +153,22 @@ test('tables are opened as planned', async () => {
   ]);
   await open.close();
 });
+
+test('caches are opened as planned, and the run ends with the same bytes', async () => {
+  const counts = BigInt64Array.from({ length: V }, (_, i) => BigInt((i * 7) % 11));
+  await writeNpy(join(folder, 'counts.npy'), { dtype: 'I64', shape: [V], data: counts });
+  const result = async (loaded: LoadedJob): Promise<unknown> =>
+    (await runJob(loaded, { existing: 'overwrite' })).checksums;
+  const expected = await result(job({}, { placement: 'mapped' }));
+
+  // Random reads of the file are so slow that the few steps repay what they save.
+  const table = { frequencies: { counts: 'counts.npy' }, split: 'table' as const };
+  const reserved = (await planJob(job({}, table), memory)).devices[0]!.reservedBytes;
+  const placement = { memory: reserved + 400, bandwidths: { mapped: { randomRead: 1000 } } };
+  const cached = job({ placement }, table);
+  const open = await OpenJob.open(cached);
+  expect(open.tables.items!.shards).toHaveLength(1);
+  expect(open.tables.items!.cache!.capacity).toBeGreaterThan(0);
+  await open.close();
+  expect(await result(cached)).toEqual(expected);
+});

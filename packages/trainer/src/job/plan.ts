@@ -28,13 +28,14 @@ export interface JobPlan extends PlacementPlan {
 /**
  * Where the job's tables shall lie, and what memory the run will take. Reads headers, counts and the examples once.
  * @param memory for tests; default this machine's
- * @throws DOES_NOT_FIT; INVALID_JOB for sizes that are none; what `findRows` throws
+ * @throws DOES_NOT_FIT; what `findRows` and `readNpy` throw
  */
 export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory = systemMemory()): Promise<JobPlan> {
   const examples = await sampleExamples(job, folder);
   const tables = await Promise.all(Object.keys(job.tables).map((name) => tableRequest(job, folder, name, examples)));
   // The loaders of training and of validation are open together, each with its threads and batches.
   const loaders = job.data.validation ? 2 : 1;
+  const { cache } = job.placement;
   const plan = planPlacement({
     tables,
     devices: devicesOf(job, memory),
@@ -46,14 +47,13 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
       vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables),
     },
     steps: examples.total === null ? undefined : job.train.epochs * Math.ceil(examples.total / job.data.batchSize),
-    cacheBytes:
-      job.placement.cache === undefined ? undefined : sizeOf(job.placement.cache, 'placement.cache', memory.totalBytes),
+    cacheBytes: cache === undefined ? undefined : parseBytes(cache, 'placement.cache', memory.totalBytes),
   });
   return { ...plan, notes: examples.notes };
 }
 
 function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemMemory): DeviceRequest[] {
-  const allowed = sizeOf(placement.memory, 'placement.memory', totalBytes);
+  const allowed = parseBytes(placement.memory, 'placement.memory', totalBytes);
   const text = `placement.memory ${placement.memory}, the ${limit} has ${formatBytes(totalBytes)}`;
   const { ram, mapped } = placement.bandwidths ?? {};
   return [
@@ -69,13 +69,9 @@ function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemM
   ];
 }
 
-function sizeOf(value: number | string, path: string, total: number): number {
-  return parseBytes(value, path, total);
-}
-
 async function tableRequest(job: Job, folder: string, name: string, examples: Examples): Promise<TableRequest> {
   const { file, tensor, placement, frequencies, sortedByFrequency, split } = job.tables[name]!;
-  const { rows, dim, dtype } = await findRows(resolve(folder, file), tensor);
+  const { rows, dim, dtype, scales } = await findRows(resolve(folder, file), tensor);
   const features = Object.entries(job.features).filter(([, feature]) => feature.table === name);
   const idsPerExample = features.reduce((sum, [feature]) => sum + examples.ids(feature), 0);
   return {
@@ -83,6 +79,7 @@ async function tableRequest(job: Job, folder: string, name: string, examples: Ex
     rows,
     dim,
     dtype,
+    groupDims: scales?.groupDims,
     bags: features.length * job.data.batchSize,
     idsPerBag: idsPerExample / features.length,
     frequencies: frequencies && (await readFrequencies(frequencies, folder)),
@@ -109,7 +106,8 @@ function adapterRequest({ adapters, optimizer }: Job, table: string, trainingIds
   );
 }
 
-async function readFrequencies(
+/** @throws what `readNpy` throws; INVALID_FILE for counts in another shape */
+export async function readFrequencies(
   frequencies: NonNullable<Job['tables'][string]['frequencies']>,
   folder: string,
 ): Promise<Frequencies> {
