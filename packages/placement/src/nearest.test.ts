@@ -1,6 +1,6 @@
 import { FinetableError, matrix, RandomStream, type Matrix } from '@finetable/core';
 import { expect, test } from 'vitest';
-import { createTable } from './table.ts';
+import { createTable } from './open.ts';
 
 const V = 500;
 const D = 9;
