@@ -1,5 +1,5 @@
 // The fused lookup over bases of every dtype, on the native and on the portable kernels.
-import { loadKernels } from '@finetable/kernels';
+import { kernelsStatus, loadKernels } from '@finetable/kernels';
 import { about, lookups, pooled, rounds, states, V } from './lookup.mjs';
 import { takeTurns } from './measure.mjs';
 import { makeAdapter, makeBatches, makeTable, million, rank, tableIfBuilt } from './tables.mjs';
@@ -29,6 +29,7 @@ export async function measureDtypes(report) {
 }
 
 export async function measurePortable(report) {
+  if (!kernelsStatus().native) return; // nothing to compare them with
   const native = loadKernels({ kind: 'native', threads: 1 });
   const portable = loadKernels({ kind: 'portable', threads: 1 });
   const batches = makeBatches(million, { ...pooled, count: 8 });

@@ -155,6 +155,13 @@ export async function writeFolderAtomic(
   if (kind === 'folder') await writing(path, () => rm(aside, { recursive: true, force: true }));
 }
 
+/** Removes a folder that others may look for: at once by its name, then its files. @throws IO */
+export async function removeFolderAtomic(path: string): Promise<void> {
+  const temporary = temporaryName(path);
+  await writing(path, () => rename(path, temporary));
+  await writing(path, () => rm(temporary, { recursive: true, force: true }));
+}
+
 /**
  * Repairs `path` after a kill in the middle of a replacement: puts the former folder back where no new one arrived, else
  * removes it. Call it before reading a folder that is written with `replace`, while nothing writes it.

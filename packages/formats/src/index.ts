@@ -18,6 +18,7 @@ export { ioError, readChunks } from './io.ts';
 export { type ArrayInfo, type ArraySource, type TensorArray, type TensorData } from './array.ts';
 export {
   recoverFolder,
+  removeFolderAtomic,
   removeLeftovers,
   withSpool,
   writeFileAtomic,

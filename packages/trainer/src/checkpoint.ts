@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { FinetableError } from '@finetable/core';
 import {
   ioError,
+  removeFolderAtomic,
   removeLeftovers,
   verifyManifest,
   writeFileAtomic,
@@ -139,9 +140,7 @@ export class Checkpoints {
     );
     for (const { name, step } of (await stepFolders(folder)).slice(keep)) {
       if (step === progress.best?.step) continue;
-      await rm(join(folder, name), { recursive: true }).catch((error: unknown) => {
-        throw ioError(error, 'writing', join(folder, name));
-      });
+      await removeFolderAtomic(join(folder, name));
     }
   }
 

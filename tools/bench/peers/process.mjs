@@ -26,6 +26,7 @@ export async function startPeer(python, script, config, environment) {
   });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text) => (said = (said + text).slice(-20_000)));
+  child.on('error', (error) => (said = error.message));
   child.stdin.on('error', () => {}); // one that ended shows as a reply that does not come
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const reply = async () => {
