@@ -2,7 +2,14 @@ import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, symlink, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { recoverFolder, removeLeftovers, withSpool, writeFileAtomic, writeFolderAtomic } from './atomic.ts';
+import {
+  recoverFolder,
+  removeFolderAtomic,
+  removeLeftovers,
+  withSpool,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from './atomic.ts';
 
 // A RegExp inside toMatchObject matches every string.
 const matching = (pattern: RegExp) => expect.stringMatching(pattern) as string;
@@ -83,6 +90,15 @@ test.each(['write', 'sync'] as const)('a full disk during %s is an IO error with
   });
   expect(await readFile(path, 'utf8')).toBe('old');
   expect(await readdir(folder)).toEqual(['x']);
+});
+
+test('a folder that is removed is gone by its name, and nothing is left over', async () => {
+  const path = join(folder, 'x');
+  await mkdir(join(path, 'inner'), { recursive: true });
+  await writeFile(join(path, 'inner', 'file'), 'bytes');
+  await removeFolderAtomic(path);
+  expect(await readdir(folder)).toEqual([]);
+  await expect(removeFolderAtomic(path)).rejects.toMatchObject({ code: 'IO', details: { file: path } });
 });
 
 test('a write error that the function swallows still fails the file', async () => {

@@ -22,6 +22,7 @@ test('the public names', () => {
       "readTensorF32",
       "readWordVectors",
       "recoverFolder",
+      "removeFolderAtomic",
       "removeLeftovers",
       "savePeftAdapter",
       "saveSparseAdapter",

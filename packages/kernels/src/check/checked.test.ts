@@ -92,6 +92,43 @@ testBoth('lookup', (kernels) => {
   expect([...args.out.data]).toEqual(new Array<number>(12).fill(7));
 });
 
+testBoth('lookup through parts and copies', (kernels) => {
+  const plan = makePlan(jagged([[5, 1]]), 6);
+  const part = (rows: number, dim: number, dtype: 'f32' | 'int4' = 'f32', groupDims?: number) =>
+    kernels.createRows(rows, dim, dtype, groupDims);
+  const wrong = (argument: string, changes: Changes<LookupArgs>) => {
+    const args = { base: [{ store: part(6, 4), firstRow: 0 }], plan, out: matrix(1, 4), ...changes };
+    refused(() => kernels.lookup(args as LookupArgs), 'lookup', argument);
+  };
+  const columns = (first: number, dim: number, rows = 6) => ({
+    store: part(rows, dim),
+    firstRow: 0,
+    firstColumn: first,
+  });
+  wrong('base', { base: [columns(0, 3)] });
+  wrong('base[1].firstColumn', { base: [columns(0, 3), columns(2, 1)] });
+  wrong('base', { base: [columns(0, 3), columns(3, 1, 5)] });
+  wrong('base[1].store', { base: [columns(0, 3), { store: part(6, 1, 'int4'), firstRow: 0, firstColumn: 3 }] });
+  const overlay = { rows: part(2, 4), slots: Int32Array.of(-1, 1) };
+  wrong('overlay.rows', { overlay: { ...overlay, rows: part(2, 3) } });
+  wrong('overlay.slots', { overlay: { ...overlay, slots: Int32Array.of(-1) } });
+  wrong('overlay.slots', { overlay: { ...overlay, slots: Int32Array.of(-1, 2) } });
+  // Row 1 is in no shard and has no copy.
+  wrong('overlay.slots', { overlay, base: [{ store: part(4, 4), firstRow: 2 }] });
+  wrong('overlay.slots', { overlay, base: [] });
+  wrong('base[0].firstRow', { base: [{ store: part(4, 4), firstRow: 2 }] });
+  const scaled = { rows: part(2, 96, 'int4', 32), slots: Int32Array.of(-1, 1) };
+  const int4 = (firstColumn: number, dim: number, groupDims: number) => ({
+    store: part(6, dim, 'int4', groupDims),
+    firstRow: 0,
+    firstColumn,
+  });
+  const out = matrix(1, 96);
+  wrong('base[0].store', { out, overlay: scaled, base: [int4(0, 96, 96)] });
+  wrong('base[0].store', { out, overlay: scaled, base: [int4(0, 48, 48), int4(48, 48, 48)] });
+  kernels.lookup({ plan, out, overlay: scaled, base: [int4(0, 64, 32), int4(64, 32, 32)] });
+});
+
 testBoth('addDelta', (kernels) => {
   const { plan, delta, out, pooledFactors } = lookupCase(kernels);
   refused(

@@ -97,6 +97,26 @@ export function checkStretch(
   checkInteger(where, 'byteOffset', byteOffset, 0, store.sizeBytes - bytes.length);
 }
 
+/** Columns of a shard must be groups of the overlay's rows, or lie within one. */
+function checkScaleGroups(
+  where: string,
+  name: string,
+  firstColumn: number,
+  store: RowStore,
+  overlayGroupDims: number,
+): void {
+  const group = overlayGroupDims;
+  if (group === 0) return;
+  const whole = firstColumn % group === 0 && store.groupDims === Math.min(group, store.dim);
+  const within = Math.floor(firstColumn / group) === Math.floor((firstColumn + store.dim - 1) / group);
+  if (!whole && !(within && store.groupDims === store.dim))
+    refuse(
+      where,
+      name,
+      `must have the overlay's groups of ${group} columns, found groups of ${store.groupDims} from column ${firstColumn}`,
+    );
+}
+
 /**
  * Shards in column groups, each of which covers `[0, tableRows)`.
  * @param overlay where given, column groups may have gaps; `needed` are then the rows that must be somewhere
@@ -113,7 +133,7 @@ export function checkShards(
   if (!Array.isArray(shards) || (shards.length === 0 && !overlay))
     refuse(where, 'base', 'must be a list of at least one shard');
   const format = overlay?.rows ?? shards[0]!.store;
-  let [column, columns, row] = [0, 0, 0];
+  let [column, columns, row, groupDims] = [0, 0, 0, 0];
   let complete = shards.length > 0;
   shards.forEach(({ store, firstRow, firstColumn = 0 }, i) => {
     const name = `base[${i}]`;
@@ -124,9 +144,12 @@ export function checkShards(
       if (i > 0 && row < tableRows) complete = false;
       if (firstColumn !== column + columns)
         refuse(where, `${name}.firstColumn`, `must be ${column + columns}, found ${firstColumn}`);
-      [column, columns, row] = [firstColumn, store.dim, 0];
+      [column, columns, row, groupDims] = [firstColumn, store.dim, 0, store.groupDims];
+      if (overlay) checkScaleGroups(where, `${name}.store`, column, store, overlay.rows.groupDims);
     }
     if (store.dim !== columns) refuse(where, `${name}.store`, `must have ${columns} columns, found ${store.dim}`);
+    if (store.groupDims !== groupDims)
+      refuse(where, `${name}.store`, `must have groups of ${groupDims} columns, found ${store.groupDims}`);
     if (firstRow !== row) {
       if (!overlay || !(firstRow > row)) refuse(where, `${name}.firstRow`, `must be ${row}, found ${firstRow}`);
       complete = false;
@@ -138,9 +161,6 @@ export function checkShards(
     refuse(where, 'base', `must have ${dim} columns, found ${column + columns}`);
   if (overlay) {
     checkFloatStore(kernels, where, 'overlay.rows', overlay.rows, { dim });
-    const { groupDims } = overlay.rows;
-    if (shards.some(({ store }) => store.dim === dim && store.groupDims !== groupDims))
-      refuse(where, 'overlay.rows', `must have the groups of the shards, found groups of ${groupDims}`);
     if (needed) {
       checkInts(where, 'overlay.slots', overlay.slots, needed.length);
       checkIndices(kernels, where, 'overlay.slots', overlay.slots, -1, overlay.rows.rows);
