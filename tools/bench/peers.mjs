@@ -41,10 +41,8 @@ async function beside(what, { against, script, environment: variables }, config,
     const tried = Object.entries(peer.tried).map(([setting, time]) => `${setting} ${time.toPrecision(3)} ms`);
     report.remark(`${against}, settings tried: ${[...tried, ...peer.failures].join('; ')}.`);
   } catch (error) {
-    // The second for nearest rows, which are being written; to be removed when they are there.
-    const notBuilt = error.code === 'UNSUPPORTED';
-    if (!(error instanceof PeerFailed || notBuilt)) throw error;
-    report.missing(what, against, notBuilt ? 'not in this build' : error.message);
+    if (!(error instanceof PeerFailed)) throw error;
+    report.missing(what, against, error.message);
   } finally {
     await peer?.end();
   }

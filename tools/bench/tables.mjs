@@ -24,16 +24,6 @@ export function makeTable(kernels, rows, dim, dtype = 'f32') {
   return new ShardedTable(`${dtype} ${rows} x ${dim}`, [{ store, firstRow: 0 }], kernels);
 }
 
-/** For dtypes that are being written: null where this build refuses one. To be removed when all are there. */
-export function tableIfBuilt(kernels, rows, dim, dtype) {
-  try {
-    return makeTable(kernels, rows, dim, dtype);
-  } catch (error) {
-    if (error.code === 'INVALID_ARGUMENT') return null;
-    throw error;
-  }
-}
-
 /** Uniform ids in bags of one size, and their plans as a loader worker makes them. */
 export function makeBatches(tableRows, { count, bags, perBag, below = tableRows, seed = 2 }) {
   const random = new RandomStream(seed, 'ids');
