@@ -53,14 +53,13 @@ FT_INLINE V load_nibbles(const char* p) {
   return __builtin_convertvector(top >> 28, V);
 }
 
+// By the bits of a small number, at most `most`: a call of memcpy costs more than what it would copy.
+template <int most>
 FT_INLINE void copy_few(char* to, const char* from, int bytes) {
-  // By the bits of a small number: a call of memcpy costs more than what it would copy.
-  if (bytes & 32) memcpy(to, from, 32), to += 32, from += 32;
-  if (bytes & 16) memcpy(to, from, 16), to += 16, from += 16;
-  if (bytes & 8) memcpy(to, from, 8), to += 8, from += 8;
-  if (bytes & 4) memcpy(to, from, 4), to += 4, from += 4;
-  if (bytes & 2) memcpy(to, from, 2), to += 2, from += 2;
-  if (bytes & 1) *to = *from;
+#define FT_COPY(n) \
+  if (most >= n && (bytes & n)) memcpy(to, from, most >= n ? n : 0), to += n, from += n;
+  FT_COPY(16) FT_COPY(8) FT_COPY(4) FT_COPY(2) FT_COPY(1)
+#undef FT_COPY
 }
 
 // `bits` of an element; whether scales multiply it.
@@ -99,8 +98,9 @@ template <class Codec>
 FT_INLINE V load_first_columns(const char* row, int64_t column, int n) {
   const char* p = row + column * Codec::bits / 8;
   if (Codec::bits == 32) return load_first((const float*)p, n);
-  char lanes[W * Codec::bits / 8] = {};
-  copy_few(lanes, p, (n * Codec::bits + 7) / 8);
+  constexpr int bytes = W * Codec::bits / 8;
+  char lanes[bytes] = {};
+  copy_few<bytes / (Codec::bits == 4 ? 1 : 2)>(lanes, p, (n * Codec::bits + 7) / 8);
   // Of the lane after an odd row of int4 nothing is said: the row's last byte holds it too.
   return Codec::load_lanes(lanes);
 }

@@ -1,8 +1,10 @@
 // The bag lookup: pooled base rows, then the delta. Included by kernels.h.
 //
-// Time goes into waiting for rows that lie anywhere. So a resolver runs some places in front of the adder, across the ends
-// of bags: it finds out where the rows of a place lie, asks for all of their lines, and leaves the addresses in a ring.
-// The adder takes them from there, and columns after the first block find their lines in the cache.
+// Time goes into waiting for rows that lie anywhere, and no loop over places that waits as it goes has enough of them under
+// way. So it is done in three steps, which run ahead of each other and across the ends of bags. The resolver works out where
+// the rows of a few places lie, all at once, and asks for their first lines: a fetch holds up the instructions behind it
+// until its address is translated, so translations must overlap with each other. For each place added, the other lines of a
+// later place are asked for. What is added last has then arrived, and columns after the first block find it in the cache.
 
 // Where the rows of one place lie.
 struct Place {
@@ -14,100 +16,115 @@ struct Place {
 };
 
 constexpr int64_t ring_places = 128;
+// Resolved at once: as many as a core has under way in one loop. More would lie in the cache too long before their turn.
+constexpr int64_t resolved_places = 8;
 // Places whose columns are done block by block before the next ones are begun: as many as fit half of a first-level cache.
 constexpr int64_t most_tile = 64;
 constexpr int64_t tile_bytes = 16 << 10;
-static_assert(most_tile + most_ahead <= ring_places, "places of a tile stay in the ring while later ones are resolved");
+static_assert(most_tile + most_ahead + resolved_places <= ring_places, "the places of a tile stay in the ring");
 
 class Resolver {
  public:
-  // `group` null: no base. Without `delta` no factors.
+  // Of places [begin, end). `group` null: no base. Without `delta` no factors.
   Resolver(const LookupArgs& a, const ColumnGroup* group, bool delta, int64_t begin, int64_t end)
-      : place_unique_(a.place_unique),
-        unique_rows_(a.unique_rows),
-        slots_(delta ? a.slots : nullptr),
-        factors_(a.factors),
-        rank_(a.rank),
-        weights_(a.weights),
-        next_(begin),
-        end_(end) {
-    int64_t lines = delta ? 1 + rank_ / 16 : 0;
+      : a_(a), group_(group), delta_(delta), resolved_(begin), fetched_(begin), end_(end) {
+    int64_t lines = 0;
+    if (delta) {
+      factor_bytes_ = a.rank * (int64_t)sizeof(float);
+      lines += 1 + (factor_bytes_ - 1) / 64;
+    }
     if (group) {
-      shards_ = group->shards;
-      shard_count_ = group->shard_count;
       row_bytes_ = element_bytes(a.dtype, group->columns);
-      lines += 1 + row_bytes_ / 64;
-      has_base_ = true;
+      lines += 1 + (row_bytes_ - 1) / 64;
       overlay_ = a.overlay;
-      overlay_slots_ = a.overlay_slots;
-      if (overlay_slots_) {
+      if (a.overlay_slots) {
         overlay_.data += element_bytes(a.dtype, group->first_column);
         if (overlay_.scales) overlay_.scales += (group->first_column >> group_shift(overlay_)) * 4;
       }
     }
-    ahead_ = places_ahead(lines);
     tile_ = row_bytes_ * most_tile <= tile_bytes ? most_tile : row_bytes_ >= tile_bytes ? 1 : tile_bytes / row_bytes_;
-    for (int64_t p = begin; p < begin + ahead_; p++) advance();
+    for (int64_t p = 0; p < places_ahead(lines); p++) fetch();
   }
 
   int64_t tile() const { return tile_; }
-  FT_MEMBER const Place& at(int64_t place) const { return ring_[place % ring_places]; }
+  FT_MEMBER const Place& at(int64_t place) const { return ring_[(uint64_t)place % ring_places]; }
 
-  // Resolves one more place; to be called once for each that is added.
-  FT_MEMBER void advance() {
-    if (next_ >= end_) return;
-    const int64_t unique = place_unique_[next_];
-    Place& place = ring_[next_ % ring_places];
-    place.weight = weights_ ? weights_[next_] : 1;
-    if (has_base_) resolve_base(unique, place);
-    if (slots_) {
-      const int64_t slot = slots_[unique];
-      place.factors = slot < 0 ? nullptr : factors_ + slot * rank_;
-      if (slot >= 0) prefetch_bytes(place.factors, rank_ * (int64_t)sizeof(float));
+  // Fetches the rows of one more place; to be called once for each that is added.
+  FT_MEMBER void fetch() {
+    if (fetched_ == resolved_) {
+      if (resolved_ == end_) return;
+      resolve();
     }
-    next_++;
+    const Place& place = at(fetched_++);
+    if (row_bytes_) prefetch_bytes(place.row, row_bytes_);
+    if (place.factors) prefetch_bytes(place.factors, factor_bytes_);
   }
 
  private:
-  FT_MEMBER void resolve_base(int64_t unique, Place& place) {
-    const int64_t copy = overlay_slots_ ? overlay_slots_[unique] : -1;
-    const RowsView* view = &overlay_;
-    int64_t row = copy;
-    if (copy < 0) {
-      const int64_t id = unique_rows_[unique];
-      const ShardView* shard = shards_;
-      // Halving without a branch on the ids, which nothing could predict.
-      for (int64_t n = shard_count_; n > 1;) {
-        const int64_t half = n / 2;
-        shard = shard[half].first_row <= id ? shard + half : shard;
-        n -= half;
+  __attribute__((noinline)) void resolve() {
+    const int64_t last = end_ - resolved_ < resolved_places ? end_ : resolved_ + resolved_places;
+    const int32_t* place_unique = a_.place_unique;
+    const int32_t* unique_rows = a_.unique_rows;
+    const float* weights = a_.weights;
+    for (int64_t p = resolved_; p < last; p++) {
+      Place& place = ring_[(uint64_t)p % ring_places];
+      place.weight = weights ? weights[p] : 1;
+      place.scales = nullptr;
+      place.factors = nullptr;
+    }
+    if (group_ && group_->shard_count == 1 && !a_.overlay_slots) {
+      const ShardView shard = *group_->shards;
+      const int shift = group_shift(shard.rows);
+      for (int64_t p = resolved_; p < last; p++) {
+        locate(shard.rows, unique_rows[place_unique[p]] - shard.first_row, shift, ring_[(uint64_t)p % ring_places]);
       }
-      view = &shard->rows;
-      row = id - shard->first_row;
+    } else if (group_) {
+      for (int64_t p = resolved_; p < last; p++) search(place_unique[p], ring_[(uint64_t)p % ring_places]);
     }
-    place.row = view->data + row * view->stride;
-    prefetch_bytes(place.row, row_bytes_);
-    if (view->scales) {
-      place.scales = view->scales + row * view->scale_stride;
-      place.shift = group_shift(*view);
-      prefetch_line(place.scales);
+    if (delta_) {
+      const int32_t* slots = a_.slots;
+      for (int64_t p = resolved_; p < last; p++) {
+        const int64_t slot = slots[place_unique[p]];
+        ring_[(uint64_t)p % ring_places].factors = slot < 0 ? nullptr : a_.factors + slot * a_.rank;
+      }
     }
+    for (int64_t p = resolved_; p < last; p++) {
+      const Place& place = at(p);
+      if (row_bytes_) prefetch_line(place.row);
+      if (place.scales) prefetch_line(place.scales);
+      if (place.factors) prefetch_line(place.factors);
+    }
+    resolved_ = last;
   }
 
-  const int32_t* place_unique_;
-  const int32_t* unique_rows_;
-  const int32_t* slots_;
-  const float* factors_;
-  int64_t rank_;
-  const float* weights_;
-  int64_t next_, end_;
-  const ShardView* shards_ = nullptr;
-  int64_t shard_count_ = 0;
-  int64_t row_bytes_ = 0;
-  bool has_base_ = false;
+  static FT_MEMBER void locate(const RowsView& view, int64_t row, int shift, Place& place) {
+    place.row = view.data + row * view.stride;
+    if (!view.scales) return;
+    place.scales = view.scales + row * view.scale_stride;
+    place.shift = shift;
+  }
+
+  void search(int64_t unique, Place& place) const {
+    const int64_t copy = a_.overlay_slots ? a_.overlay_slots[unique] : -1;
+    if (copy >= 0) return locate(overlay_, copy, group_shift(overlay_), place);
+    const int64_t row = a_.unique_rows[unique];
+    const ShardView* shard = group_->shards;
+    // Halving without a branch on the ids, which nothing could predict.
+    for (int64_t n = group_->shard_count; n > 1;) {
+      const int64_t half = n / 2;
+      shard = shard[half].first_row <= row ? shard + half : shard;
+      n -= half;
+    }
+    locate(shard->rows, row - shard->first_row, group_shift(shard->rows), place);
+  }
+
+  const LookupArgs& a_;
+  const ColumnGroup* group_;
+  bool delta_;
+  int64_t resolved_, fetched_, end_;
+  int64_t row_bytes_ = 0, factor_bytes_ = 0;
   RowsView overlay_ = {};
-  const int32_t* overlay_slots_ = nullptr;
-  int64_t ahead_, tile_;
+  int64_t tile_;
   Place ring_[ring_places];
 };
 
@@ -131,7 +148,7 @@ FT_INLINE void add_place(const Place& place, int64_t at, int lanes, V* sums) {
 }
 
 // pooled = the weighted sum of the factors of places [begin, end), or + it. Returns whether any was touched.
-static bool pool_factors(const Resolver& resolver, int64_t begin, int64_t end, int64_t rank, bool add, float* pooled) {
+static __attribute__((noinline)) bool pool_factors(const Resolver& resolver, int64_t begin, int64_t end, int64_t rank, bool add, float* pooled) {
   bool touched = false;
   for_blocks(rank, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
     constexpr int N = decltype(block)::count;
@@ -148,8 +165,8 @@ static bool pool_factors(const Resolver& resolver, int64_t begin, int64_t end, i
   return touched;
 }
 
-// out += Ā[0] B[0] + Ā[1] B[1] + …, in this order, Ā being scaled already.
-static void add_product(const float* pooled, const float* b, int64_t rank, int64_t dim, float* out) {
+// out += Ā[0] B[0] + Ā[1] B[1] + …, in this order.
+static __attribute__((noinline)) void add_product(const float* pooled, const float* b, int64_t rank, int64_t dim, float* out) {
   for_blocks(dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
     constexpr int N = decltype(block)::count;
     V sums[decltype(block)::sums];
@@ -159,15 +176,14 @@ static void add_product(const float* pooled, const float* b, int64_t rank, int64
   });
 }
 
-// out += the delta of a bag. Ā is in `pooled`, which is scaled here.
-static void add_delta(const LookupArgs& a, int64_t bag, bool touched, float* pooled, const float* b) {
+// Keeps Ā where it is asked for, and scales it.
+FT_INLINE void finish_factors(const LookupArgs& a, int64_t bag, float* pooled) {
   float* kept = a.pooled ? a.pooled + bag * a.rank : nullptr;
   for (int64_t k = 0; k < a.rank; k += W) {
     const V factor = load_some(pooled + k, a.rank - k);
     if (kept) store_some(kept + k, factor, a.rank - k);
     store_some(pooled + k, factor * broadcast(a.scale), a.rank - k);
   }
-  if (touched) add_product(pooled, b, a.rank, a.dim, a.out + bag * a.dim);
 }
 
 // No base: `out` holds it.
@@ -175,9 +191,9 @@ struct PooledBefore {
   static constexpr int bits = 0;
 };
 
-// The base sum goes to `out` first, and the delta is then added there: s Ā[k] B[k] for k = 0, 1, …, or s times the sum of
-// delta rows where there is no B. In one call or in two, each output goes through the same operations in the same order.
-// A bag without touched rows gets no delta.
+// The base sum first, then the delta: s Ā[k] B[k] for k = 0, 1, …, or s times the sum of delta rows where there is no B. In
+// one call or in two, each output goes through the same operations in the same order. A bag without touched rows gets no
+// delta.
 template <class Codec>
 static void pool_bags(const LookupArgs& a, const ColumnGroup* group, bool delta, int64_t begin, int64_t end) {
   const bool low_rank = delta && a.b;
@@ -188,35 +204,41 @@ static void pool_bags(const LookupArgs& a, const ColumnGroup* group, bool delta,
   alignas(64) float aligned[aligned_floats];
   const float* b = a.b;
   if (low_rank && a.rank * a.dim <= aligned_floats) b = (const float*)memcpy(aligned, a.b, (size_t)(a.rank * a.dim) * sizeof(float));
+  // Lines to be written are fetched too, and would queue behind those to be read. Long rows are streams of their own.
+  const int64_t out_bytes = a.dim <= 1024 ? a.dim * (int64_t)sizeof(float) : 0;
+  const int64_t out_ahead = 1 + 1024 / (a.dim * (int64_t)sizeof(float));
   for (int64_t bag = begin; bag < end; bag++) {
     const int64_t first = a.offsets[bag], last = a.offsets[bag + 1];
+    float* out = a.out + bag * a.dim;
+    if (bag + out_ahead < end) prefetch_bytes_to_write(out + out_ahead * a.dim, out_bytes);
     bool touched = false;
     int64_t tile = first;
     do {
       const int64_t tile_end = last - tile > resolver.tile() ? tile + resolver.tile() : last;
+      if (!group) {
+        for (int64_t p = tile; p < tile_end; p++) resolver.fetch();
+      }
       if constexpr (Codec::bits != 0) {
-        float* out = a.out + bag * a.dim + group->first_column;
         for_blocks(group->columns, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
           constexpr int N = decltype(block)::count;
           V sums[decltype(block)::sums] = {};
-          if (tile > first) load_block<N>(out + at, lanes, sums);
+          float* to = out + group->first_column + at;
+          if (tile > first) load_block<N>(to, lanes, sums);
           for (int64_t p = tile; p < tile_end; p++) {
-            if (at == 0) resolver.advance();
+            if (at == 0) resolver.fetch();
             add_place<Codec, N>(resolver.at(p), at, lanes, sums);
           }
-          store_block<N>(out + at, lanes, sums);
+          store_block<N>(to, lanes, sums);
         });
-      } else {
-        for (int64_t p = tile; p < tile_end; p++) resolver.advance();
       }
       if (low_rank) touched |= pool_factors(resolver, tile, tile_end, a.rank, tile > first, pooled);
       tile = tile_end;
     } while (tile < last);
-    if (low_rank) {
-      add_delta(a, bag, touched, pooled, b);
-    } else if (delta) {
+    if (low_rank) finish_factors(a, bag, pooled);
+    if (touched) add_product(pooled, b, a.rank, a.dim, out);
+    if (delta && !low_rank) {
       FactorRows factors(a);
-      add_bag(factors, first, last, factors_ahead, a.scale, a.out + bag * a.dim);
+      add_bag(factors, first, last, factors_ahead, a.scale, out);
     }
   }
 }

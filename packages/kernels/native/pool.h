@@ -11,9 +11,9 @@ typedef void (*RangeBody)(void* context, int64_t begin, int64_t end);
 // the pool serves another JavaScript thread, the caller works alone.
 void run_ranges(int threads, int64_t count, int64_t grain, RangeBody body, void* context);
 
-// Bytes that one range should move, about 20 µs of random reads: short enough that a late thread costs little, long
+// Bytes that one range should move, about 40 µs of random reads: short enough that a late thread costs little, long
 // enough that handing it out costs nothing.
-constexpr int64_t range_bytes = 96 << 10;
+constexpr int64_t range_bytes = 192 << 10;
 
 inline int64_t grain_of(int64_t bytes_each) { return 1 + range_bytes / (bytes_each + 1); }
 

@@ -166,7 +166,7 @@ static void sum_bag(Source& source, int64_t begin, int64_t end, Ahead ahead, int
 }
 
 // out += scale · the sum of one bag, added up on its own first: the delta of a dense group.
-static void add_bag(FactorRows& source, int64_t begin, int64_t end, Ahead ahead, float scale, float* out) {
+static __attribute__((noinline)) void add_bag(FactorRows& source, int64_t begin, int64_t end, Ahead ahead, float scale, float* out) {
   for_blocks(source.rank, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
     constexpr int N = decltype(block)::count;
     constexpr int vectors = decltype(block)::sums;

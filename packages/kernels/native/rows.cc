@@ -117,8 +117,9 @@ int read_in_parallel(int threads, int descriptor, char* out, const Stretch& from
 std::shared_ptr<Region> map_stretch(int descriptor, const Stretch& from, int64_t offset, const char** data) {
   std::shared_ptr<Region> region = Region::file(descriptor);
   if (!region) return nullptr;
-  *data = region->data() + offset;
-  if ((uint64_t)(offset + from.span()) <= region->bytes()) return region;
+  // No rows begin anywhere, perhaps beyond the end of an empty table.
+  *data = region->data() + (from.rows == 0 ? 0 : offset);
+  if (from.rows == 0 || (uint64_t)(offset + from.span()) <= region->bytes()) return region;
   errno = 0;
   return nullptr;
 }

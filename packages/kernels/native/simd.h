@@ -91,6 +91,9 @@ FT_INLINE float max_lanes(V v) {
 }
 
 FT_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
+FT_INLINE void prefetch_bytes_to_write(void* p, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch((char*)p + at, 1, 3);
+}
 FT_INLINE void prefetch_bytes(const void* p, int64_t bytes) {
   const char* line = (const char*)((uintptr_t)p & ~(uintptr_t)63);
   for (const char* end = (const char*)p + bytes; line < end; line += 64) prefetch_line(line);
