@@ -101,7 +101,9 @@ describe('what is refused', () => {
     await expect(openTable(cut)).rejects.toMatchObject({ code: 'INVALID_FILE' });
     const integers = join(folder, 'integers.safetensors');
     await writeSafetensors(integers, [{ name: 'rows', dtype: 'I32', shape: [V, D], data: new Int32Array(V * D) }]);
-    await expect(openTable(integers, { tensor: 'rows' })).rejects.toThrow(/is I32; a base table is F32, F16, BF16, or I8 or U8 with scales/);
+    await expect(openTable(integers, { tensor: 'rows' })).rejects.toThrow(
+      /is I32; a base table is F32, F16, BF16, or I8 or U8 with scales/,
+    );
   });
 });
 
