@@ -1,12 +1,14 @@
 /** Answers worked out by hand, for both implementations. */
-import { jagged, makePlan, matrix, type Matrix } from '@finetable/core';
+import { jagged, makePlan, matrix, type Matrix, type RowDtype } from '@finetable/core';
+import fc from 'fast-check';
 import { expect } from 'vitest';
 import type { Kernels, RowStore } from './kernels.ts';
+import { inOneStore, lookupCases, runLookup } from './testing/cases.ts';
 import { testBoth } from './testing/implementations.ts';
 
 const of = (rows: number, ...values: number[]): Matrix => matrix(rows, values.length / rows, Float32Array.from(values));
 
-function storeOf(kernels: Kernels, values: Matrix, dtype: 'f32' | 'f16' = 'f32'): RowStore {
+function storeOf(kernels: Kernels, values: Matrix, dtype: RowDtype = 'f32'): RowStore {
   const store = kernels.createRows(values.rows, values.cols, dtype);
   kernels.scatterRows(
     store,
@@ -44,6 +46,76 @@ testBoth('a dense delta has no B', (kernels) => {
   const out = matrix(1, 2);
   kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta, out });
   expect([...out.data]).toEqual([5 + 4, 8 + 2]);
+});
+
+testBoth('lookup in every dtype; what is not a number stays that', (kernels) => {
+  // Exact in every dtype: the largest of each row is 7 or 127 times a power of two.
+  const values = { f32: 7, f16: 7, bf16: 7, int8: 127, int4: 7 };
+  const plan = makePlan(jagged([[0, 1, 0], [1], [0, 1, 0, 1, 0]], [[1, 0.5, 1], [-1], [1, 2, 3, 4, 5]]), 2);
+  for (const [dtype, most] of Object.entries(values)) {
+    const store = storeOf(kernels, of(2, most, -1, 0, 2, 3, -4 * most, 8, 4, 0, -8), dtype as RowDtype);
+    const out = matrix(3, 5);
+    kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out });
+    expect([...out.data], dtype).toEqual([
+      ...[0, 2, 2, 4, 2],
+      ...[4 * most, -8, -4, 0, 8],
+      ...[-15 * most, 39, 24, 18, -21],
+    ]);
+  }
+  const special = [NaN, Infinity, -Infinity, 2 ** -24, -0, 2 ** -14];
+  for (const dtype of ['f32', 'f16', 'bf16'] as const) {
+    const store = storeOf(kernels, of(1, ...special), dtype);
+    const out = matrix(2, 6);
+    kernels.lookup({ base: [{ store, firstRow: 0 }], plan: makePlan(jagged([[0], [0, 0, 0, 0]]), 1), out });
+    const sums = [NaN, Infinity, -Infinity, 2 ** -22, 0, 2 ** -12];
+    expect([...out.data], dtype).toEqual([NaN, Infinity, -Infinity, 2 ** -24, 0, 2 ** -14, ...sums]);
+  }
+});
+
+testBoth('an overlay stands in for rows of the shards, or for all of them', (kernels) => {
+  const store = storeOf(kernels, of(3, 1, 2, 3, 4, 5, 6));
+  const [left, right] = [storeOf(kernels, of(2, 1, 3)), storeOf(kernels, of(2, 2, 4))];
+  const copies = storeOf(kernels, of(2, 10, 20, 30, 40));
+  const plan = makePlan(jagged([[0, 2], [1]]), 3);
+  const out = matrix(2, 2);
+  const slots = Int32Array.of(1, -1, 0);
+  kernels.lookup({ base: [{ store, firstRow: 0 }], overlay: { rows: copies, slots }, plan, out });
+  expect([...out.data]).toEqual([40, 60, 3, 4]);
+  // Row 2 is in the overlay alone; the columns are in two stores.
+  const base = [
+    { store: left, firstRow: 0, firstColumn: 0 },
+    { store: right, firstRow: 0, firstColumn: 1 },
+  ];
+  kernels.lookup({ base, overlay: { rows: copies, slots: Int32Array.of(-1, -1, 1) }, plan, out });
+  expect([...out.data]).toEqual([31, 42, 3, 4]);
+  kernels.lookup({ base: [], overlay: { rows: copies, slots: Int32Array.of(0, 1, 0) }, plan, out });
+  expect([...out.data]).toEqual([20, 40, 30, 40]);
+});
+
+testBoth(
+  'a table cut by rows and columns, with and without copies of its rows, gives the bytes of one store',
+  (kernels) => {
+    const bytes = ({ data }: Matrix) => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+    fc.assert(
+      fc.property(lookupCases, (x) => {
+        const whole = runLookup(kernels, inOneStore(x));
+        const cut = runLookup(kernels, x);
+        expect(bytes(cut.out).equals(bytes(whole.out))).toBe(true);
+        if (whole.pooled) expect(bytes(cut.pooled!).equals(bytes(whole.pooled))).toBe(true);
+      }),
+      { numRuns: 60 },
+    );
+  },
+);
+
+testBoth('lookupAsync throws bad arguments at once and settles with the result', async (kernels) => {
+  const store = storeOf(kernels, of(3, 1, 2, 3, 4, 5, 6));
+  const plan = makePlan(jagged([[0, 2]]), 3);
+  const out = matrix(1, 2);
+  const args = { base: [{ store, firstRow: 0 }], plan, out };
+  expect(() => kernels.lookupAsync({ ...args, out: matrix(2, 2) })).toThrow('lookupAsync: out');
+  await expect(kernels.lookupAsync(args)).resolves.toBeUndefined();
+  expect([...out.data]).toEqual([6, 8]);
 });
 
 testBoth('segmentSum gives each unique row its bags, weighted', (kernels) => {

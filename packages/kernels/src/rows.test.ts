@@ -1,13 +1,35 @@
 /** Row stores of both implementations: memory, files, closing, and sizes beyond 32 bits. */
-import { ftruncateSync, mkdtempSync, openSync, closeSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  ftruncateSync,
+  truncateSync,
+  mkdtempSync,
+  openSync,
+  closeSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { f32ToF16, jagged, makePlan, matrix } from '@finetable/core';
+import {
+  f32ToF16,
+  jagged,
+  makePlan,
+  matrix,
+  rowBytes,
+  rowDtypes,
+  rowScales,
+  type Matrix,
+  type RowDtype,
+  type RowFormat,
+} from '@finetable/core';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { FileRows, Kernels, RowStore } from './kernels.ts';
+import type { FileRows, Kernels, RowStore, TablePart } from './kernels.ts';
+import { normals, partBytes, upTo } from './testing/cases.ts';
 import { native, needAddon, portable, testBoth } from './testing/implementations.ts';
 
 const addonFile = fileURLToPath(new URL('../build/finetable.node', import.meta.url));
@@ -106,6 +128,238 @@ testBoth('the last row of a file that ends with its last page', (kernels) => {
       store.close();
     }
   }
+});
+
+const bytesOf = (kernels: Kernels, store: RowStore): Uint8Array => {
+  const bytes = new Uint8Array(store.sizeBytes);
+  kernels.readBytes(store, 0, bytes);
+  return bytes;
+};
+
+function storeOf(kernels: Kernels, values: Matrix, { dtype, groupDims }: RowFormat): RowStore {
+  const store = kernels.createRows(values.rows, values.cols, dtype, groupDims);
+  kernels.scatterRows(store, upTo(values.rows), values);
+  return store;
+}
+
+/** Every dtype in D columns; `int4` in each of its groups. */
+const formats = (dim: number): RowFormat[] =>
+  rowDtypes.flatMap((dtype): RowFormat[] => {
+    if (dtype !== 'int4') return [{ dtype, dim, groupDims: dtype === 'int8' ? dim : 0 }];
+    return [...new Set([32, 64, 128, dim])].map((groupDims) => ({ dtype, dim, groupDims }));
+  });
+
+describe('rows as bytes', () => {
+  const littleEndian = (...scales: number[]): number[] => [...new Uint8Array(Float32Array.from(scales).buffer)];
+
+  testBoth('f16 and bf16 are rounded to the nearest, ties to even', (kernels) => {
+    const last = 2 ** -8;
+    const values = [1, 1 + last, 1 + 3 * last, -2, -0, Infinity, NaN, 2 ** -24, 65504, 65520];
+    const [half, bfloat] = (['f16', 'bf16'] as const).map((dtype) => {
+      const store = storeOf(kernels, matrix(1, 10, Float32Array.from(values)), { dtype, dim: 10, groupDims: 0 });
+      return { bits: [...new Uint16Array(bytesOf(kernels, store).buffer)], values: gather(kernels, store, 0) };
+    });
+    expect(half!.bits).toEqual([0x3c00, 0x3c04, 0x3c0c, 0xc000, 0x8000, 0x7c00, 0x7e00, 0x0001, 0x7bff, 0x7c00]);
+    expect(half!.values).toEqual([...values.slice(0, 9), Infinity]);
+    expect(bfloat!.bits).toEqual([0x3f80, 0x3f80, 0x3f82, 0xc000, 0x8000, 0x7f80, 0x7fc0, 0x3380, 0x4780, 0x4780]);
+    expect(bfloat!.values).toEqual([1, 1, 1 + 4 * last, -2, -0, Infinity, NaN, 2 ** -24, 65536, 65536]);
+  });
+
+  testBoth('int8: a scale for each row', (kernels) => {
+    const values = Float32Array.of(127, -63.5, 0.5, 1.5, -126.6, 0, 0, 0, -0, 0, 0.25, -0.125, 31.75, 0, 0.375);
+    const store = storeOf(kernels, matrix(3, 5, values), { dtype: 'int8', dim: 5, groupDims: 5 });
+    expect(store).toMatchObject({ dtype: 'int8', groupDims: 5, sizeBytes: 3 * 5 + 3 * 4 });
+    expect([...bytesOf(kernels, store)]).toEqual([
+      ...[127, 256 - 64, 0, 2, 256 - 127],
+      ...[0, 0, 0, 0, 0],
+      // The scale is 0.25: 1, -0.5, 127, 0 and 1.5.
+      ...[1, 0, 127, 0, 2],
+      ...littleEndian(1, 0, 0.25),
+    ]);
+    expect(gather(kernels, store, 2, 0, 1)).toEqual([0.25, 0, 31.75, 0, 0.5, 127, -64, 0, 2, -127, 0, 0, 0, 0, 0]);
+  });
+
+  testBoth('int4: two columns a byte, a scale for each group, the last of which is short', (kernels) => {
+    const values = new Float32Array(35);
+    values.set([7, -7, 3.5, 2.5, 0.5, -1.5]);
+    values.set([-14, -4, 3], 32);
+    const store = storeOf(kernels, matrix(1, 35, values), { dtype: 'int4', dim: 35, groupDims: 32 });
+    expect(store).toMatchObject({ dtype: 'int4', groupDims: 32, sizeBytes: 18 + 8 });
+    expect([...bytesOf(kernels, store)]).toEqual([
+      ...[0x97, 0x24, 0xe0, ...new Array<number>(13).fill(0)],
+      // The scale is 2: -7, -2 and 1.5.
+      ...[0xe9, 0x02],
+      ...littleEndian(1, 2),
+    ]);
+    const decoded = new Float32Array(35);
+    decoded.set([7, -7, 4, 2, 0, -2]);
+    decoded.set([-14, -4, 4], 32);
+    expect(gather(kernels, store, 0)).toEqual([...decoded]);
+  });
+
+  testBoth('a quantised value is within half a step of what it was, its largest within rounding', (kernels) => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 140 }),
+        fc.nat(),
+        fc.integer({ min: -30, max: 30 }),
+        (dim, seed, exponent) => {
+          const values = normals(3, dim, seed, 'values');
+          values.data.forEach((x, i) => (values.data[i] = x * 2 ** exponent));
+          for (const format of formats(dim).filter(({ groupDims }) => groupDims > 0)) {
+            const most = format.dtype === 'int8' ? 127 : 7;
+            const { groupDims } = format;
+            const store = storeOf(kernels, values, format);
+            const decoded = gather(kernels, store, 0, 1, 2);
+            for (let row = 0; row < 3; row++) {
+              for (let first = 0; first < dim; first += groupDims) {
+                const group = values.data.subarray(row * dim + first, row * dim + Math.min(dim, first + groupDims));
+                const peak = group.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+                group.forEach((x, i) => {
+                  const error = Math.abs(decoded[row * dim + first + i]! - x);
+                  expect(error).toBeLessThanOrEqual(peak / most / 2 + peak * 2 ** -22);
+                  if (Math.abs(x) === peak) expect(error).toBeLessThanOrEqual(peak * 2 ** -22);
+                });
+              }
+            }
+            store.close();
+          }
+        },
+      ),
+      { numRuns: 25 },
+    );
+  });
+
+  testBoth('the smallest and the largest values have a scale', (kernels) => {
+    const tiny = 2 ** -149;
+    for (const dtype of ['int8', 'int4'] as const) {
+      const most = dtype === 'int8' ? 127 : 7;
+      const values = matrix(3, 2, Float32Array.of(tiny, -tiny, tiny * Math.floor(1.4 * most), tiny, 3e38, -1e38));
+      const store = storeOf(kernels, values, { dtype, dim: 2, groupDims: 2 });
+      const found = gather(kernels, store, 0, 1, 2);
+      // tiny / most is 0, and 1.4 tiny is tiny: what is larger than most times the scale is stored as that.
+      expect(found.slice(0, 4)).toEqual([0, 0, most * tiny, tiny]);
+      expect(Math.abs(found[4]! / 3e38 - 1)).toBeLessThan(1e-6);
+      expect(Math.abs(found[5]! / 1e38 + 1)).toBeLessThan(1.5 / most);
+    }
+    const store = kernels.createRows(1, 2, 'int8');
+    expect(() => kernels.scatterRows(store, Int32Array.of(0), matrix(1, 2, Float32Array.of(1, NaN)))).toThrow(
+      code('NON_FINITE', 'values\\[0, 1\\]'),
+    );
+  });
+
+  testBoth('bytes of elements and scales are written and read across their border', (kernels) => {
+    for (const format of formats(70)) {
+      const store = storeOf(kernels, normals(9, 70, 3, 'values'), format);
+      const bytes = bytesOf(kernels, store);
+      const copy = kernels.createRows(9, 70, format.dtype, format.groupDims);
+      for (let at = 0; at < bytes.length; at += 111) kernels.writeBytes(copy, at, bytes.subarray(at, at + 111));
+      expect(bytesOf(kernels, copy)).toEqual(bytes);
+      expect(gather(kernels, copy, 8, 0)).toEqual(gather(kernels, store, 8, 0));
+      const middle = new Uint8Array(50);
+      const border = 9 * rowBytes(format.dtype, 70) - (rowScales(format) > 0 ? 25 : 50);
+      kernels.readBytes(store, border, middle);
+      expect(middle).toEqual(bytes.subarray(border, border + 50));
+    }
+  });
+});
+
+describe('parts of a table in files', () => {
+  /** A table of normal values in files, at odd offsets, and its bytes. */
+  function quantisedFile(kernels: Kernels, name: string, rows: number, format: RowFormat) {
+    const store = storeOf(kernels, normals(rows, format.dim, 5, 'table'), format);
+    const whole = bytesOf(kernels, store);
+    store.close();
+    const [path, scalesPath] = [join(folder, name), join(folder, `${name}.scales`)];
+    const elements = rows * rowBytes(format.dtype, format.dim);
+    writeFileSync(path, Buffer.concat([Buffer.alloc(3, 0xff), whole.subarray(0, elements)]));
+    writeFileSync(scalesPath, Buffer.concat([Buffer.alloc(5, 0xff), whole.subarray(elements)]));
+    const { dtype, dim, groupDims } = format;
+    const scales = groupDims > 0 ? { path: scalesPath, byteOffset: 5, groupDims } : null;
+    return { file: { path, byteOffset: 3, rows, dim, dtype, scales } satisfies FileRows, whole };
+  }
+
+  function expectPart(kernels: Kernels, file: FileRows, whole: Uint8Array, part: TablePart, rows: readonly number[]) {
+    const { dtype, dim } = file;
+    const groupDims = file.scales?.groupDims ?? 0;
+    const expected = Buffer.from(partBytes(whole, { dtype, dim, groupDims }, file.rows, part).buffer);
+    const all = kernels.openRows(file, 'ram');
+    const slice = rows.flatMap((row) =>
+      gather(kernels, all, part.firstRow + row).slice(part.firstColumn, part.firstColumn + part.columns),
+    );
+    for (const home of ['ram', 'mapped'] as const) {
+      const store = kernels.openRows(file, home, part);
+      expect(store).toMatchObject({
+        rows: part.rows,
+        dim: part.columns,
+        groupDims: Math.min(groupDims, part.columns),
+        sizeBytes: expected.length,
+      });
+      expect(expected.equals(bytesOf(kernels, store))).toBe(true);
+      for (const at of [1, expected.length - 10]) {
+        const few = new Uint8Array(9);
+        kernels.readBytes(store, at, few);
+        expect(expected.subarray(at, at + 9).equals(few)).toBe(true);
+      }
+      expect(gather(kernels, store, ...rows)).toEqual(slice);
+      store.close();
+    }
+    all.close();
+  }
+
+  testBoth('are slices of the whole', (kernels) => {
+    for (const format of formats(140)) {
+      const { dtype, dim, groupDims } = format;
+      const { file, whole } = quantisedFile(kernels, `part-${kernels.name}-${dtype}-${groupDims}`, 50, format);
+      const columns: [number, number][] = [[0, dim]];
+      if (dtype !== 'int4') columns.push([0, 17], [17, 100], [139, 1]);
+      else if (groupDims === dim) columns.push([0, 16], [16, 32], [48, 92]);
+      else columns.push([0, groupDims], [groupDims, dim - groupDims], [groupDims / 2, groupDims / 2], [2, 14]);
+      for (const [firstColumn, count] of columns) {
+        for (const [firstRow, rows] of [
+          [0, 50],
+          [13, 21],
+        ] as const) {
+          const part = { firstRow, rows, firstColumn, columns: count };
+          expectPart(kernels, file, whole, part, [0, 20, 7, 7]);
+        }
+      }
+    }
+  });
+
+  testBoth('are read in more than one piece', (kernels) => {
+    // 9 MB of rows, and parts of more and of less than a row's half.
+    for (const dtype of ['f16', 'int8'] as RowDtype[]) {
+      const rows = dtype === 'f16' ? 70_000 : 140_000;
+      const format = { dtype, dim: 64, groupDims: dtype === 'int8' ? 64 : 0 };
+      const { file, whole } = quantisedFile(kernels, `large-${kernels.name}-${dtype}`, rows, format);
+      const part = { firstRow: 1000, rows: rows - 2000, firstColumn: 5, columns: 7 };
+      expectPart(kernels, file, whole, part, [0, 32_767, 32_768, rows - 2001]);
+      rmSync(file.path);
+    }
+  });
+
+  testBoth('of no rows are empty', (kernels) => {
+    const { file } = quantisedFile(kernels, `none-${kernels.name}`, 4, { dtype: 'int8', dim: 8, groupDims: 8 });
+    for (const home of ['ram', 'mapped'] as const) {
+      const store = kernels.openRows(file, home, { firstRow: 4, rows: 0, firstColumn: 2, columns: 3 });
+      expect(store).toMatchObject({ rows: 0, dim: 3, sizeBytes: 0 });
+      store.close();
+    }
+  });
+
+  test('portable: a row whose scales cannot be read is read again', () => {
+    const { file } = quantisedFile(portable, 'shrunken-scales', 40, { dtype: 'int8', dim: 8, groupDims: 8 });
+    const store = portable.openRows(file, 'mapped');
+    const expected = portable.openRows(file, 'ram');
+    const scales = new Uint8Array(40 * 4);
+    portable.readBytes(expected, 40 * 8, scales);
+    truncateSync(file.scales!.path, 50);
+    expect(() => gather(portable, store, 39)).toThrow(code('INVALID_FILE', 'scales: ends at byte'));
+    writeFileSync(file.scales!.path, Buffer.concat([Buffer.alloc(5), scales]));
+    expect(gather(portable, store, 39)).toEqual(gather(portable, expected, 39));
+    store.close();
+  });
 });
 
 describe('files that cannot be opened', () => {

@@ -1,24 +1,53 @@
 /** Bag lookup, its delta, and the segment sum that is the backward of both. */
 import { planBags } from '@finetable/core';
 import type { LookupPlan, Matrix } from '@finetable/core';
-import type { Delta, LookupArgs, SegmentSumArgs } from '../kernels.ts';
+import type { Delta, LookupArgs, SegmentSumArgs, Shard } from '../kernels.ts';
 import type { PortableRows } from './rows.ts';
-import { addProduct, addScaled, RowSum } from './vectors.ts';
+import { RowSum } from './sums.ts';
+import { addProduct, addScaled } from './vectors.ts';
 
 /** `out = Σ w W[id]`, each bag in the order of its places. */
-export function poolBase({ base, plan, out }: LookupArgs): void {
-  const { offsets, weights, uniqueRows, placeUnique } = plan;
-  const stores = base.map((shard) => shard.store as PortableRows);
-  const firstRows = base.map((shard) => shard.firstRow);
-  const sum = new RowSum(out.cols);
+export function poolBase(args: LookupArgs): void {
+  const { base, overlay, out } = args;
   out.data.fill(0);
+  // A lookup whose every row has a copy needs no shards.
+  if (base.length === 0 && overlay) return poolColumns(args, [], 0, out.cols);
+  for (let first = 0; first < base.length;) {
+    const { store, firstColumn = 0 } = base[first]!;
+    let end = first + 1;
+    while (end < base.length && (base[end]!.firstColumn ?? 0) === firstColumn) end++;
+    poolColumns(args, base.slice(first, end), firstColumn, store.dim);
+    first = end;
+  }
+}
+
+/** The sums of columns `[firstColumn, firstColumn + columns)`, which are those of `shards`. */
+function poolColumns(
+  { overlay, plan, out }: LookupArgs,
+  shards: readonly Shard[],
+  firstColumn: number,
+  columns: number,
+): void {
+  const { offsets, weights, uniqueRows, placeUnique } = plan;
+  const stores = shards.map((shard) => shard.store as PortableRows);
+  const firstRows = shards.map((shard) => shard.firstRow);
+  const copies = overlay ? (overlay.rows as PortableRows) : null;
+  const slots = overlay ? overlay.slots : null;
+  const groups = (copies ? [...stores, copies] : stores).map((store) => store.groupDims || columns);
+  const sum = new RowSum(columns, Math.min(columns, ...groups));
   for (let bag = 0; bag < out.rows; bag++) {
-    const at = bag * out.cols;
+    const at = bag * out.cols + firstColumn;
     for (let place = offsets[bag]!; place < offsets[bag + 1]!; place++) {
-      const row = uniqueRows[placeUnique[place]!]!;
+      const unique = placeUnique[place]!;
+      const w = weights ? weights[place]! : 1;
+      if (slots && slots[unique]! >= 0) {
+        sum.add(out.data, at, copies!, slots[unique]!, firstColumn, w);
+        continue;
+      }
+      const row = uniqueRows[unique]!;
       let shard = stores.length - 1;
       while (firstRows[shard]! > row) shard--;
-      sum.add(out.data, at, stores[shard]!, row - firstRows[shard]!, weights ? weights[place]! : 1);
+      sum.add(out.data, at, stores[shard]!, row - firstRows[shard]!, 0, w);
     }
     sum.finish(out.data, at);
   }
@@ -56,7 +85,7 @@ function poolFactors(
   for (let place = offsets[bag]!; place < offsets[bag + 1]!; place++) {
     const slot = slots[placeUnique[place]!]!;
     if (slot < 0) continue;
-    sum.add(pooled, at, factors as PortableRows, slot, weights ? weights[place]! : 1);
+    sum.add(pooled, at, factors as PortableRows, slot, 0, weights ? weights[place]! : 1);
     touched = true;
   }
   sum.finish(pooled, at);

@@ -1,21 +1,21 @@
 /**
- * Row stores without native memory. A hot loop asks `seek(row)` for where a row lies and then reads `data` from there, so
- * a row costs no allocation in either home.
+ * Row stores without native memory. A hot loop asks `seek(row)` for where a row lies and then reads `data` and `scales` from
+ * there, so a row costs no allocation in either home.
  */
-import { closeSync, readSync } from 'node:fs';
 import { FinetableError } from '@finetable/core';
-import type { FileRows, RowStore, StoreDtype } from '../kernels.ts';
-import { elementBytes, storedBytes, withPath } from '../check/stores.ts';
+import type { RowStore, StoreDtype } from '../kernels.ts';
+import { elementBytes } from '../check/stores.ts';
+import type { FilePart } from './files.ts';
 
-/** f16 rows are bits. */
-export type Elements = Float32Array | Uint16Array | Int8Array | Uint8Array | Int32Array;
+/** f16 and bf16 rows are bits, int4 rows pairs of columns. */
+export type Elements = Float32Array | Int16Array | Int8Array | Int32Array;
 
 const arrays = {
   f32: Float32Array,
-  f16: Uint16Array,
-  bf16: Uint16Array,
+  f16: Int16Array,
+  bf16: Int16Array,
   int8: Int8Array,
-  int4: Uint8Array,
+  int4: Int8Array,
   i32: Int32Array,
 } as const;
 
@@ -29,19 +29,30 @@ export abstract class PortableRows implements RowStore {
   readonly groupDims: number;
   abstract readonly home: 'ram' | 'mapped';
   readonly sizeBytes: number;
-  readonly elementBytes: number;
+  /** Bytes of a row's elements. */
+  readonly rowBytes: number;
+  /** Scales of a row. */
+  readonly groups: number;
+  /** From a row to the next in `data`. */
+  readonly stride: number;
   closed = false;
   /** Where the row of the last `seek` lies; overwritten by the next one. */
   data: Elements;
+  /** The scales of that row, from `scalesAt` on. */
+  scales: Float32Array;
+  scalesAt = 0;
 
   constructor(rows: number, dim: number, dtype: StoreDtype, groupDims: number) {
     this.rows = rows;
     this.dim = dim;
     this.dtype = dtype;
     this.groupDims = groupDims;
-    this.elementBytes = elementBytes(dtype, 1);
-    this.sizeBytes = rows * storedBytes(dtype, dim, groupDims);
+    this.rowBytes = elementBytes(dtype, dim);
+    this.groups = groupDims === 0 ? 0 : Math.ceil(dim / groupDims);
+    this.stride = this.rowBytes / arrays[dtype].BYTES_PER_ELEMENT;
+    this.sizeBytes = rows * (this.rowBytes + 4 * this.groups);
     this.data = new arrays[dtype](0);
+    this.scales = new Float32Array(0);
   }
 
   /** Index in `data` of the row's first element. */
@@ -56,32 +67,41 @@ export class RamRows extends PortableRows {
   /** `row >> shift` is the chunk, `row & mask` the row in it. */
   readonly #shift: number;
   readonly #mask: number;
-  #chunks: (Elements | undefined)[];
+  #elements: (Elements | undefined)[];
+  #scales: (Float32Array | undefined)[];
 
   constructor(rows: number, dim: number, dtype: StoreDtype, groupDims: number) {
     super(rows, dim, dtype, groupDims);
-    this.#shift = Math.max(0, Math.floor(Math.log2(chunkBytes / (dim * this.elementBytes))));
+    this.#shift = Math.max(0, Math.floor(Math.log2(chunkBytes / this.rowBytes)));
     this.#mask = 2 ** this.#shift - 1;
-    this.#chunks = new Array<Elements | undefined>(Math.ceil(rows / 2 ** this.#shift));
+    const chunks = Math.ceil(rows / 2 ** this.#shift);
+    this.#elements = new Array<Elements | undefined>(chunks);
+    this.#scales = new Array<Float32Array | undefined>(chunks);
   }
 
   seek(row: number): number {
     const chunk = row >>> this.#shift;
-    this.data = this.#chunks[chunk] ?? this.#makeChunk(chunk);
-    return (row & this.#mask) * this.dim;
+    const within = row & this.#mask;
+    this.data = this.#elements[chunk] ?? this.#makeChunk(chunk);
+    if (this.groups > 0) {
+      this.scales = this.#scales[chunk]!;
+      this.scalesAt = within * this.groups;
+    }
+    return within * this.stride;
   }
 
   #makeChunk(chunk: number): Elements {
     const perChunk = this.#mask + 1;
     const rows = Math.min(perChunk, this.rows - chunk * perChunk);
     try {
-      return (this.#chunks[chunk] = new arrays[this.dtype](rows * this.dim));
+      this.#scales[chunk] = new Float32Array(rows * this.groups);
+      return (this.#elements[chunk] = new arrays[this.dtype](rows * this.stride));
     } catch (cause) {
-      const bytes = rows * this.dim * this.elementBytes;
+      const sizeBytes = rows * (this.rowBytes + 4 * this.groups);
       throw new FinetableError(
         'OUT_OF_MEMORY',
-        `a row store could not have another ${bytes} bytes`,
-        { sizeBytes: bytes },
+        `a row store could not have another ${sizeBytes} bytes`,
+        { sizeBytes },
         { cause },
       );
     }
@@ -89,10 +109,14 @@ export class RamRows extends PortableRows {
 
   /** The stored bytes from `byteOffset` to the end of their chunk; at most `length`. A view, not a copy. */
   #bytesFrom(byteOffset: number, length: number): Uint8Array {
-    const perChunk = (this.#mask + 1) * this.dim * this.elementBytes;
-    const index = Math.floor(byteOffset / perChunk);
-    const chunk = this.#chunks[index] ?? this.#makeChunk(index);
-    const within = byteOffset - index * perChunk;
+    const elements = this.rows * this.rowBytes;
+    const inScales = byteOffset >= elements;
+    const perChunk = (this.#mask + 1) * (inScales ? 4 * this.groups : this.rowBytes);
+    const offset = inScales ? byteOffset - elements : byteOffset;
+    const index = Math.floor(offset / perChunk);
+    if (!this.#elements[index]) this.#makeChunk(index);
+    const chunk = (inScales ? this.#scales : this.#elements)[index]!;
+    const within = offset - index * perChunk;
     return new Uint8Array(chunk.buffer, within, Math.min(length, chunk.byteLength - within));
   }
 
@@ -112,19 +136,21 @@ export class RamRows extends PortableRows {
     }
   }
 
-  /** Fills the store from an open file. */
-  readFile(file: FileRows, descriptor: number): void {
+  /** Fills the store from the file that holds its rows. */
+  readFile(file: FilePart): void {
     for (let done = 0; done < this.sizeBytes;) {
       const part = this.#bytesFrom(done, this.sizeBytes - done);
-      readFully(file.path, descriptor, part, file.byteOffset + done);
+      file.readBytes(done, part);
       done += part.length;
     }
   }
 
   close(): void {
     this.closed = true;
-    this.#chunks = [];
+    this.#elements = [];
+    this.#scales = [];
     this.data = new arrays[this.dtype](0);
+    this.scales = new Float32Array(0);
   }
 }
 
@@ -138,60 +164,42 @@ const cacheBytes = 64 * 2 ** 20;
  */
 export class FileBackedRows extends PortableRows {
   readonly home = 'mapped';
-  readonly #file: FileRows;
-  readonly #descriptor: number;
-  readonly #bytes: Uint8Array;
+  readonly #file: FilePart;
+  readonly #elementBytes: Uint8Array;
+  readonly #scaleBytes: Uint8Array;
   /** 1 + the row that each place holds; 0 for none. */
   readonly #holds: Float64Array;
 
-  /** Closes `descriptor` when it is closed. */
-  constructor(file: FileRows, descriptor: number) {
-    super(file.rows, file.dim, file.dtype, file.scales?.groupDims ?? 0);
+  /** Closes `file` when it is closed. */
+  constructor(file: FilePart, rows: number, dim: number, dtype: StoreDtype, groupDims: number) {
+    super(rows, dim, dtype, groupDims);
     this.#file = file;
-    this.#descriptor = descriptor;
-    const cached = Math.max(1, Math.min(file.rows, Math.floor(cacheBytes / (file.dim * this.elementBytes))));
-    this.data = new arrays[file.dtype](cached * file.dim);
-    this.#bytes = new Uint8Array(this.data.buffer);
+    const cached = Math.max(1, Math.min(rows, Math.floor(cacheBytes / (this.rowBytes + 4 * this.groups))));
+    this.data = new arrays[dtype](cached * this.stride);
+    this.scales = new Float32Array(cached * this.groups);
+    this.#elementBytes = new Uint8Array(this.data.buffer);
+    this.#scaleBytes = new Uint8Array(this.scales.buffer);
     this.#holds = new Float64Array(cached);
   }
 
   seek(row: number): number {
     const place = row % this.#holds.length;
+    this.scalesAt = place * this.groups;
     if (this.#holds[place] !== row + 1) {
-      const rowBytes = this.dim * this.elementBytes;
-      const into = this.#bytes.subarray(place * rowBytes, (place + 1) * rowBytes);
       this.#holds[place] = 0; // a read that fails leaves no row there
-      readFully(this.#file.path, this.#descriptor, into, this.#file.byteOffset + row * rowBytes);
+      this.#file.readElements(row, this.#elementBytes, place * this.rowBytes);
+      this.#file.readScales(row, this.#scaleBytes, 4 * this.scalesAt);
       this.#holds[place] = row + 1;
     }
-    return place * this.dim;
+    return place * this.stride;
   }
 
   readBytes(byteOffset: number, out: Uint8Array): void {
-    readFully(this.#file.path, this.#descriptor, out, this.#file.byteOffset + byteOffset);
+    this.#file.readBytes(byteOffset, out);
   }
 
   close(): void {
-    if (!this.closed) closeSync(this.#descriptor);
+    if (!this.closed) this.#file.close();
     this.closed = true;
-  }
-}
-
-/** @throws INVALID_FILE where the file has become shorter since it was opened */
-function readFully(path: string, descriptor: number, out: Uint8Array, position: number): void {
-  for (let done = 0; done < out.length;) {
-    const count = withPath(path, () => readSync(descriptor, out, done, out.length - done, position + done));
-    if (count === 0) {
-      throw new FinetableError(
-        'INVALID_FILE',
-        `${path}: ends at byte ${position + done}, expected ${position + out.length}`,
-        {
-          file: path,
-          expected: position + out.length,
-          found: position + done,
-        },
-      );
-    }
-    done += count;
   }
 }

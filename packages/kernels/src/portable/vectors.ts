@@ -1,25 +1,12 @@
-/** The inner loops: stored rows, weighted and added to a row of a matrix. */
-import { f16ToF32 } from '@finetable/core';
-import type { PortableRows } from './rows.ts';
-
-/** The f32 value of every f16: 256 KiB. */
-const halfValues = Float32Array.from({ length: 65536 }, (_, bits) => f16ToF32(bits));
+/** The inner loops: rows, weighted and added to a row of a matrix. */
 
 /** `y[yAt + i] += w * x[xAt + i]`, rounded to f32 at each addition. */
 export function addScaled(y: Float32Array, yAt: number, x: Float32Array, xAt: number, w: number, length: number): void {
   for (let i = 0; i < length; i++) y[yAt + i]! += w * x[xAt + i]!;
 }
 
-/** `y[yAt ..] = store[row]`, decoded. */
-export function copyRow(y: Float32Array, yAt: number, store: PortableRows, row: number): void {
-  const at = store.seek(row);
-  const { data, dim } = store;
-  if (store.dtype === 'f16') for (let i = 0; i < dim; i++) y[yAt + i] = halfValues[data[at + i]!]!;
-  else for (let i = 0; i < dim; i++) y[yAt + i] = data[at + i]!;
-}
-
 /** `y[yAt + i] += Σ w x`, rounded to f32 once. */
-function addFour(
+export function addFour(
   y: Float32Array,
   yAt: number,
   length: number,
@@ -78,69 +65,4 @@ export function addProduct(
     );
   }
   for (; k < count; k++) addScaled(y, yAt, b, k * cols, scale * x[xAt + k * xStep]!, cols);
-}
-
-/**
- * Weighted sums of stored rows, taken four at a time: JavaScript cannot fetch ahead, but four rows read side by side wait
- * for memory together.
- */
-export class RowSum {
-  readonly #width: number;
-  readonly #rows: Float32Array[];
-  readonly #at = new Float64Array(4);
-  readonly #weights = new Float64Array(4);
-  /** Where rows that are not f32 in memory are decoded to. */
-  readonly #decoded: readonly Float32Array[];
-  #held = 0;
-
-  constructor(width: number) {
-    this.#width = width;
-    this.#decoded = Array.from({ length: 4 }, () => new Float32Array(width));
-    this.#rows = [...this.#decoded];
-  }
-
-  /** Adds `w * store[row]` to `y[yAt ..]`, now or at `finish`; `y` and `yAt` stay the same in between. */
-  add(y: Float32Array, yAt: number, store: PortableRows, row: number, w: number): void {
-    const i = this.#held;
-    if (store.dtype === 'f32' && store.home === 'ram') {
-      this.#at[i] = store.seek(row);
-      this.#rows[i] = store.data as Float32Array;
-    } else {
-      this.#at[i] = 0;
-      this.#rows[i] = this.#decoded[i]!;
-      copyRow(this.#decoded[i]!, 0, store, row);
-    }
-    this.#weights[i] = w;
-    this.#held = i + 1;
-    if (i === 3) this.#flush(y, yAt);
-  }
-
-  #flush(y: Float32Array, yAt: number): void {
-    const [at, w, rows] = [this.#at, this.#weights, this.#rows];
-    addFour(
-      y,
-      yAt,
-      this.#width,
-      rows[0]!,
-      at[0]!,
-      w[0]!,
-      rows[1]!,
-      at[1]!,
-      w[1]!,
-      rows[2]!,
-      at[2]!,
-      w[2]!,
-      rows[3]!,
-      at[3]!,
-      w[3]!,
-    );
-    this.#held = 0;
-  }
-
-  /** Adds what is left. */
-  finish(y: Float32Array, yAt: number): void {
-    for (let i = 0; i < this.#held; i++)
-      addScaled(y, yAt, this.#rows[i]!, this.#at[i]!, this.#weights[i]!, this.#width);
-    this.#held = 0;
-  }
 }

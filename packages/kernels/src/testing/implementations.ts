@@ -24,11 +24,7 @@ export function instructionSets(addon: Addon): string[] {
 }
 
 /** One test for each implementation. */
-export function testBoth(name: string, body: (kernels: Kernels) => void): void {
-  test(`portable: ${name}`, () => {
-    body(portable);
-  });
-  test(`native: ${name}`, (context) => {
-    body(native(needAddon(context), 2));
-  });
+export function testBoth(name: string, body: (kernels: Kernels) => void | Promise<void>): void {
+  test(`portable: ${name}`, () => body(portable));
+  test(`native: ${name}`, (context) => body(native(needAddon(context), 2)));
 }
