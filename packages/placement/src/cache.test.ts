@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 const open = (options: OpenTableOptions): Promise<ShardedTable> => openTable(path, options);
-const plan = (...ids: number[]): LookupPlan => makePlan({ values: ids, offsets: Int32Array.of(0, ids.length) }, V);
+const plan = (...ids: number[]): LookupPlan => makePlan(jagged([ids]), V);
 const look = (table: ShardedTable, ...ids: number[]): void => table.lookup(plan(...ids), matrix(1, D));
 /** Which rows are in the cache, by asking for each. */
 function cached(table: ShardedTable): number[] {
