@@ -30,7 +30,7 @@ export class OverlayRows {
     this.#firstPage = hotRows;
     this.#pages = Math.min(mostPages, smallTableBatches * Math.ceil(stagedRows / pageRows));
     const rows = hotRows + this.#pages * pageRows;
-    this.store = kernels.createRows(rows, format.dim, format.dtype, format.groupDims || undefined);
+    this.store = kernels.createRows(rows, format.dim, format.dtype, format.groupDims);
   }
 
   /** Room for `count` rows until it is given back. @throws OUT_OF_MEMORY */

@@ -218,7 +218,7 @@ export class ShardedTable {
     const bytes = new Uint8Array(this.#raw.sizeBytes(rows.length));
     await this.#raw.read(rows, bytes, signal);
     const { dim, dtype, groupDims, kernels } = this;
-    const store = kernels.createRows(rows.length, dim, dtype, groupDims || undefined);
+    const store = kernels.createRows(rows.length, dim, dtype, groupDims);
     try {
       kernels.writeBytes(store, 0, bytes);
       const out = matrix(ids.length, dim);
