@@ -38,7 +38,7 @@ export function checkShape(where: string, rows: number, dim: number, dtype: Stor
   }
 }
 
-/** @returns the groups that a dtype has where none are given: one, or none */
+/** @returns columns that share a scale, at most all; where none are given, one group or none, as the dtype has it */
 export function checkGroupDims(
   where: string,
   name: string,
@@ -50,7 +50,7 @@ export function checkGroupDims(
   const allowed = !scaled ? [0] : dtype === 'int8' ? [dim] : [32, 64, 128, dim];
   const found = groupDims ?? (scaled ? dim : 0);
   if (!allowed.includes(found)) refuse(where, name, `of ${dtype} must be ${allowed.join(', ')}; found ${found}`);
-  return found;
+  return Math.min(found, dim);
 }
 
 /** An open store of this implementation. */
