@@ -152,8 +152,7 @@ export function checkShards(
     if (overlay.slots[u]! >= 0) return;
     let held = 0;
     for (const { store, firstRow } of shards) if (id >= firstRow && id < firstRow + store.rows) held += store.dim;
-    if (held < dim)
-      refuse(where, 'overlay.slots', `must have a copy of row ${id}, which no shard holds`);
+    if (held < dim) refuse(where, 'overlay.slots', `must have a copy of row ${id}, which no shard holds`);
   });
 }
 
