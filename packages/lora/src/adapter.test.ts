@@ -49,6 +49,30 @@ test('a new adapter changes nothing, bit for bit', () => {
   expect(adapter.touchedRows).toBe(0);
 });
 
+test.each<AdapterOptions>([{ rank: 3, alpha: 6 }, { kind: 'dense' }])(
+  'base rows pooled apart, then the delta: the bytes of one lookup, gradients too: %o',
+  async (options) => {
+    const gradient = normals(4, D, 'gradient');
+    const results = await Promise.all(
+      ['fused', 'apart'].map(async (how) => {
+        const adapter = warm(options);
+        adapter.startTraining(sgd({ learningRate: 0.1 }));
+        const used = plan();
+        const out = matrix(4, D);
+        out.data.fill(NaN);
+        if (how === 'fused') adapter.lookup(used, out, true);
+        else {
+          await adapter.table.pool(used, out);
+          adapter.addDelta(used, out, true);
+        }
+        const { rows, b } = adapter.gradients(used, gradient);
+        return [out.data, rows.data, b?.data];
+      }),
+    );
+    expect(results[1]).toEqual(results[0]);
+  },
+);
+
 describe.each<AdapterOptions>([
   { rank: 3, alpha: 6 },
   { rank: 7, alpha: 2, rsLora: true },

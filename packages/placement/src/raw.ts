@@ -44,7 +44,11 @@ export class RawRows {
     const fetches: Promise<void>[] = [];
     for (const piece of this.#pieces(rows)) {
       if ('store' in piece.part) this.#readStore(piece, rows, out);
-      else fetches.push(this.#fetch(piece.part, piece, rows, out, signal));
+      else {
+        const fetch = this.#fetch(piece.part, piece, rows, out, signal);
+        fetch.catch(() => undefined); // where a store fails, nobody waits for it
+        fetches.push(fetch);
+      }
     }
     if (fetches.length > 0) await unlessAborted(Promise.all(fetches), signal, this.#table);
   }

@@ -141,6 +141,34 @@ describe('fingerprints', () => {
     expect(seen.size).toBe(4);
   });
 
+  test('are those that adapter files hold already', () => {
+    const large = matrix(40_000, 8);
+    large.data.forEach((_, i) => (large.data[i] = i % 1009));
+    const small = matrix(20, 3);
+    small.data.forEach((_, i) => (small.data[i] = i));
+    expect([
+      createTable('large', large).fingerprint,
+      createTable('large', large, { dtype: 'f16' }).fingerprint,
+      createTable('small', small).fingerprint,
+    ]).toEqual([
+      'sha256-sampled:b6e971b5b38e70f17d3c1704ecee0271e7eed7dcc2b3e2541000e7a0f0ef4e12',
+      'sha256-sampled:c2eb0513d0fc9d997ee46841c0ea9b64f02d9cd736f497b65d62b71324ab1683',
+      'sha256-sampled:ed92fec1df2515d10cc329ec357b51ded42ac43a1a2e64421d26df3557212824',
+    ]);
+  });
+
+  test('of quantised tables see scales, dtype and groups', () => {
+    const values = matrix(40, 64);
+    values.data.forEach((_, i) => (values.data[i] = (i % 7) - 3));
+    const print = (dtype: 'int8' | 'int4', groupDims: number): string =>
+      createTable('q', values, { dtype, groupDims }).fingerprint;
+    const seen = new Set([print('int8', 64), print('int4', 64), print('int4', 32)]);
+    // The same elements with other scales.
+    for (let i = 0; i < 64; i++) values.data[39 * 64 + i]! *= 2;
+    seen.add(print('int8', 64)).add(print('int4', 32));
+    expect(seen.size).toBe(5);
+  });
+
   test('of a large table: any change to the first or last block is seen', () => {
     const large = matrix(40_000, 8);
     large.data.forEach((_, i) => (large.data[i] = i % 1009));

@@ -170,9 +170,9 @@ export function checkShards(
   if (!overlay || !needed) refuse(where, 'base', `must cover the plan's ${tableRows} rows, found ${row}`);
   needed.forEach((id, u) => {
     if (overlay.slots[u]! >= 0) return;
-    const held = shards.filter(({ store, firstRow }) => id >= firstRow && id < firstRow + store.rows);
-    if (held.reduce((sum, { store }) => sum + store.dim, 0) < dim)
-      refuse(where, 'overlay.slots', `must have a copy of row ${id}, which no shard holds`);
+    let held = 0;
+    for (const { store, firstRow } of shards) if (id >= firstRow && id < firstRow + store.rows) held += store.dim;
+    if (held < dim) refuse(where, 'overlay.slots', `must have a copy of row ${id}, which no shard holds`);
   });
 }
 
