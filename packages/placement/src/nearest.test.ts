@@ -90,7 +90,7 @@ test('rows on devices cannot be searched', async () => {
   };
   const table = new ShardedTable('away', [], kernels, {
     format: { dtype: 'f32', dim: D, groupDims: 0 },
-    devices: [{ device, firstRow: 0, rows: V, firstColumn: 0, columns: D }],
+    devices: [{ name: 'far', device, firstRow: 0, rows: V, firstColumn: 0, columns: D }],
   });
   await expect(table.nearest(normals(1, 'queries'), 1)).rejects.toThrow(
     expect.objectContaining({ code: 'UNSUPPORTED' }) as Error,
