@@ -72,7 +72,7 @@ inline void encode_row(const RowsView& view, int64_t row, const float* x) {
       // Groups begin on an even column.
       for (int64_t c = first; c < end; c += 2) {
         const int low = quantise(x[c], scale, most), high = c + 1 < end ? quantise(x[c + 1], scale, most) : 0;
-        elements[c / 2] = (char)((low & 15) | high << 4);
+        elements[c / 2] = (char)((low & 15) | (high & 15) << 4);
       }
     }
   }

@@ -1,6 +1,8 @@
 import { FinetableError, matrix, RandomStream, type Matrix } from '@finetable/core';
+import { loadKernels } from '@finetable/kernels';
 import { expect, test } from 'vitest';
 import { createTable } from './open.ts';
+import { ShardedTable } from './table.ts';
 
 const V = 500;
 const D = 9;
@@ -77,4 +79,21 @@ test('what cannot be asked is refused', async () => {
   expect(await refusal(query, 1)).toBe('NON_FINITE words: query 1 holds NaN at dim 3');
   table.close();
   expect(await refusal(normals(1, 'queries'), 1)).toMatch(/^CLOSED/);
+});
+
+test('rows on devices cannot be searched', async () => {
+  const kernels = loadKernels();
+  const device = {
+    ...{ rows: V, dim: D, dtype: 'f32' as const, groupDims: 0, sizeBytes: V * D * 4 },
+    fetch: () => Promise.reject(new Error('not read')),
+    close: () => undefined,
+  };
+  const table = new ShardedTable('away', [], kernels, {
+    format: { dtype: 'f32', dim: D, groupDims: 0 },
+    devices: [{ name: 'far', device, firstRow: 0, rows: V, firstColumn: 0, columns: D }],
+  });
+  await expect(table.nearest(normals(1, 'queries'), 1)).rejects.toThrow(
+    expect.objectContaining({ code: 'UNSUPPORTED' }) as Error,
+  );
+  table.close();
 });

@@ -89,7 +89,7 @@ test('a store closed meanwhile is freed when it has settled, and arrays nobody h
 
 const addonFile = fileURLToPath(new URL('../../build/finetable.node', import.meta.url));
 
-/** Begins lookups of about 100 ms in all, 16 at once, of rows whose store is closed at once. */
+/** Begins a search and lookups of about 100 ms in all, 17 at once, of rows whose store is closed at once. */
 const begin = `
   const addon = require(${JSON.stringify(addonFile)});
   const context = addon.createContext(null, 2);
@@ -98,11 +98,13 @@ const begin = `
   const offsets = Int32Array.from({ length: bags + 1 }, (_, i) => i * bagSize);
   const places = Int32Array.from({ length: bags * bagSize }, (_, i) => i % 100000);
   const uniqueRows = Int32Array.from({ length: 100000 }, (_, i) => i);
+  const search = addon.nearest(context, dim, 100000, [rows, 0, 0], new Float32Array(64 * dim), 64, 10, true, null, null,
+    null, null, 0, new Int32Array(640), new Float32Array(640));
   const settled = Array.from({ length: 16 }, () => addon.lookupAsync(context, dim, [rows, 0, 0], null, null, offsets,
     places, uniqueRows, null, null, null, null, 0, new Float32Array(bags * dim), null));
   addon.closeRows(rows);`;
 
-test('a process or a worker may end while lookups run', (context) => {
+test('a process or a worker may end while lookups and searches run', (context) => {
   needAddon(context);
   const endings = {
     // 'clean' is written first, so that what is checked is how the process ends.
