@@ -1,10 +1,13 @@
 // The bag lookup: pooled base rows, then the delta. Included by kernels.h.
 //
 // Time goes into waiting for rows that lie anywhere, and no loop over places that waits as it goes has enough of them under
-// way. So it is done in three steps, which run ahead of each other and across the ends of bags. The resolver works out where
-// the rows of a few places lie, all at once, and asks for their first lines: a fetch holds up the instructions behind it
-// until its address is translated, so translations must overlap with each other. For each place added, the other lines of a
-// later place are asked for. What is added last has then arrived, and columns after the first block find it in the cache.
+// way. So it is done in steps, which run ahead of each other and across the ends of bags. The resolver works out where the
+// rows of some places lie, all at once; for each place added, the lines of a later place are asked for. What is added last
+// has then arrived, and columns after the first block find it in the cache.
+//
+// A fetch holds up the instructions behind it until its address is translated, and a core has some 250 of them in view. In
+// long bags those are several places, whose translations overlap. In short bags, where a place has its share of the product
+// with B, they are not: there the resolver asks for the first lines of a few places in one go.
 
 // Where the rows of one place lie.
 struct Place {
@@ -16,18 +19,40 @@ struct Place {
 };
 
 constexpr int64_t ring_places = 128;
-// Resolved at once: as many as a core has under way in one loop. More would lie in the cache too long before their turn.
-constexpr int64_t resolved_places = 8;
+// Resolved at once; of short bags, as many as a core has under way in one loop: more would lie in the cache too long before
+// their turn.
+constexpr int64_t resolved_places = 32;
+constexpr int64_t resolved_short = 8;
+// Mean places of a bag below which bags are short.
+constexpr int64_t short_bag = 4;
 // Places whose columns are done block by block before the next ones are begun: as many as fit half of a first-level cache.
 constexpr int64_t most_tile = 64;
 constexpr int64_t tile_bytes = 16 << 10;
 static_assert(most_tile + most_ahead + resolved_places <= ring_places, "the places of a tile stay in the ring");
 
+// The lines of `bytes` from `p` on. Unrolled: instructions between two fetches keep the next one out of view.
+FT_INLINE void prefetch_lines(const char* p, int64_t bytes) {
+  prefetch_line(p + bytes - 1);
+  switch ((bytes - 1) / 64) {
+    default:
+      for (int64_t at = 8 * 64; at < bytes; at += 64) prefetch_line(p + at);
+      [[fallthrough]];
+    case 7: prefetch_line(p + 7 * 64); [[fallthrough]];
+    case 6: prefetch_line(p + 6 * 64); [[fallthrough]];
+    case 5: prefetch_line(p + 5 * 64); [[fallthrough]];
+    case 4: prefetch_line(p + 4 * 64); [[fallthrough]];
+    case 3: prefetch_line(p + 3 * 64); [[fallthrough]];
+    case 2: prefetch_line(p + 2 * 64); [[fallthrough]];
+    case 1: prefetch_line(p + 1 * 64); [[fallthrough]];
+    case 0: prefetch_line(p);
+  }
+}
+
 class Resolver {
  public:
-  // Of places [begin, end). `group` null: no base. Without `delta` no factors.
-  Resolver(const LookupArgs& a, const ColumnGroup* group, bool delta, int64_t begin, int64_t end)
-      : a_(a), group_(group), delta_(delta), resolved_(begin), fetched_(begin), end_(end) {
+  // Of places [begin, end) of `bags`. `group` null: no base. Without `delta` no factors.
+  Resolver(const LookupArgs& a, const ColumnGroup* group, bool delta, int64_t begin, int64_t end, int64_t bags)
+      : a_(a), group_(group), delta_(delta), short_(end - begin < short_bag * bags), resolved_(begin), fetched_(begin), end_(end) {
     int64_t lines = 0;
     if (delta) {
       factor_bytes_ = a.rank * (int64_t)sizeof(float);
@@ -56,13 +81,15 @@ class Resolver {
       resolve();
     }
     const Place& place = at(fetched_++);
-    if (row_bytes_) prefetch_bytes(place.row, row_bytes_);
-    if (place.factors) prefetch_bytes(place.factors, factor_bytes_);
+    if (row_bytes_) prefetch_lines(place.row, row_bytes_);
+    if (place.scales && !short_) prefetch_line(place.scales);
+    if (place.factors) prefetch_lines((const char*)place.factors, factor_bytes_);
   }
 
  private:
   __attribute__((noinline)) void resolve() {
-    const int64_t last = end_ - resolved_ < resolved_places ? end_ : resolved_ + resolved_places;
+    const int64_t count = short_ ? resolved_short : resolved_places;
+    const int64_t last = end_ - resolved_ < count ? end_ : resolved_ + count;
     const int32_t* place_unique = a_.place_unique;
     const int32_t* unique_rows = a_.unique_rows;
     const float* weights = a_.weights;
@@ -88,7 +115,7 @@ class Resolver {
         ring_[(uint64_t)p % ring_places].factors = slot < 0 ? nullptr : a_.factors + slot * a_.rank;
       }
     }
-    for (int64_t p = resolved_; p < last; p++) {
+    for (int64_t p = resolved_; short_ && p < last; p++) {
       const Place& place = at(p);
       if (row_bytes_) prefetch_line(place.row);
       if (place.scales) prefetch_line(place.scales);
@@ -120,7 +147,7 @@ class Resolver {
 
   const LookupArgs& a_;
   const ColumnGroup* group_;
-  bool delta_;
+  bool delta_, short_;
   int64_t resolved_, fetched_, end_;
   int64_t row_bytes_ = 0, factor_bytes_ = 0;
   RowsView overlay_ = {};
@@ -165,13 +192,18 @@ static __attribute__((noinline)) bool pool_factors(const Resolver& resolver, int
   return touched;
 }
 
-// out += Ā[0] B[0] + Ā[1] B[1] + …, in this order.
+// sums += Ā[0] B[0] + Ā[1] B[1] + …, in this order, for one block of columns.
+template <int N>
+FT_INLINE void add_rows(const float* pooled, const float* b, int64_t rank, int64_t dim, int lanes, V* sums) {
+  for (int64_t k = 0; k < rank; k++) add_weighted<N>(b + k * dim, broadcast(pooled[k]), lanes, sums);
+}
+
 static __attribute__((noinline)) void add_product(const float* pooled, const float* b, int64_t rank, int64_t dim, float* out) {
   for_blocks(dim, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
     constexpr int N = decltype(block)::count;
     V sums[decltype(block)::sums];
     load_block<N>(out + at, lanes, sums);
-    for (int64_t k = 0; k < rank; k++) add_weighted<N>(b + k * dim + at, broadcast(pooled[k]), lanes, sums);
+    add_rows<N>(pooled, b + at, rank, dim, lanes, sums);
     store_block<N>(out + at, lanes, sums);
   });
 }
@@ -197,7 +229,7 @@ struct PooledBefore {
 template <class Codec>
 static void pool_bags(const LookupArgs& a, const ColumnGroup* group, bool delta, int64_t begin, int64_t end) {
   const bool low_rank = delta && a.b;
-  Resolver resolver(a, group, low_rank, a.offsets[begin], a.offsets[end]);
+  Resolver resolver(a, group, low_rank, a.offsets[begin], a.offsets[end], end - begin);
   const Ahead factors_ahead(a.rank * (int64_t)sizeof(float), a.places);
   float pooled[max_rank];
   // B is read whole for every bag: from a copy that starts on a line, so that no load crosses two.
@@ -212,6 +244,10 @@ static void pool_bags(const LookupArgs& a, const ColumnGroup* group, bool delta,
     float* out = a.out + bag * a.dim;
     if (bag + out_ahead < end) prefetch_bytes_to_write(out + out_ahead * a.dim, out_bytes);
     bool touched = false;
+    // The factors of a bag have arrived with its rows: its delta is added before its sums leave the registers. A factor row
+    // of one vector is pooled beside the first block.
+    const bool at_once = low_rank && group && a.group_count == 1 && last - first <= resolver.tile();
+    const bool beside = at_once && a.rank <= W;
     int64_t tile = first;
     do {
       const int64_t tile_end = last - tile > resolver.tile() ? tile + resolver.tile() : last;
@@ -224,18 +260,33 @@ static void pool_bags(const LookupArgs& a, const ColumnGroup* group, bool delta,
           V sums[decltype(block)::sums] = {};
           float* to = out + group->first_column + at;
           if (tile > first) load_block<N>(to, lanes, sums);
-          for (int64_t p = tile; p < tile_end; p++) {
-            if (at == 0) resolver.fetch();
-            add_place<Codec, N>(resolver.at(p), at, lanes, sums);
+          if (at == 0) {
+            V factors = zero();
+            for (int64_t p = tile; p < tile_end; p++) {
+              resolver.fetch();
+              const Place& place = resolver.at(p);
+              add_place<Codec, N>(place, at, lanes, sums);
+              if (!beside || !place.factors) continue;
+              touched = true;
+              factors = fma(broadcast(place.weight), load_some(place.factors, a.rank), factors);
+            }
+            if (beside) store(pooled, factors);
+            else if (at_once) touched = pool_factors(resolver, first, last, a.rank, false, pooled);
+            if (at_once) finish_factors(a, bag, pooled);
+          } else {
+            for (int64_t p = tile; p < tile_end; p++) add_place<Codec, N>(resolver.at(p), at, lanes, sums);
           }
+          if (at_once && touched) add_rows<N>(pooled, b + at, a.rank, a.dim, lanes, sums);
           store_block<N>(to, lanes, sums);
         });
       }
-      if (low_rank) touched |= pool_factors(resolver, tile, tile_end, a.rank, tile > first, pooled);
+      if (low_rank && !at_once) touched |= pool_factors(resolver, tile, tile_end, a.rank, tile > first, pooled);
       tile = tile_end;
     } while (tile < last);
-    if (low_rank) finish_factors(a, bag, pooled);
-    if (touched) add_product(pooled, b, a.rank, a.dim, out);
+    if (low_rank && !at_once) {
+      finish_factors(a, bag, pooled);
+      if (touched) add_product(pooled, b, a.rank, a.dim, out);
+    }
     if (delta && !low_rank) {
       FactorRows factors(a);
       add_bag(factors, first, last, factors_ahead, a.scale, out);
