@@ -30,21 +30,23 @@ constexpr int64_t most_tile = 64;
 constexpr int64_t tile_bytes = 16 << 10;
 static_assert(most_tile + most_ahead + resolved_places <= ring_places, "the places of a tile stay in the ring");
 
-// The lines of `bytes` from `p` on. Unrolled: instructions between two fetches keep the next one out of view.
+// The lines of `bytes` from `p` on, in ascending order. Unrolled: instructions between two fetches keep the next one out of
+// view. Counted from the end, so that a row that is not aligned to lines has its last one too.
 FT_INLINE void prefetch_lines(const char* p, int64_t bytes) {
-  prefetch_line(p + bytes - 1);
+  const char* last = p + bytes - 1;
+  prefetch_line(p);
   switch ((bytes - 1) / 64) {
     default:
-      for (int64_t at = 8 * 64; at < bytes; at += 64) prefetch_line(p + at);
+      for (const char* line = p + 64; line < last - 7 * 64; line += 64) prefetch_line(line);
       [[fallthrough]];
-    case 7: prefetch_line(p + 7 * 64); [[fallthrough]];
-    case 6: prefetch_line(p + 6 * 64); [[fallthrough]];
-    case 5: prefetch_line(p + 5 * 64); [[fallthrough]];
-    case 4: prefetch_line(p + 4 * 64); [[fallthrough]];
-    case 3: prefetch_line(p + 3 * 64); [[fallthrough]];
-    case 2: prefetch_line(p + 2 * 64); [[fallthrough]];
-    case 1: prefetch_line(p + 1 * 64); [[fallthrough]];
-    case 0: prefetch_line(p);
+    case 7: prefetch_line(last - 7 * 64); [[fallthrough]];
+    case 6: prefetch_line(last - 6 * 64); [[fallthrough]];
+    case 5: prefetch_line(last - 5 * 64); [[fallthrough]];
+    case 4: prefetch_line(last - 4 * 64); [[fallthrough]];
+    case 3: prefetch_line(last - 3 * 64); [[fallthrough]];
+    case 2: prefetch_line(last - 2 * 64); [[fallthrough]];
+    case 1: prefetch_line(last - 1 * 64); [[fallthrough]];
+    case 0: prefetch_line(last);
   }
 }
 
@@ -60,6 +62,7 @@ class Resolver {
     }
     if (group) {
       row_bytes_ = element_bytes(a.dtype, group->columns);
+      scaled_ = a.dtype == Dtype::int8 || a.dtype == Dtype::int4;
       lines += 1 + (row_bytes_ - 1) / 64;
       overlay_ = a.overlay;
       if (a.overlay_slots) {
@@ -68,11 +71,15 @@ class Resolver {
       }
     }
     tile_ = row_bytes_ * most_tile <= tile_bytes ? most_tile : row_bytes_ >= tile_bytes ? 1 : tile_bytes / row_bytes_;
+    for (float& weight : weights_) weight = 1;
     for (int64_t p = 0; p < places_ahead(lines); p++) fetch();
   }
 
   int64_t tile() const { return tile_; }
-  FT_MEMBER const Place& at(int64_t place) const { return ring_[(uint64_t)place % ring_places]; }
+  FT_MEMBER Place at(int64_t place) const {
+    const uint64_t i = index(place);
+    return {rows_[i], scales_[i], factors_[i], shifts_[i], weights_[i]};
+  }
 
   // Fetches the rows of one more place; to be called once for each that is added.
   FT_MEMBER void fetch() {
@@ -80,10 +87,10 @@ class Resolver {
       if (resolved_ == end_) return;
       resolve();
     }
-    const Place& place = at(fetched_++);
+    const Place place = at(fetched_++);
     if (row_bytes_) prefetch_lines(place.row, row_bytes_);
-    if (place.scales && !short_) prefetch_line(place.scales);
-    if (place.factors) prefetch_lines((const char*)place.factors, factor_bytes_);
+    if (scaled_ && !short_) prefetch_line(place.scales);
+    if (delta_ && place.factors) prefetch_lines((const char*)place.factors, factor_bytes_);
   }
 
  private:
@@ -93,47 +100,44 @@ class Resolver {
     const int32_t* place_unique = a_.place_unique;
     const int32_t* unique_rows = a_.unique_rows;
     const float* weights = a_.weights;
-    for (int64_t p = resolved_; p < last; p++) {
-      Place& place = ring_[(uint64_t)p % ring_places];
-      place.weight = weights ? weights[p] : 1;
-      place.scales = nullptr;
-      place.factors = nullptr;
-    }
+    for (int64_t p = resolved_; weights && p < last; p++) weights_[index(p)] = weights[p];
     if (group_ && group_->shard_count == 1 && !a_.overlay_slots) {
       const ShardView shard = *group_->shards;
       const int shift = group_shift(shard.rows);
       for (int64_t p = resolved_; p < last; p++) {
-        locate(shard.rows, unique_rows[place_unique[p]] - shard.first_row, shift, ring_[(uint64_t)p % ring_places]);
+        locate(shard.rows, unique_rows[place_unique[p]] - shard.first_row, shift, index(p));
       }
     } else if (group_) {
-      for (int64_t p = resolved_; p < last; p++) search(place_unique[p], ring_[(uint64_t)p % ring_places]);
+      for (int64_t p = resolved_; p < last; p++) search(place_unique[p], index(p));
     }
     if (delta_) {
       const int32_t* slots = a_.slots;
       for (int64_t p = resolved_; p < last; p++) {
         const int64_t slot = slots[place_unique[p]];
-        ring_[(uint64_t)p % ring_places].factors = slot < 0 ? nullptr : a_.factors + slot * a_.rank;
+        factors_[index(p)] = slot < 0 ? nullptr : a_.factors + slot * a_.rank;
       }
     }
     for (int64_t p = resolved_; short_ && p < last; p++) {
-      const Place& place = at(p);
+      const Place place = at(p);
       if (row_bytes_) prefetch_line(place.row);
-      if (place.scales) prefetch_line(place.scales);
-      if (place.factors) prefetch_line(place.factors);
+      if (scaled_) prefetch_line(place.scales);
+      if (delta_ && place.factors) prefetch_line(place.factors);
     }
     resolved_ = last;
   }
 
-  static FT_MEMBER void locate(const RowsView& view, int64_t row, int shift, Place& place) {
-    place.row = view.data + row * view.stride;
+  static FT_MEMBER uint64_t index(int64_t place) { return (uint64_t)place % ring_places; }
+
+  FT_MEMBER void locate(const RowsView& view, int64_t row, int shift, uint64_t i) {
+    rows_[i] = view.data + row * view.stride;
     if (!view.scales) return;
-    place.scales = view.scales + row * view.scale_stride;
-    place.shift = shift;
+    scales_[i] = view.scales + row * view.scale_stride;
+    shifts_[i] = shift;
   }
 
-  void search(int64_t unique, Place& place) const {
+  void search(int64_t unique, uint64_t i) {
     const int64_t copy = a_.overlay_slots ? a_.overlay_slots[unique] : -1;
-    if (copy >= 0) return locate(overlay_, copy, group_shift(overlay_), place);
+    if (copy >= 0) return locate(overlay_, copy, group_shift(overlay_), i);
     const int64_t row = a_.unique_rows[unique];
     const ShardView* shard = group_->shards;
     // Halving without a branch on the ids, which nothing could predict.
@@ -142,7 +146,7 @@ class Resolver {
       shard = shard[half].first_row <= row ? shard + half : shard;
       n -= half;
     }
-    locate(shard->rows, row - shard->first_row, group_shift(shard->rows), place);
+    locate(shard->rows, row - shard->first_row, group_shift(shard->rows), i);
   }
 
   const LookupArgs& a_;
@@ -152,7 +156,13 @@ class Resolver {
   int64_t row_bytes_ = 0, factor_bytes_ = 0;
   RowsView overlay_ = {};
   int64_t tile_;
-  Place ring_[ring_places];
+  bool scaled_ = false;
+  // The ring, a field each: what a lookup does not need is neither written nor read.
+  const char* rows_[ring_places];
+  const char* scales_[ring_places];
+  const float* factors_[ring_places];
+  int32_t shifts_[ring_places];
+  float weights_[ring_places];
 };
 
 template <class Codec, int N>
@@ -182,7 +192,7 @@ static __attribute__((noinline)) bool pool_factors(const Resolver& resolver, int
     V sums[decltype(block)::sums] = {};
     if (add) load_block<N>(pooled + at, lanes, sums);
     for (int64_t p = begin; p < end; p++) {
-      const Place& place = resolver.at(p);
+      const Place place = resolver.at(p);
       if (!place.factors) continue;
       touched = true;
       add_weighted<N>(place.factors + at, broadcast(place.weight), lanes, sums);
@@ -264,7 +274,7 @@ static void pool_bags(const LookupArgs& a, const ColumnGroup* group, bool delta,
             V factors = zero();
             for (int64_t p = tile; p < tile_end; p++) {
               resolver.fetch();
-              const Place& place = resolver.at(p);
+              const Place place = resolver.at(p);
               add_place<Codec, N>(place, at, lanes, sums);
               if (!beside || !place.factors) continue;
               touched = true;
