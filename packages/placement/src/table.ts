@@ -104,6 +104,11 @@ export class ShardedTable {
     return this.devices.length > 0;
   }
 
+  /** Whether every row is in RAM, so that reading one never waits for a disk or a device. */
+  get inMemory(): boolean {
+    return this.devices.length === 0 && this.shards.every(({ store }) => store.home === 'ram');
+  }
+
   /** Recognises these rows: sampled blocks and sizes, the same wherever the rows live. Computed once. */
   get fingerprint(): string {
     if (this.#fingerprint !== undefined) return this.#fingerprint;

@@ -27,8 +27,8 @@ export interface FitOptions {
   /** Go on from the newest good checkpoint in the folder, where there is one. Default false. */
   readonly resume?: boolean | undefined;
   /**
-   * Take the next batch and pool its base rows while the current one trains; the results are the same without. Default true.
-   * It takes memory for one batch more.
+   * Take the next batch while the current one trains, and pool its base rows where they are not all in RAM; the results are
+   * the same without. Default true. It takes memory for one batch more.
    */
   readonly prefetch?: boolean | undefined;
   readonly onEvent?: (event: TrainingEvent) => unknown | undefined;

@@ -115,17 +115,18 @@ export class Model {
   }
 
   /**
-   * Pools a batch's base rows, off the JavaScript thread where the kernels can, into matrices of `scratch`, which belong to
-   * the batch from then on. Neither batch nor matrices may be changed before it settles.
+   * Pools a batch's base rows of tables that are not all in RAM, off the JavaScript thread where the kernels can, into
+   * matrices of `scratch`, which belong to the batch from then on. Rows in RAM are soonest read in the batch's turn. Neither batch nor matrices may be changed before it settles.
    * @param signal ends waiting for devices
    */
   async pool(batch: Batch, scratch: Scratch, signal: AbortSignal): Promise<PooledBatch> {
     const pooled = new Map<string, Matrix>();
-    const pooling = Object.entries(batch.plans).map(([name, plan]) => {
+    const pooling = Object.entries(batch.plans).flatMap(([name, plan]) => {
       const table = this.#tables.get(name)!;
+      if (table.inMemory) return [];
       const out = scratch.matrix(name, planBags(plan), table.dim);
       pooled.set(name, out);
-      return table.pool(plan, out, signal);
+      return [table.pool(plan, out, signal)];
     });
     // The memory is in use until all have ended, also where one fails.
     for (const result of await Promise.allSettled(pooling)) if (result.status === 'rejected') throw result.reason;
@@ -195,8 +196,9 @@ export class Model {
       if (keep) this.#read.set(name, this.#read.get(name) === true || plan.uniqueRows.length > 0);
       const table = this.#tables.get(name)!;
       const adapter = this.adapters.get(name);
-      const out = pooled?.get(name) ?? this.#scratch.matrix(`${name}/out`, planBags(plan), table.dim);
-      if (pooled) adapter?.addDelta(plan, out, keep);
+      const early = pooled?.get(name);
+      const out = early ?? this.#scratch.matrix(`${name}/out`, planBags(plan), table.dim);
+      if (early) adapter?.addDelta(plan, out, keep);
       else if (adapter) adapter.lookup(plan, out, keep);
       else table.lookup(plan, out);
       const bad = this.kernels.firstNonFinite(out.data);

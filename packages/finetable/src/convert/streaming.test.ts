@@ -72,11 +72,11 @@ test('memory does not grow with the table', async () => {
     );
     await truncate(source, header.length + rows * 512);
     // The command line as it runs, and the most memory it had when it ends.
-    const script = `import(${JSON.stringify(pathToFileURL(cliPath).href)}); process.on('exit', () => console.error('peak', process.resourceUsage().maxRSS));`;
+    const script = `import(${JSON.stringify(pathToFileURL(cliPath).href)}); process.on('exit', () => console.error('peak ' + process.resourceUsage().maxRSS));`;
     const argv = ['convert', source, join(folder, 'o.safetensors'), '--dtype', 'int8', '--overwrite'];
     const { stderr, status } = spawnSync(process.execPath, ['-e', script, 'finetable', ...argv], { encoding: 'utf8' });
     expect(status, stderr).toBe(0);
-    return 1024 * Number(/peak (\d+)/.exec(stderr)![1]);
+    return 1024 * Number(/^peak (\d+)$/m.exec(stderr)![1]);
   };
   const grown = (await peakBytes(80_000)) - (await peakBytes(8_000));
   // 39 MiB more in the file, 78 MiB more as f32.

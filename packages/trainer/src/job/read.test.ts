@@ -39,7 +39,15 @@ test('every default is written out', () => {
       epsilon: 1e-8,
       weightDecay: 0,
     },
-    train: { epochs: 1, seed: 0, metric: 'loss', logEverySteps: 50, checkpointEverySteps: 1000, keepCheckpoints: 2 },
+    train: {
+      epochs: 1,
+      seed: 0,
+      metric: 'loss',
+      logEverySteps: 50,
+      checkpointEverySteps: 1000,
+      keepCheckpoints: 2,
+      prefetch: true,
+    },
   });
 });
 

@@ -153,6 +153,8 @@ const train = z.strictObject({
   logEverySteps: count.default(50),
   checkpointEverySteps: count.default(1000),
   keepCheckpoints: count.default(2),
+  /** Pool the next batch's base rows while one trains, where they are not all in RAM. Results are the same without. */
+  prefetch: z.boolean().default(true),
 });
 
 export const jobSchema = z

@@ -89,12 +89,13 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
       loaded,
       options.existing ?? 'refuse',
       async (folder, log) => {
-        const { epochs, metric, patience, logEverySteps } = job.train;
+        const { epochs, metric, patience, logEverySteps, prefetch } = job.train;
         const fit = await trainer.fit(train, {
           epochs,
           metric,
           patience,
           logEverySteps,
+          prefetch,
           validation,
           signal: options.signal,
           resume: options.existing === 'resume',
