@@ -37,6 +37,7 @@ function suite(env) {
   const { status } = spawnSync(process.execPath, [...args, '--testTimeout', '600000'], {
     cwd: join(root, 'packages', 'kernels'),
     env: { ...process.env, FINETABLE_KERNELS: 'native', ...env },
+    timeout: 30 * 60_000, // a report can end the process that the tests wait for
     stdio: 'inherit',
   });
   if (status !== 0) throw new Error('the tests failed; a report of the sanitizer stands above');

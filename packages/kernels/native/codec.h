@@ -111,9 +111,10 @@ FT_INLINE float load_float(const char* p) {
   return x;
 }
 
-// Scales lie at `column >> shift`. A group is a power of two of at least 32 columns, or all columns of its view.
+// Scales lie at `column >> shift`. A group is a power of two of at least 32 columns, or all columns of its view; 0 where there
+// are no scales.
 FT_INLINE int group_shift(const RowsView& view) {
-  return view.group < view.dim ? __builtin_ctzll((uint64_t)view.group) : 31;
+  return view.group != 0 && view.group < view.dim ? __builtin_ctzll((uint64_t)view.group) : 31;
 }
 
 template <class Codec>
