@@ -157,11 +157,11 @@ class Resolver {
   RowsView overlay_ = {};
   int64_t tile_;
   bool scaled_ = false;
-  // The ring, a field each: what a lookup does not need is neither written nor read.
-  const char* rows_[ring_places];
-  const char* scales_[ring_places];
-  const float* factors_[ring_places];
-  int32_t shifts_[ring_places];
+  // The ring, a field each: what a lookup does not need is not written.
+  const char* rows_[ring_places] = {};
+  const char* scales_[ring_places] = {};
+  const float* factors_[ring_places] = {};
+  int32_t shifts_[ring_places] = {};
   float weights_[ring_places];
 };
 

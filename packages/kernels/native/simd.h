@@ -59,7 +59,8 @@ FT_INLINE bool all(VI mask) { return mask[0] && mask[1] && mask[2] && mask[3]; }
 #endif
 FT_INLINE V load_first(const float* p, int n) {
   V v = zero();
-  for (int i = 0; i < n; i++) v[i] = p[i];
+  // Rows of a file need not be aligned.
+  for (int i = 0; i < n; i++) memcpy((float*)&v + i, p + i, sizeof(float));
   return v;
 }
 FT_INLINE void store_first(float* p, V v, int n) {
