@@ -2,5 +2,5 @@ import { expect, test } from 'vitest';
 import * as names from './index.ts';
 
 test('public names', () => {
-  expect(Object.keys(names)).toEqual(['openLoader', 'sampleSource']);
+  expect(Object.keys(names).sort()).toEqual(['defaultTokenPattern', 'openLoader', 'planLoader', 'sampleSource', 'wordLines']);
 });

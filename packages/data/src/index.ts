@@ -29,5 +29,8 @@ export type {
   SourceSpec,
   TokenSpec,
 } from './spec.ts';
+export { planLoader, type LoaderPlan } from './check.ts';
 export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';
 export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';
+export { defaultTokenPattern } from './tokens.ts';
+export { wordLines } from './word-lines.ts';

@@ -1,5 +1,4 @@
 /** Tokens of a text, by a regular expression, looked up in a vocabulary file. */
-import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { FinetableError } from '@finetable/core';
 import { fileError, invalidData, show, type Place } from './errors.ts';
@@ -8,13 +7,14 @@ import { IdList } from './id-list.ts';
 import { placeOf } from './source.ts';
 import type { FeatureSpec, TokenSpec } from './spec.ts';
 import { textColumn } from './text-column.ts';
+import { wordLines } from './word-lines.ts';
 
-export const defaultPattern = "[\\p{L}\\p{N}']+";
+export const defaultTokenPattern = "[\\p{L}\\p{N}']+";
 
 export function tokenFeature(spec: FeatureSpec, tokens: TokenSpec, rows: number): FeatureExtractor {
   const { column } = spec;
   const vocabulary = readVocabulary(tokens.vocabulary, rows, spec.table);
-  const pattern = new RegExp(tokens.pattern ?? defaultPattern, 'gu');
+  const pattern = new RegExp(tokens.pattern ?? defaultTokenPattern, 'gu');
   const lowercase = tokens.lowercase ?? true;
   const drop = (tokens.unknown ?? 'drop') === 'drop';
   const ids = new IdList();
@@ -66,12 +66,8 @@ export function readVocabulary(file: string, rows: number, table: string): Map<s
         ...(line === undefined ? {} : { line }),
       },
     );
-  if (!isUtf8(bytes)) throw refuse('not UTF-8');
-  const words = bytes
-    .toString()
-    .replace(/^\uFEFF/, '')
-    .split(/\r?\n/);
-  if (words.at(-1) === '') words.pop();
+  const words = wordLines(bytes);
+  if (!words) throw refuse('not UTF-8');
   if (words.length > rows) {
     throw refuse(`${words.length} words, but table ${show(table)} has ${rows} rows; line i is the word of row i - 1`);
   }

@@ -10,7 +10,8 @@
  * @module
  */
 export { createTable, openTable, type OpenTableOptions } from './open.ts';
-export { ShardedTable, type FetchedRows, type TableExtras } from './table.ts';
+export type { FetchedRows } from './fetched.ts';
+export { ShardedTable, type TableExtras } from './table.ts';
 export type { Device, DeviceRows } from './device.ts';
 export type { DevicePart, Home, ShardSpec } from './parts.ts';
 export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';

@@ -127,3 +127,27 @@ function checkCapacities(name: string, format: RowFormat, parts: readonly Placed
     );
   }
 }
+
+/** @param parts in order. @returns the rows of the table @throws INVALID_ARGUMENT where they leave a gap or overlap */
+export function checkCovered(name: string, dim: number, parts: readonly OpenPart[]): number {
+  const refuse = (found: string, allowed: string): never => {
+    throw new FinetableError('INVALID_ARGUMENT', `${name}: ${found}, must ${allowed}`, { table: name });
+  };
+  let [firstColumn, columns, rows, tableRows] = [0, 0, 0, -1];
+  for (const part of parts) {
+    if (part.firstColumn !== firstColumn || columns === 0) {
+      if (columns > 0 && tableRows >= 0 && rows !== tableRows)
+        refuse(`a column of shards has ${rows} rows`, `have ${tableRows}`);
+      if (columns > 0) tableRows = rows;
+      if (part.firstColumn !== firstColumn + columns)
+        refuse(`a shard starts at column ${part.firstColumn}`, `start at ${firstColumn + columns}`);
+      [firstColumn, columns, rows] = [part.firstColumn, part.columns, 0];
+    }
+    if (part.columns !== columns) refuse(`a shard has ${part.columns} columns`, `have ${columns}, as the one above it`);
+    if (part.firstRow !== rows) refuse(`a shard starts at row ${part.firstRow}`, `start at ${rows}`);
+    rows += part.rows;
+  }
+  if (tableRows >= 0 && rows !== tableRows) refuse(`a column of shards has ${rows} rows`, `have ${tableRows}`);
+  if (firstColumn + columns !== dim) refuse(`the shards have ${firstColumn + columns} columns`, `have ${dim}`);
+  return rows;
+}

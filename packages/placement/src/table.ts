@@ -3,21 +3,15 @@
  * RAM, others mapped from the file or on a device, and every result is the same.
  */
 import { FinetableError, matrix, type LookupPlan, type Matrix, type RowDtype, type RowFormat } from '@finetable/core';
-import type { Delta, Kernels, Overlay, Shard } from '@finetable/kernels';
+import type { Delta, Kernels, Shard } from '@finetable/kernels';
 import { HotRowCache, type CacheOptions, type RowRange } from './cache.ts';
 import { Fingerprint } from './fingerprint.ts';
 import { nearestRows, type Nearest, type NearestOptions } from './nearest.ts';
 import { OverlayRows } from './overlay.ts';
-import type { DevicePart, OpenPart } from './parts.ts';
+import { Fetched, type FetchedRows } from './fetched.ts';
+import { checkCovered, type DevicePart, type OpenPart } from './parts.ts';
 import { lowerBound, RawRows } from './raw.ts';
 import type { FileWatch } from './watch.ts';
-
-/** Rows of a plan that were brought from devices, for lookups of that plan until they are released. */
-export interface FetchedRows {
-  readonly plan: LookupPlan;
-  /** Gives their memory back. Safe to call twice. */
-  release(): void;
-}
 
 export interface TableExtras {
   /** Of the table; default: that of the shards, which then hold whole rows. */
@@ -350,66 +344,6 @@ export class ShardedTable {
   }
 }
 
-/** The copies that stand in for rows of one plan. */
-class Fetched implements FetchedRows {
-  readonly table: ShardedTable;
-  readonly plan: LookupPlan;
-  /** `[u] i32`, as `Overlay` has it. */
-  readonly slots: Int32Array;
-  /** Of these, in the cache. */
-  hits = 0;
-  pages: readonly number[] = [];
-  released = false;
-  readonly #overlay: OverlayRows;
-  readonly #memory: Int32Array;
-  readonly #spare: Int32Array[];
-
-  constructor(table: ShardedTable, plan: LookupPlan, overlay: OverlayRows, spare: Int32Array[]) {
-    const count = plan.uniqueRows.length;
-    const memory = spare.pop();
-    this.#memory = memory && memory.length >= count ? memory : new Int32Array(Math.ceil(count * 1.25));
-    this.#spare = spare;
-    this.#overlay = overlay;
-    this.table = table;
-    this.plan = plan;
-    this.slots = this.#memory.subarray(0, count);
-  }
-
-  get overlay(): Overlay {
-    return { rows: this.#overlay.store, slots: this.slots };
-  }
-
-  /** Rows of these ranges without a copy. */
-  missing(away: readonly RowRange[]): Int32Array {
-    let count = 0;
-    this.#each(away, () => count++);
-    const rows = new Int32Array(count);
-    count = 0;
-    this.#each(away, (i) => (rows[count++] = this.plan.uniqueRows[i]!));
-    return rows;
-  }
-
-  /** The same rows have their copies in `pages` now. */
-  staged(away: readonly RowRange[]): void {
-    let count = 0;
-    this.#each(away, (i) => (this.slots[i] = this.#overlay.slot(this.pages, count++)));
-  }
-
-  #each(away: readonly RowRange[], visit: (i: number) => void): void {
-    for (const { begin, end } of away) {
-      const last = lowerBound(this.plan.uniqueRows, end);
-      for (let i = lowerBound(this.plan.uniqueRows, begin); i < last; i++) if (this.slots[i]! < 0) visit(i);
-    }
-  }
-
-  release(): void {
-    if (this.released) return;
-    this.released = true;
-    this.#overlay.giveBack(this.pages);
-    this.#spare.push(this.#memory);
-  }
-}
-
 function formatOf(name: string, shards: readonly Shard[]): RowFormat {
   const store = shards[0]?.store;
   if (!store) throw new FinetableError('INVALID_ARGUMENT', `${name}: a table needs at least one shard`);
@@ -426,28 +360,4 @@ function ranges(parts: readonly OpenPart[]): RowRange[] {
     else out.push({ begin: firstRow, end: firstRow + rows });
   }
   return out;
-}
-
-/** @param parts in order. @returns the rows of the table */
-function checkCovered(name: string, dim: number, parts: readonly OpenPart[]): number {
-  const refuse = (found: string, allowed: string): never => {
-    throw new FinetableError('INVALID_ARGUMENT', `${name}: ${found}, must ${allowed}`, { table: name });
-  };
-  let [firstColumn, columns, rows, tableRows] = [0, 0, 0, -1];
-  for (const part of parts) {
-    if (part.firstColumn !== firstColumn || columns === 0) {
-      if (columns > 0 && tableRows >= 0 && rows !== tableRows)
-        refuse(`a column of shards has ${rows} rows`, `have ${tableRows}`);
-      if (columns > 0) tableRows = rows;
-      if (part.firstColumn !== firstColumn + columns)
-        refuse(`a shard starts at column ${part.firstColumn}`, `start at ${firstColumn + columns}`);
-      [firstColumn, columns, rows] = [part.firstColumn, part.columns, 0];
-    }
-    if (part.columns !== columns) refuse(`a shard has ${part.columns} columns`, `have ${columns}, as the one above it`);
-    if (part.firstRow !== rows) refuse(`a shard starts at row ${part.firstRow}`, `start at ${rows}`);
-    rows += part.rows;
-  }
-  if (tableRows >= 0 && rows !== tableRows) refuse(`a column of shards has ${rows} rows`, `have ${tableRows}`);
-  if (firstColumn + columns !== dim) refuse(`the shards have ${firstColumn + columns} columns`, `have ${dim}`);
-  return rows;
 }

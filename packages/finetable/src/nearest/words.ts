@@ -1,9 +1,9 @@
 /** The words of a table's rows: line i of a text file is that of row i. */
-import { isUtf8 } from 'node:buffer';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { FinetableError } from '@finetable/core';
+import { wordLines } from '@finetable/data';
 import { ioError } from '@finetable/formats';
 
 export interface Words {
@@ -23,12 +23,8 @@ export async function readWords(given: string | undefined, table: string, rows: 
   });
   const refuse = (message: string): FinetableError =>
     new FinetableError('INVALID_FILE', `${file}: ${message}`, { file });
-  if (!isUtf8(bytes)) throw refuse('not UTF-8');
-  const words = bytes
-    .toString()
-    .replace(/^\uFEFF/, '')
-    .split(/\r?\n/);
-  if (words.at(-1) === '') words.pop();
+  const words = wordLines(bytes);
+  if (!words) throw refuse('not UTF-8');
   if (given === undefined) return words.length === rows ? { file, words } : null;
   if (words.length > rows) throw refuse(`${words.length} words, but ${table} has ${rows} rows`);
   return { file, words };

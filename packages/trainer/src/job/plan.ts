@@ -4,7 +4,7 @@
  */
 import { resolve } from 'node:path';
 import { FinetableError, formatBytes, parseBytes } from '@finetable/core';
-import { sampleSource, type SampleRow } from '@finetable/data';
+import { defaultTokenPattern, planLoader, sampleSource, type SampleRow } from '@finetable/data';
 import { readNpy } from '@finetable/formats';
 import {
   findRows,
@@ -40,7 +40,7 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
     tables,
     devices: devicesOf(job, memory),
     workers: loaders * job.data.workers,
-    prefetchBatches: loaders * prefetchBatches(job.data),
+    prefetchBatches: loaders * planLoader(job.data).prefetchBatches,
     otherBytes: {
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * (examples.total ?? 0),
@@ -124,12 +124,6 @@ export async function readFrequencies(
   };
 }
 
-/** As the loader does. */
-function prefetchBatches({ workers, batchSize, prefetchBatches }: Job['data']): number {
-  if (workers === 0) return 1;
-  return prefetchBatches ?? Math.max(16, 2 * workers * Math.min(16, Math.ceil(1024 / batchSize)));
-}
-
 /** Of one thread's maps from word to row: about 100 bytes a word in V8, its characters included. */
 function vocabularyBytes({ features }: Job, tables: readonly TableRequest[]): number {
   const words = Object.values(features).map(({ tokens, table }) =>
@@ -176,6 +170,6 @@ function countIds({ column, tokens, ngrams }: Job['features'][string], { values 
     for (let n = ngrams.min; n <= ngrams.max && n <= value.length; n++) count += value.length - n + 1;
     return count;
   }
-  const pattern = tokens ? (tokens.pattern ?? "[\\p{L}\\p{N}']+") : '\\d+';
+  const pattern = tokens ? (tokens.pattern ?? defaultTokenPattern) : '\\d+';
   return value.match(new RegExp(pattern, 'gu'))?.length ?? 0;
 }
