@@ -125,6 +125,21 @@ napi_value add_to_rows(Call& call) {
   return nullptr;
 }
 
+// (context, rows, cols, x, row)
+napi_value scale_columns(Call& call) {
+  const Context& context = call.context(0);
+  const int64_t rows = call.integer(1), cols = call.integer(2);
+  float* x = call.floats_out(3);
+  const float* row = call.floats(4);
+  if (call.wrong()) return nullptr;
+  parallel(context.threads, rows, grain_of(cols), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      for (int64_t c = 0; c < cols; c++) x[i * cols + c] *= row[c];
+    }
+  });
+  return nullptr;
+}
+
 // (context, rows, cols, x, out)
 napi_value sum_rows(Call& call) {
   const Context& context = call.context(0);
@@ -222,6 +237,7 @@ const NamedFunction dense_functions[] = {
     {"updateDense", entry<update_dense>},
     {"matmul", entry<matmul>},
     {"addToRows", entry<add_to_rows>},
+    {"scaleColumns", entry<scale_columns>},
     {"sumRows", entry<sum_rows>},
     {"softmaxCrossEntropy", entry<cross_entropy>},
     {"normalizeRows", entry<normalize_rows>},

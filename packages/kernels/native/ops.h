@@ -80,8 +80,9 @@ struct SegmentSumArgs {
   const int32_t* group_bags;     // [n]
   const float* weights;          // [n] or null
   int64_t places;
-  const float* values;  // [b, cols]
-  float* out;           // [u, cols]
+  const float* values;     // [b, cols]
+  const int32_t* uniques;  // [k] in [0, u); null: all
+  float* out;              // [k, cols]
 };
 
 struct GatherArgs {

@@ -182,7 +182,8 @@ static __attribute__((noinline)) void add_bag(FactorRows& source, int64_t begin,
 static void segment_sum(const SegmentSumArgs& a, int64_t begin, int64_t end) {
   BagRows rows(a);
   const Ahead ahead(a.cols * (int64_t)sizeof(float), a.places);
-  for (int64_t u = begin; u < end; u++) {
-    sum_bag(rows, a.group_offsets[u], a.group_offsets[u + 1], ahead, a.cols, a.out + u * a.cols);
+  for (int64_t i = begin; i < end; i++) {
+    const int64_t u = a.uniques ? a.uniques[i] : i;
+    sum_bag(rows, a.group_offsets[u], a.group_offsets[u + 1], ahead, a.cols, a.out + i * a.cols);
   }
 }

@@ -7,7 +7,7 @@
 namespace finetable {
 namespace {
 
-// (context, cols, groupOffsets, groupPlaces, groupBags, weights, values, out)
+// (context, cols, groupOffsets, groupPlaces, groupBags, weights, values, uniques, out)
 napi_value segment_sum(Call& call) {
   const Context& context = call.context(0);
   SegmentSumArgs a;
@@ -18,11 +18,14 @@ napi_value segment_sum(Call& call) {
   a.group_bags = call.ints(4);
   a.weights = call.floats(5);
   a.values = call.floats(6);
-  a.out = call.floats_out(7);
-  const int64_t unique = offsets - 1;
-  if (call.wrong() || unique < 1) return nullptr;
-  const int64_t grain = grain_of(4 * a.cols * (1 + a.places / unique));
-  parallel(context.threads, unique, grain, [&](int64_t begin, int64_t end) { context.ops->segment_sum(a, begin, end); });
+  int64_t count = offsets - 1;
+  const int64_t mean = offsets > 1 ? a.places / (offsets - 1) : 0;
+  a.uniques = call.ints(7, &count);
+  if (!a.uniques) count = offsets - 1;
+  a.out = call.floats_out(8);
+  if (call.wrong() || count < 1) return nullptr;
+  const int64_t grain = grain_of(4 * a.cols * (1 + mean));
+  parallel(context.threads, count, grain, [&](int64_t begin, int64_t end) { context.ops->segment_sum(a, begin, end); });
   return nullptr;
 }
 

@@ -123,6 +123,11 @@ testBoth('segmentSum gives each unique row its bags, weighted', (kernels) => {
   const out = matrix(2, 2);
   kernels.segmentSum({ plan, values: of(2, 1, 2, 3, 4), out });
   expect([...out.data]).toEqual([1 + 30, 2 + 40, 2, 4]);
+  const chosen = matrix(3, 2);
+  const values = of(2, 1, 2, 3, 4);
+  kernels.segmentSum({ plan, values, uniques: Int32Array.of(1, 0, 1), out: chosen });
+  expect([...chosen.data]).toEqual([2, 4, 1 + 30, 2 + 40, 2, 4]);
+  kernels.segmentSum({ plan, values, uniques: new Int32Array(0), out: matrix(0, 2) });
 });
 
 testBoth('the three products, scaled', (kernels) => {
@@ -152,6 +157,8 @@ testBoth('row sums and additions', (kernels) => {
   expect([...sums]).toEqual([9, 12]);
   kernels.addToRows(x, Float32Array.of(10, 20));
   expect([...x.data]).toEqual([11, 22, 13, 24, 15, 26]);
+  kernels.scaleColumns(x, Float32Array.of(2, -1));
+  expect([...x.data]).toEqual([22, -22, 26, -24, 30, -26]);
 });
 
 testBoth('cross-entropy of equal logits is ln C; its gradient may overwrite the logits', (kernels) => {

@@ -155,7 +155,9 @@ export interface SegmentSumArgs {
   readonly plan: LookupPlan;
   /** `[b, c]`: one row per bag. */
   readonly values: Matrix;
-  /** `[u, c]`, overwritten: for each unique row, Σ over its places, in ascending order, of w · values[bag]. */
+  /** `[k] i32` in [0, u): the unique rows whose sums are wanted; default: all, in order. */
+  readonly uniques?: Int32Array | null;
+  /** `[k, c]`, overwritten: for each of these, Σ over its places, in ascending order, of w · values[bag]. */
   readonly out: Matrix;
 }
 
@@ -296,6 +298,8 @@ export interface Kernels {
   matmul(args: MatmulArgs): void;
   /** Adds `row` (`[cols]`) to every row of `x`, in place. */
   addToRows(x: Matrix, row: Float32Array): void;
+  /** Multiplies every row of `x` by `row` (`[cols]`), element by element, in place. */
+  scaleColumns(x: Matrix, row: Float32Array): void;
   /** `out[c] = Σ_i x[i, c]`. */
   sumRows(x: Matrix, out: Float32Array): void;
   softmaxCrossEntropy(args: CrossEntropyArgs): void;

@@ -162,6 +162,11 @@ testBoth('segmentSum', (kernels) => {
   wrong('plan.weights', { weights: new Float32Array(4) });
   wrong('values', {}, matrix(4, 4));
   wrong('out', {}, matrix(3, 4), matrix(2, 5));
+  for (const uniques of [Int32Array.of(0, 2), Int32Array.of(-1, 0)]) {
+    refused(() => kernels.segmentSum({ plan, values: matrix(3, 4), uniques, out }), 'segmentSum', 'uniques');
+  }
+  const one = { plan, values: matrix(3, 4), uniques: Int32Array.of(1) };
+  refused(() => kernels.segmentSum({ ...one, out }), 'segmentSum', 'out');
   wrong('out', {}, matrix(3, 4, shared.subarray(0, 12)), matrix(2, 4, shared.subarray(4, 12)));
   expect([...out.data]).toEqual(new Array<number>(8).fill(7));
 });
@@ -284,6 +289,8 @@ testBoth('dense operations', (kernels) => {
   refused(() => kernels.matmul({ a: x, b: matrix(3, 3), out: matrix(2, 3), scale: NaN }), 'matmul', 'scale');
   refused(() => kernels.matmul({ a: null as unknown as Matrix, b: x, out: x }), 'matmul', 'a');
   refused(() => kernels.addToRows(x, floats(2)), 'addToRows', 'row');
+  refused(() => kernels.scaleColumns(x, floats(2)), 'scaleColumns', 'row');
+  refused(() => kernels.scaleColumns(x, x.data.subarray(3)), 'scaleColumns', 'x shares');
   refused(() => kernels.addToRows(x, x.data.subarray(3)), 'addToRows', 'x shares');
   refused(() => kernels.sumRows(x, floats(2)), 'sumRows', 'out');
   const labels = Int32Array.of(0, 2);

@@ -168,10 +168,14 @@ export class CheckedKernels implements Kernels {
   }
 
   segmentSum(args: SegmentSumArgs): void {
-    const { plan, values, out } = args;
+    const { plan, values, uniques, out } = args;
     checkGroups(this.#inner, 'segmentSum', plan);
     checkMatrix('segmentSum', 'values', values, planBags(plan));
-    checkMatrix('segmentSum', 'out', out, plan.uniqueRows.length, values.cols);
+    if (uniques) {
+      checkInts('segmentSum', 'uniques', uniques);
+      checkIndices(this.#inner, 'segmentSum', 'uniques', uniques, 0, plan.uniqueRows.length);
+    }
+    checkMatrix('segmentSum', 'out', out, (uniques ?? plan.uniqueRows).length, values.cols);
     checkApart('segmentSum', 'out', out.data, values.data);
     this.#inner.segmentSum(args);
   }
@@ -248,6 +252,13 @@ export class CheckedKernels implements Kernels {
     checkMatrix('matmul', 'out', out, m, n);
     checkApart('matmul', 'out', out.data, a.data, b.data);
     this.#inner.matmul(args);
+  }
+
+  scaleColumns(x: Matrix, row: Float32Array): void {
+    checkMatrix('scaleColumns', 'x', x);
+    checkFloats('scaleColumns', 'row', row, x.cols);
+    checkApart('scaleColumns', 'x', x.data, row);
+    this.#inner.scaleColumns(x, row);
   }
 
   addToRows(x: Matrix, row: Float32Array): void {

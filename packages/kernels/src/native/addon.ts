@@ -105,6 +105,7 @@ export interface Addon {
     groupBags: Ints,
     weights: Floats | null,
     values: Floats,
+    uniques: Ints | null,
     out: Floats,
   ): void;
   updateRows(...args: [...SlotRows, gradients: Floats]): void;
@@ -132,6 +133,7 @@ export interface Addon {
     scale: number,
   ): void;
   addToRows(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
+  scaleColumns(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
   sumRows(context: Context, rows: number, cols: number, x: Floats, out: Floats): void;
   softmaxCrossEntropy(
     context: Context,

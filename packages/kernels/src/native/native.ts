@@ -190,7 +190,7 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
     nearest: (args) => nearest(addon, context, args),
     addDelta: ({ plan, delta, out, pooledFactors }) =>
       addon.lookup(...pool({ base: [] }, plan, delta, out, pooledFactors ?? null)),
-    segmentSum: ({ plan, values, out }) =>
+    segmentSum: ({ plan, values, uniques, out }) =>
       addon.segmentSum(
         context,
         values.cols,
@@ -199,6 +199,7 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
         plan.groupBags,
         plan.weights,
         values.data,
+        uniques ?? null,
         out.data,
       ),
     updateRows: (args) => addon.updateRows(...slotRows(args), args.gradients.data),
@@ -215,6 +216,7 @@ type DenseCalls = Pick<
   | 'updateDense'
   | 'matmul'
   | 'addToRows'
+  | 'scaleColumns'
   | 'sumRows'
   | 'softmaxCrossEntropy'
   | 'normalizeRows'
@@ -235,6 +237,7 @@ function denseCalls(addon: Addon, context: Context): DenseCalls {
       addon.matmul(context, out.rows, out.cols, k, a.data, transposeA, b.data, transposeB, out.data, scale);
     },
     addToRows: (x, row) => addon.addToRows(context, x.rows, x.cols, x.data, row),
+    scaleColumns: (x, row) => addon.scaleColumns(context, x.rows, x.cols, x.data, row),
     sumRows: (x, out) => addon.sumRows(context, x.rows, x.cols, x.data, out),
     softmaxCrossEntropy: ({ logits, labels, losses, gradient, scale = 1 }) =>
       addon.softmaxCrossEntropy(context, logits.cols, logits.data, labels, losses, gradient?.data ?? null, scale),

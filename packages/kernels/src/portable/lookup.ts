@@ -92,14 +92,15 @@ function poolFactors(
   return touched;
 }
 
-export function segmentSum({ plan, values, out }: SegmentSumArgs): void {
+export function segmentSum({ plan, values, uniques, out }: SegmentSumArgs): void {
   const { weights, groupOffsets, groupPlaces, groupBags } = plan;
   const { cols } = values;
   out.data.fill(0);
-  for (let unique = 0; unique < out.rows; unique++) {
+  for (let row = 0; row < out.rows; row++) {
+    const unique = uniques ? uniques[row]! : row;
     for (let i = groupOffsets[unique]!; i < groupOffsets[unique + 1]!; i++) {
       const w = weights ? weights[groupPlaces[i]!]! : 1;
-      addScaled(out.data, unique * cols, values.data, groupBags[i]! * cols, w, cols);
+      addScaled(out.data, row * cols, values.data, groupBags[i]! * cols, w, cols);
     }
   }
 }
