@@ -35,6 +35,7 @@ export {
   type TensorDtype,
 } from './dtype.ts';
 export { matrix, rowsOf, Scratch, type Matrix } from './matrix.ts';
+export { HeUniformRows } from './he-uniform.ts';
 export { permutation, philox, RandomStream } from './random.ts';
 export { range } from './range.ts';
 export { checkJagged, jagged, type Jagged } from './jagged.ts';

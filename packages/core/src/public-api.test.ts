@@ -5,6 +5,7 @@ it('exports these names', () => {
   expect(Object.keys(core).sort()).toMatchInlineSnapshot(`
     [
       "FinetableError",
+      "HeUniformRows",
       "RandomStream",
       "Scratch",
       "bf16ToF32",

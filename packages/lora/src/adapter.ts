@@ -3,136 +3,84 @@
  *
  * A starts at 0 and B at N(0, 1), so the delta starts at 0, and a row that no training example touched is exactly its base
  * row for ever. So A and its optimiser state hold touched rows only, packed in slots; nothing here is as long as V.
- * A `dense` adapter keeps a full D-wide delta per touched row instead (rank D, B the identity): over every row of a table
- * that is full fine-tuning, by the same machinery.
+ * Rows may come in groups, each with its own rank and B. A `dense` group keeps a full D-wide delta per touched row instead (rank D, B the
+ * identity): over every row of a table that is full fine-tuning, by the same machinery.
  *
  * Gradients, with g = ∂L/∂E: G = s g Bᵀ; ∂L/∂A[id] = Σ over the places of id of w G[bag]; ∂L/∂B = s Āᵀ g. (LoRA: Hu et al. 2021.)
  */
-import {
-  FinetableError,
-  makePlan,
-  matrix,
-  planBags,
-  RandomStream,
-  range,
-  Scratch,
-  type LookupPlan,
-  type Matrix,
-} from '@finetable/core';
-import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
+import { FinetableError, makePlan, matrix, planBags, range, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
+import type { Kernels, UpdateRule } from '@finetable/kernels';
 import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
+import { ColumnNorms } from './dora.ts';
+import { RowGroup, type GroupGradients } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
 import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
-import { SlotMap } from './slots.ts';
-
-/** Settings that override the trainer's optimiser for this adapter. */
-export interface AdapterRates {
-  /** Step size of A, and of B unless that has its own. */
-  readonly learningRate?: number | undefined;
-  readonly weightDecay?: number | undefined;
-}
-
-export interface LoraOptions extends AdapterRates {
-  readonly kind?: 'lora' | undefined;
-  /** r, from 1 to min(V, D). */
-  readonly rank: number;
-  /** The delta is scaled by alpha / rank. Default: rank (scale 1). */
-  readonly alpha?: number | undefined;
-  /** Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023). */
-  readonly rsLora?: boolean | undefined;
-  /** Draws B. Default 0. */
-  readonly seed?: number | undefined;
-  /** Step size of B (LoRA+: Hayou et al. 2024); 0 keeps B as it was drawn. */
-  readonly learningRateB?: number | undefined;
-}
-
-export interface DenseOptions extends AdapterRates {
-  /** A D-wide delta per touched row, scale 1. */
-  readonly kind: 'dense';
-}
-
-export type AdapterOptions = LoraOptions | DenseOptions;
+import type { AdapterOptions } from './options.ts';
+import { dropPlaces, withWeights } from './plans.ts';
+import { RowSet } from './row-set.ts';
 
 /** Gradients of one batch; views into memory that the next batch uses again. */
 export interface AdapterGradients {
-  /** `[u, r]` (dense: `[u, D]`), one row per unique row of the plan. */
-  readonly rows: Matrix;
-  /** `[r, D]`, or null where B is not trained. */
-  readonly b: Matrix | null;
+  /** In the order of the adapter's groups. */
+  readonly groups: readonly GroupGradients[];
+  /** `[D]`, of DoRA's magnitudes; null without. */
+  readonly magnitude: Float32Array | null;
+}
+
+/** Every array of some gradients, to be checked, measured or scaled. */
+export function gradientArrays({ groups, magnitude }: AdapterGradients): Float32Array[] {
+  return [...groups.flatMap(({ rows, b }) => [rows?.data, b?.data]), magnitude].filter((array) => array instanceof Float32Array);
 }
 
 interface Training {
-  readonly rowRule: UpdateRule;
-  readonly bRule: UpdateRule;
-  readonly rowState: readonly RowStore[];
-  readonly bState: readonly Float32Array[];
-  /** Step up to which each slot's row is current; null in lazy mode. */
-  readonly lastSteps: RowStore | null;
+  readonly magnitudeRule: UpdateRule;
+  readonly magnitudeState: readonly Float32Array[];
   step: number;
+}
+
+/** What the last lookup that kept something left for the gradients. */
+interface Kept {
+  readonly plan: LookupPlan;
+  /** The plan of the delta: weights may differ from those of `plan`. */
+  readonly used: LookupPlan;
+  /** `[D]`: magnitude / norm. */
+  readonly factors: Float32Array | null;
 }
 
 export class Adapter {
   readonly table: ShardedTable;
-  readonly kind: 'lora' | 'dense';
-  /** r; D for a dense adapter. */
-  readonly rank: number;
-  readonly alpha: number;
-  readonly rsLora: boolean;
-  readonly scale: number;
-  /** `[r, D]`; null for a dense adapter, whose B is the identity. */
-  readonly b: Matrix | null;
-  #slots: SlotMap;
-  #factors: RowStore;
-  readonly #options: AdapterOptions;
+  readonly options: AdapterOptions;
+  /** The rest first, then `options.groups`; every row is in at most one. */
+  readonly groups: readonly RowGroup[];
+  /** DoRA's magnitudes, `[D]`, owned by the adapter; null without. */
+  readonly magnitude: Float32Array | null;
+  readonly #norms: ColumnNorms | null;
   #training: Training | null = null;
+  #step = 0;
   readonly #scratch = new Scratch();
-  #slotScratch = new Int32Array(0);
-  /** What `#current` found last. */
-  #found: { readonly plan: LookupPlan; readonly slots: Int32Array } | null = null;
-  /** The plan whose Ā lies in scratch. */
-  #kept: LookupPlan | null = null;
+  #kept: Kept | null = null;
 
-  constructor(table: ShardedTable, options: AdapterOptions) {
+  /** @param known of a table whose columns were summed before: DoRA's pass over the base is spared */
+  constructor(table: ShardedTable, options: AdapterOptions, known: { readonly baseSquares?: Float64Array | null } = {}) {
     this.table = table;
-    this.#options = options;
-    this.kind = options.kind ?? 'lora';
-    if (this.kind !== 'lora' && this.kind !== 'dense') {
-      throw new FinetableError(
-        'INVALID_ARGUMENT',
-        `${table.name}: kind ${JSON.stringify(this.kind)}; allowed: lora, dense`,
-      );
-    }
-    if (options.kind === 'dense') {
-      this.rank = table.dim;
-      this.alpha = table.dim;
-      this.rsLora = false;
-      this.scale = 1;
-      this.b = null;
-    } else {
-      const { rank, alpha = rank, rsLora = false, seed = 0 } = options;
-      checkRank(rank, table);
-      if (!Number.isFinite(alpha) || alpha <= 0) {
-        throw new FinetableError('INVALID_ARGUMENT', `${table.name}: alpha ${alpha}; allowed: a number above 0`);
-      }
-      this.rank = rank;
-      this.alpha = alpha;
-      this.rsLora = rsLora;
-      this.scale = rsLora ? alpha / Math.sqrt(rank) : alpha / rank;
-      this.b = matrix(rank, table.dim);
-      new RandomStream(seed, `${table.name}/B`).fillNormal(this.b.data);
-    }
-    this.#slots = new SlotMap(this.#kernels);
-    this.#factors = this.#kernels.createRows(table.rows, this.rank, 'f32');
-  }
-
-  /** Which slot holds which touched row. */
-  get slots(): SlotMap {
-    return this.#slots;
-  }
-
-  /** `[V, r]` with memory for touched slots only. Owned by the adapter. */
-  get factors(): RowStore {
-    return this.#factors;
+    this.options = options;
+    checkShared(options, table);
+    const { seed = 0, paddingRow, rows, groups = [], dora = false, maxNorm } = options;
+    let free = new RowSet(Int32Array.of(0, table.rows));
+    if (paddingRow !== undefined) free = free.without(RowSet.of([paddingRow], table.rows, `${table.name}: paddingRow`));
+    const named = groups.map((group) => {
+      const where = `${table.name}: group ${JSON.stringify(group.name)}`;
+      const asked = RowSet.of(group.rows, table.rows, `${where}: rows`);
+      const members = asked.without(asked.without(free));
+      free = free.without(members);
+      if (members.count === 0) throw invalid(`${where}: all its rows are in groups before it`);
+      return new RowGroup(table, group.name, members, group, seed, where);
+    });
+    const rest = rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
+    this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name), ...named];
+    this.#norms = dora ? new ColumnNorms(table, this.groups, known.baseSquares ?? null) : null;
+    this.magnitude = this.#norms && Float32Array.from(this.#norms.baseSquares, Math.sqrt);
+    if (dora && maxNorm !== undefined) throw invalid(`${table.name}: maxNorm goes without dora, which scales every dim`);
   }
 
   get #kernels(): Kernels {
@@ -141,25 +89,27 @@ export class Adapter {
 
   /** Rows that training has touched. */
   get touchedRows(): number {
-    return this.#slots.size;
+    return this.groups.reduce((sum, group) => sum + group.touchedRows, 0);
   }
 
   /** Steps taken since training began. */
   get step(): number {
-    return this.#training?.step ?? 0;
+    return this.#step;
+  }
+
+  /** Whether the delta can be added to base rows pooled before; not so where those are to be rescaled. */
+  get addsApart(): boolean {
+    return this.options.maxNorm === undefined;
   }
 
   /** Bytes in use: A and B, the slot map, and the optimiser's state. None of it grows with V. */
   get memory(): { readonly adapterBytes: number; readonly slotBytes: number; readonly optimizerBytes: number } {
-    const bBytes = this.b?.data.byteLength ?? 0;
-    const training = this.#training;
-    const perRow = training ? [...training.rowState, ...(training.lastSteps ? [training.lastSteps] : [])] : [];
-    const rowBytes = perRow.reduce((sum, store) => sum + store.dim * 4, 0);
-    const bStateBytes = training?.bState.reduce((sum, state) => sum + state.byteLength, 0) ?? 0;
+    const memories = this.groups.map(({ memory }) => memory);
+    const sum = (of: (memory: RowGroup['memory']) => number): number => memories.reduce((total, m) => total + of(m), 0);
     return {
-      adapterBytes: this.touchedRows * this.rank * 4 + bBytes,
-      slotBytes: this.#slots.sizeBytes,
-      optimizerBytes: this.touchedRows * rowBytes + bStateBytes,
+      adapterBytes: sum((m) => m.adapterBytes) + (this.magnitude?.byteLength ?? 0),
+      slotBytes: sum((m) => m.slotBytes),
+      optimizerBytes: sum((m) => m.optimizerBytes),
     };
   }
 
@@ -168,129 +118,133 @@ export class Adapter {
    * @throws INVALID_ARGUMENT for bad settings, or where it is being trained with others
    */
   startTraining(optimizer: OptimizerSpec): void {
-    const { learningRate, weightDecay } = this.#options;
-    const rowRule = ruleOf(optimizer, { learningRate, weightDecay });
-    const learningRateB = this.#options.kind === 'dense' ? 0 : (this.#options.learningRateB ?? learningRate);
-    const bRule = ruleOf(optimizer, { learningRate: learningRateB, weightDecay });
-    const exact = optimizer.mode !== 'lazy';
-    const had = this.#training;
-    if (!had) {
-      this.#training = this.#freshTraining(rowRule, bRule, exact);
-    } else if (
-      JSON.stringify([had.rowRule, had.bRule, had.lastSteps !== null]) !== JSON.stringify([rowRule, bRule, exact])
-    ) {
-      throw new FinetableError(
-        'INVALID_ARGUMENT',
-        `${this.table.name}: the adapter is being trained with other settings (${had.rowRule.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
-        { table: this.table.name },
-      );
-    }
+    for (const group of this.groups) group.startTraining(optimizer);
+    if (this.#training) return;
+    const { learningRate, weightDecay } = this.options;
+    const magnitudeRule = ruleOf(optimizer, { learningRate, weightDecay });
+    const length = this.magnitude?.length ?? 0;
+    const magnitudeState = stateColumns(magnitudeRule, length).map((cols) => new Float32Array(cols));
+    this.#training = { magnitudeRule, magnitudeState, step: 0 };
   }
 
-  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, exact: boolean): Training {
-    const kernels = this.#kernels;
-    const bCount = this.b?.data.length ?? 0;
-    return {
-      rowRule,
-      bRule,
-      rowState: stateColumns(rowRule, this.rank).map((cols) => kernels.createRows(this.table.rows, cols, 'f32')),
-      bState: bRule.learningRate === 0 ? [] : stateColumns(bRule, bCount).map((cols) => new Float32Array(cols)),
-      lastSteps: exact ? kernels.createRows(this.table.rows, 1, 'i32') : null,
-      step: 0,
-    };
-  }
-
-  /** E = Σ w (W + s A B)[id] into `out` (`[b, D]`, overwritten). With `keep`, what `gradients` needs is kept. */
+  /** E = Σ w (W + s A B)[id] into `out` (`[b, D]`, overwritten). With `keep`, as in training: what `gradients` needs is kept. */
   lookup(plan: LookupPlan, out: Matrix, keep = false): void {
-    const delta = this.delta(this.#current(plan));
-    this.table.lookup(plan, out, delta, this.#pooledFactors(plan, keep));
-    if (keep) this.#kept = plan;
-  }
-
-  /** The rest of a `lookup` whose base rows `table.pool` has put into `out`; the same bytes as `lookup`. */
-  addDelta(plan: LookupPlan, out: Matrix, keep = false): void {
-    const delta = this.delta(this.#current(plan));
-    this.#kernels.addDelta({ plan, delta, out, pooledFactors: this.#pooledFactors(plan, keep) });
-    if (keep) this.#kept = plan;
-  }
-
-  #pooledFactors(plan: LookupPlan, keep: boolean): Matrix | null {
-    return keep && this.b && this.#trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
-  }
-
-  /** False where B keeps the values it was drawn with; Ā is not needed then. */
-  get #trainsB(): boolean {
-    return this.#training?.bRule.learningRate !== 0;
-  }
-
-  /** The delta for unique rows in these slots. */
-  delta(slots: Int32Array): Delta {
-    return { factors: this.#factors, slots, b: this.b, scale: this.scale };
+    const { maxNorm, dropout = 0 } = this.options;
+    const used = maxNorm === undefined ? plan : this.#rescaled(plan, maxNorm);
+    if (keep && dropout > 0) {
+      this.table.lookup(used, out);
+      this.#addDelta(plan, used, out, keep, 0);
+      return;
+    }
+    const first = this.groups[0]!;
+    this.table.lookup(used, out, first.delta(used, this.#step), keep ? first.pooledFactors(used) : null);
+    this.#addDelta(plan, used, out, keep, 1);
   }
 
   /**
-   * Gradients of A's rows and B from `gradient` = ∂L/∂E (`[b, D]`), after `lookup(plan, …, true)` of the same plan.
+   * The rest of a `lookup` whose base rows `table.pool` has put into `out`; the same bytes as `lookup`.
+   * @throws INVALID_ARGUMENT where the adapter does not `addsApart`
+   */
+  addDelta(plan: LookupPlan, out: Matrix, keep = false): void {
+    if (!this.addsApart) throw invalid(`${this.table.name}: maxNorm rescales base rows too, so they cannot be pooled before`);
+    this.#addDelta(plan, plan, out, keep, 0);
+  }
+
+  /** The deltas of groups from `first` on, then the magnitudes. */
+  #addDelta(plan: LookupPlan, scaled: LookupPlan, out: Matrix, keep: boolean, first: number): void {
+    const { dropout = 0, seed = 0 } = this.options;
+    const drops = keep && dropout > 0;
+    const used = drops ? dropPlaces(scaled, dropout, seed, `${this.table.name}/dropout/${this.#step}`) : scaled;
+    for (const group of this.groups.slice(first)) {
+      const pooledFactors = keep ? group.pooledFactors(used) : null;
+      this.#kernels.addDelta({ plan: used, delta: group.delta(used, this.#step), out, pooledFactors });
+    }
+    const factors = this.#magnitudeFactors();
+    if (keep) {
+      this.#kept = { plan, used, factors };
+      if (factors) this.#scratch.matrix('unscaled', out.rows, out.cols).data.set(out.data);
+    }
+    if (factors) this.#kernels.scaleColumns(out, factors);
+  }
+
+  /** magnitude / norm of every dim; a column of zeros has no direction to scale. */
+  #magnitudeFactors(): Float32Array | null {
+    const { magnitude } = this;
+    if (!magnitude) return null;
+    const norms = this.#norms!.norms();
+    return magnitude.map((m, j) => (norms[j]! > 0 ? m / norms[j]! : 1));
+  }
+
+  /** The plan with the weights of rows longer than `maxNorm` scaled down. */
+  #rescaled(plan: LookupPlan, maxNorm: number): LookupPlan {
+    const { uniqueRows, placeUnique } = plan;
+    const each = makePlan({ values: uniqueRows, offsets: range(uniqueRows.length + 1) }, this.table.rows);
+    const vectors = this.#scratch.matrix('each', uniqueRows.length, this.table.dim);
+    const [first, ...others] = this.groups;
+    this.table.lookup(each, vectors, first!.delta(each, this.#step));
+    for (const group of others) this.#kernels.addDelta({ plan: each, delta: group.delta(each, this.#step), out: vectors });
+    const norms = new Float32Array(uniqueRows.length);
+    this.#kernels.normalizeRows(vectors, norms);
+    return withWeights(plan, (place) => {
+      const norm = norms[placeUnique[place]!]!;
+      return norm > maxNorm ? maxNorm / norm : 1;
+    });
+  }
+
+  /**
+   * Gradients of A's rows, B and magnitudes from `gradient` = ∂L/∂E (`[b, D]`), after `lookup(plan, …, true)` of the same plan.
    * Duplicates are summed.
    * @throws INVALID_ARGUMENT where the last lookup that kept something was of another plan
    */
   gradients(plan: LookupPlan, gradient: Matrix): AdapterGradients {
-    const kernels = this.#kernels;
-    const u = plan.uniqueRows.length;
-    const rows = this.#scratch.matrix('rows', u, this.rank);
-    if (!this.b) {
-      kernels.segmentSum({ plan, values: gradient, out: rows });
-      return { rows, b: null };
+    const kept = this.#kept;
+    if (kept?.plan !== plan) {
+      throw invalid(`${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`);
     }
-    const bags = planBags(plan);
-    const projected = this.#scratch.matrix('projected', bags, this.rank);
-    kernels.matmul({ a: gradient, b: this.b, out: projected, transposeB: true, scale: this.scale });
-    kernels.segmentSum({ plan, values: projected, out: rows });
-    if (!this.#trainsB) return { rows, b: null };
-    if (this.#kept !== plan) {
-      throw new FinetableError(
-        'INVALID_ARGUMENT',
-        `${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`,
-      );
+    let inner = gradient;
+    let magnitude: Float32Array | null = null;
+    if (kept.factors) {
+      magnitude = this.#magnitudeGradient(gradient);
+      inner = this.#scratch.matrix('inner', planBags(plan), this.table.dim);
+      inner.data.set(gradient.data);
+      this.#kernels.scaleColumns(inner, kept.factors);
     }
-    const b = this.#scratch.matrix('b', this.rank, this.table.dim);
-    const pooled = this.#scratch.matrix('pooled', bags, this.rank);
-    kernels.matmul({ a: pooled, b: gradient, out: b, transposeA: true, scale: this.scale });
-    return { rows, b };
+    return { groups: this.groups.map((group) => group.gradients(kept.used, inner)), magnitude };
+  }
+
+  /** Σ over bags of g · (W + s A B) / norm. */
+  #magnitudeGradient(gradient: Matrix): Float32Array {
+    const { data } = this.#scratch.matrix('unscaled', gradient.rows, gradient.cols);
+    const sums = new Float64Array(gradient.cols);
+    for (let i = 0, at = 0; i < gradient.rows; i++) {
+      for (let j = 0; j < sums.length; j++, at++) sums[j]! += gradient.data[at]! * data[at]!;
+    }
+    const norms = this.#norms!.norms();
+    return Float32Array.from(sums, (sum, j) => (norms[j]! > 0 ? sum / norms[j]! : 0));
   }
 
   /** One optimiser step with these gradients; rows seen for the first time get their slots here. */
   update(plan: LookupPlan, gradients: AdapterGradients): void {
     const training = this.#training;
-    if (!training)
-      throw new FinetableError('INVALID_ARGUMENT', `${this.table.name}: startTraining comes before update`);
-    const kernels = this.#kernels;
-    const slots = this.#current(plan);
-    this.#slots.insertMissing(plan.uniqueRows, slots);
-    const step = training.step + 1;
-    kernels.updateRows({
-      rule: training.rowRule,
-      step,
-      parameters: this.#factors,
-      state: training.rowState,
-      slots,
-      gradients: gradients.rows,
-      lastSteps: training.lastSteps,
-    });
-    if (this.b && gradients.b) {
-      kernels.updateDense({
-        rule: training.bRule,
+    if (!training) throw invalid(`${this.table.name}: startTraining comes before update`);
+    const used = this.#kept?.plan === plan ? this.#kept.used : plan;
+    const step = this.#step + 1;
+    this.groups.forEach((group, i) => group.update(used, gradients.groups[i]!, step));
+    if (this.magnitude && gradients.magnitude) {
+      this.#kernels.updateDense({
+        rule: training.magnitudeRule,
         step,
-        parameters: this.b.data,
-        state: training.bState,
-        gradients: gradients.b.data,
+        parameters: this.magnitude,
+        state: training.magnitudeState,
+        gradients: gradients.magnitude,
       });
     }
-    training.step = step; // only now: gradients that a kernel refused are no step
+    this.#step = step; // only now: gradients that a kernel refused are no step
   }
 
   /** Brings every touched row to the current step, as exporting needs. */
   settle(): void {
-    this.#catchUp(range(this.touchedRows));
+    for (const group of this.groups) group.settle(this.#step);
   }
 
   /** The adapted rows e = W + s A B of these ids, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE */
@@ -303,80 +257,57 @@ export class Adapter {
   /**
    * The k nearest rows of each query (`[q, D]`) in the adapted table, which is never merged; see `ShardedTable.nearest`.
    * Until it settles, the adapter must not be trained.
-   * @throws what `ShardedTable.nearest` does
+   * @throws what `ShardedTable.nearest` does; UNSUPPORTED with `maxNorm`, and for cosine with `dora`
    */
   async nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
     this.settle();
     return nearestAdapted(this, queries, k, options);
   }
 
-  /** @internal The optimiser and its state, for checkpoints. */
-  get training(): Training | null {
-    return this.#training;
+  /** `[D]`: what every dim of a vector is multiplied by last, magnitude / norm; null without DoRA. Call `settle` before. */
+  columnFactors(): Float32Array | null {
+    return this.#magnitudeFactors();
   }
 
-  /** @internal Forgets every row and all optimiser state, then gives `rows` their slots in this order, as reading a file does. */
-  reset(rows: Int32Array, step: number): void {
-    this.close();
-    this.#slots = new SlotMap(this.#kernels);
-    this.#slots.insertMissing(rows, new Int32Array(rows.length).fill(-1));
-    this.#factors = this.#kernels.createRows(this.table.rows, this.rank, 'f32');
-    this.#found = null;
-    if (!this.#training) return;
-    const { rowRule, bRule, lastSteps } = this.#training;
-    this.#training = { ...this.#freshTraining(rowRule, bRule, lastSteps !== null), step };
+  /** @internal Optimiser state of the magnitudes, for checkpoints. */
+  get magnitudeState(): readonly Float32Array[] {
+    return this.magnitude ? (this.#training?.magnitudeState ?? []) : [];
+  }
+
+  /** @internal */
+  get norms(): ColumnNorms | null {
+    return this.#norms;
+  }
+
+  /** @internal Sets the step that a file was written at; its groups are `reset` one by one. */
+  resume(step: number): void {
+    this.#step = step;
+    this.#kept = null;
   }
 
   /** Frees factors and state; the table stays open. */
   close(): void {
-    this.#factors.close();
-    this.#training?.rowState.forEach((store) => store.close());
-    this.#training?.lastSteps?.close();
-  }
-
-  /** Steps that were skipped for these slots' rows, applied. */
-  #catchUp(slots: Int32Array): void {
-    const training = this.#training;
-    if (!training?.lastSteps || training.step === 0) return;
-    this.#kernels.replayRows({
-      rule: training.rowRule,
-      step: training.step,
-      parameters: this.#factors,
-      state: training.rowState,
-      slots,
-      lastSteps: training.lastSteps,
-    });
-  }
-
-  /**
-   * The slots of a plan's unique rows, those rows brought to the current step; once while the plan stays the same: an update
-   * of it leaves its rows current, and one of another plan comes through here.
-   */
-  #current(plan: LookupPlan): Int32Array {
-    const found = this.#found;
-    if (found?.plan === plan) return found.slots;
-    const u = plan.uniqueRows.length;
-    if (this.#slotScratch.length < u) this.#slotScratch = new Int32Array(u);
-    const slots = this.#slotScratch.subarray(0, u);
-    this.#slots.find(plan.uniqueRows, slots);
-    this.#catchUp(slots);
-    this.#found = { plan, slots };
-    return slots;
+    for (const group of this.groups) group.close();
   }
 }
 
-/** A new adapter whose delta is 0. @throws INVALID_ARGUMENT for a rank outside 1 .. min(V, D) or a bad alpha */
+/** A new adapter whose delta is 0. @throws INVALID_ARGUMENT for options that are wrong or do not go together */
 export function createAdapter(table: ShardedTable, options: AdapterOptions): Adapter {
   return new Adapter(table, options);
 }
 
-function checkRank(rank: number, { name, rows, dim }: ShardedTable): void {
-  const most = Math.min(rows, dim);
-  if (!Number.isInteger(rank) || rank < 1 || rank > most) {
-    throw new FinetableError(
-      'INVALID_ARGUMENT',
-      `${name}: rank ${rank}; allowed: an integer from 1 to ${most}, the smaller of the table's ${rows} rows and ${dim} dims`,
-      { table: name, rank },
-    );
+function checkShared({ dropout = 0, maxNorm, groups = [] }: AdapterOptions, { name }: ShardedTable): void {
+  if (!(dropout >= 0 && dropout < 1)) throw invalid(`${name}: dropout ${dropout}; allowed: 0 or more and below 1`);
+  if (maxNorm !== undefined && !(maxNorm > 0 && Number.isFinite(maxNorm)))
+    throw invalid(`${name}: maxNorm ${maxNorm}; allowed: a number above 0`);
+  const names = new Set(['rest']);
+  for (const group of groups) {
+    if (typeof group.name !== 'string' || group.name === '' || names.has(group.name))
+      throw invalid(`${name}: group name ${JSON.stringify(group.name)}; allowed: text, each once, and not "rest"`);
+    names.add(group.name);
   }
+}
+
+function invalid(message: string): FinetableError {
+  return new FinetableError('INVALID_ARGUMENT', message);
 }

@@ -1,26 +1,43 @@
 /** Adapters to and from folders: the sparse format, and PEFT's. See `@finetable/formats` for the bytes. */
-import { FinetableError, matrix, range } from '@finetable/core';
+import { FinetableError, HeUniformRows, matrix, range } from '@finetable/core';
 import {
   loadAdapter,
   savePeftAdapter,
   saveSparseAdapter,
   type AdapterTensors,
+  type GroupTensors,
   type SavePeftOptions,
 } from '@finetable/formats';
 import type { ShardedTable } from '@finetable/placement';
 import { Adapter } from './adapter.ts';
+import type { RowGroup } from './group.ts';
+import type { FactorOptions, SharedOptions } from './options.ts';
+import { RowSet } from './row-set.ts';
 
 /** An adapter as named arrays, rows ascending; copies. */
 export function adapterTensors(adapter: Adapter): AdapterTensors {
-  const { table, kind, rank, alpha, rsLora, b } = adapter;
+  const { table, magnitude, norms } = adapter;
   adapter.settle();
-  const rowOf = adapter.slots.rows;
-  const slots = range(adapter.touchedRows).sort((x, y) => rowOf[x]! - rowOf[y]!);
-  const a = matrix(slots.length, rank);
-  table.kernels.gatherRows(adapter.factors, slots, a);
   return {
     table: table.name,
     base: { rows: table.rows, dim: table.dim, dtype: table.dtype, fingerprint: table.fingerprint },
+    groups: adapter.groups.map(groupTensors),
+    magnitude: magnitude && magnitude.slice(),
+    baseSquares: norms && norms.baseSquares.slice(),
+    grown: null,
+  };
+}
+
+function groupTensors(group: RowGroup): GroupTensors {
+  const { table, name, members, untouched, kind, rank, alpha, rsLora, b } = group;
+  const rowOf = group.slots.rows;
+  const slots = range(group.touchedRows).sort((x, y) => rowOf[x]! - rowOf[y]!);
+  const a = matrix(slots.length, rank);
+  table.kernels.gatherRows(group.factors, slots, a);
+  return {
+    name,
+    members: members.count === table.rows ? null : members.bounds.slice(),
+    untouched: untouched && { seed: untouched.seed, stream: untouched.stream },
     kind,
     rank,
     alpha,
@@ -46,12 +63,23 @@ export async function saveAdapters(
   await (options.format === 'peft' ? savePeftAdapter : saveSparseAdapter)(folder, tensors, options);
 }
 
+/** What training an adapter that was read may be given; all else is in its file. */
+export type LoadAdaptersOptions = Pick<SharedOptions, 'dropout' | 'maxNorm' | 'paddingRow' | 'seed'> &
+  Pick<FactorOptions, 'learningRate' | 'weightDecay'> & {
+    readonly learningRateB?: number | undefined;
+    readonly freeze?: 'A' | 'B' | undefined;
+  };
+
 /**
  * Reads a sparse or PEFT adapter folder onto its tables.
  * @param tables by the names in the folder; a folder with one adapter fits one table of any name
  * @throws MISMATCH where rows, dims or fingerprint say that the adapter was made for another table; INVALID_FILE, NOT_FOUND
  */
-export async function loadAdapters(folder: string, tables: readonly ShardedTable[]): Promise<Adapter[]> {
+export async function loadAdapters(
+  folder: string,
+  tables: readonly ShardedTable[],
+  options: LoadAdaptersOptions = {},
+): Promise<Adapter[]> {
   const loaded = await loadAdapter(folder);
   const adapters: Adapter[] = [];
   try {
@@ -66,7 +94,8 @@ export async function loadAdapters(folder: string, tables: readonly ShardedTable
           { file: folder },
         );
       }
-      adapters.push(fromTensors(folder, table, tensors));
+      checkBase(folder, table, tensors);
+      adapters.push(adapterOf(table, tensors, options));
     }
     return adapters;
   } catch (error) {
@@ -75,8 +104,7 @@ export async function loadAdapters(folder: string, tables: readonly ShardedTable
   }
 }
 
-function fromTensors(folder: string, table: ShardedTable, tensors: AdapterTensors): Adapter {
-  const { base } = tensors;
+function checkBase(folder: string, table: ShardedTable, { base }: AdapterTensors): void {
   const mismatch = (what: string, theirs: unknown, ours: unknown): never => {
     throw new FinetableError(
       'MISMATCH',
@@ -89,11 +117,36 @@ function fromTensors(folder: string, table: ShardedTable, tensors: AdapterTensor
   if (base.fingerprint !== null && base.fingerprint !== table.fingerprint) {
     mismatch('fingerprint', base.fingerprint, table.fingerprint);
   }
-  const { rank, alpha, rsLora } = tensors;
-  const adapter = new Adapter(table, tensors.kind === 'dense' ? { kind: 'dense' } : { rank, alpha, rsLora });
-  if (adapter.b && tensors.b) adapter.b.data.set(tensors.b);
-  adapter.reset(tensors.rows, 0);
-  const count = tensors.rows.length;
-  table.kernels.scatterRows(adapter.factors, range(count), matrix(count, adapter.rank, tensors.a));
+}
+
+/** The adapter that these arrays describe, with memory of its own. The base is not looked at. */
+export function adapterOf(table: ShardedTable, tensors: AdapterTensors, options: LoadAdaptersOptions = {}): Adapter {
+  const [rest, ...groups] = tensors.groups;
+  const { learningRateB, freeze, ...shared } = options;
+  const { learningRate, weightDecay } = options;
+  const factors = ({ kind, rank, alpha, rsLora, untouched }: GroupTensors): FactorOptions => {
+    if (kind === 'dense') return { kind, learningRate, weightDecay };
+    const init = untouched ? new HeUniformRows(untouched.seed, untouched.stream, table.rows, rank) : 'sparse';
+    return { rank, alpha, rsLora, learningRate, weightDecay, learningRateB, freeze, init };
+  };
+  const adapter = new Adapter(
+    table,
+    {
+      ...shared,
+      ...factors(rest!),
+      rows: rest!.members ? new RowSet(rest!.members) : undefined,
+      groups: groups.map((group) => ({ ...factors(group), name: group.name, rows: new RowSet(group.members!) })),
+      dora: tensors.magnitude !== null,
+    },
+    { baseSquares: tensors.baseSquares },
+  );
+  tensors.groups.forEach(({ rows, a, b }, i) => {
+    const group = adapter.groups[i]!;
+    if (group.b && b) group.b.data.set(b);
+    group.reset(rows);
+    table.kernels.scatterRows(group.factors, range(rows.length), matrix(rows.length, group.rank, a));
+    adapter.norms?.rebuild(group);
+  });
+  if (tensors.magnitude) adapter.magnitude!.set(tensors.magnitude);
   return adapter;
 }

@@ -11,16 +11,27 @@
  * ```
  * @module
  */
+export { Adapter, createAdapter, gradientArrays, type AdapterGradients } from './adapter.ts';
 export {
-  Adapter,
-  createAdapter,
-  type AdapterGradients,
-  type AdapterOptions,
-  type AdapterRates,
-  type DenseOptions,
-  type LoraOptions,
-} from './adapter.ts';
-export { adapterTensors, loadAdapters, saveAdapters, type SaveAdaptersOptions } from './files.ts';
+  adapterOf,
+  adapterTensors,
+  loadAdapters,
+  saveAdapters,
+  type LoadAdaptersOptions,
+  type SaveAdaptersOptions,
+} from './files.ts';
+export { RowGroup, type GroupGradients, type GroupTraining } from './group.ts';
+export type {
+  AdapterInit,
+  AdapterOptions,
+  AdapterRates,
+  DenseOptions,
+  FactorOptions,
+  GroupOptions,
+  LoraOptions,
+  SharedOptions,
+} from './options.ts';
+export { RowSet, type RowRange, type RowSelection } from './row-set.ts';
 export { loadAdapterState, saveAdapterState } from './state.ts';
 export {
   adagrad,

@@ -6,49 +6,68 @@ import { FinetableError } from '@finetable/core';
 import { readSafetensorsHeader, readTensor, writeSafetensors, type TensorSource } from '@finetable/formats';
 import type { Kernels, RowStore } from '@finetable/kernels';
 import type { Adapter } from './adapter.ts';
+import type { RowGroup } from './group.ts';
 
 const chunkBytes = 8 * 2 ** 20;
 
 interface StoredRows {
   readonly name: string;
   readonly store: RowStore;
+  readonly rows: number;
 }
 
-/** The row stores of an adapter in training, by the names they have in the file. */
-function storesOf(adapter: Adapter): StoredRows[] {
-  const training = adapter.training;
-  if (!training)
-    throw new FinetableError(
-      'INVALID_ARGUMENT',
-      `${adapter.table.name}: startTraining comes before its state is saved or loaded`,
-    );
-  const stores = [{ name: 'A', store: adapter.factors }];
-  training.rowState.forEach((store, i) => stores.push({ name: `A.state.${i}`, store }));
-  if (training.lastSteps) stores.push({ name: 'A.lastSteps', store: training.lastSteps });
-  return stores;
+interface StoredArray {
+  readonly name: string;
+  readonly data: Float32Array | Float64Array;
+}
+
+/** What tensors of a group are named after. */
+const prefix = (group: RowGroup): string => (group.name === 'rest' ? '' : `${group.name}/`);
+
+/** The row stores of an adapter in training, by the names they have in the file. @param rows of each group */
+function storesOf(adapter: Adapter, rows: (group: RowGroup) => number): StoredRows[] {
+  return adapter.groups.flatMap((group) => {
+    const { factors, training } = group;
+    if (!training)
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${adapter.table.name}: startTraining comes before its state is saved or loaded`,
+      );
+    const stores = [{ name: 'A', store: factors }];
+    training.rowState.forEach((store, i) => stores.push({ name: `A.state.${i}`, store }));
+    if (training.lastSteps) stores.push({ name: 'A.lastSteps', store: training.lastSteps });
+    return stores.map(({ name, store }) => ({ name: prefix(group) + name, store, rows: rows(group) }));
+  });
 }
 
 /** The small arrays beside the rows. */
-function arraysOf(adapter: Adapter): { name: string; data: Float32Array }[] {
-  const arrays = adapter.b ? [{ name: 'B', data: adapter.b.data }] : [];
-  adapter.training?.bState.forEach((data, i) => arrays.push({ name: `B.state.${i}`, data }));
+function arraysOf({ groups, magnitude, magnitudeState, norms }: Adapter): StoredArray[] {
+  const arrays: StoredArray[] = groups.flatMap((group) => {
+    const { b, training } = group;
+    const own: StoredArray[] = b ? [{ name: 'B', data: b.data }] : [];
+    training?.bState.forEach((data, i) => own.push({ name: `B.state.${i}`, data }));
+    norms?.arrays(group).forEach((data, i) => own.push({ name: `norms.${i}`, data }));
+    return own.map(({ name, data }) => ({ name: prefix(group) + name, data }));
+  });
+  if (magnitude) arrays.push({ name: 'magnitude', data: magnitude });
+  magnitudeState.forEach((data, i) => arrays.push({ name: `magnitude.state.${i}`, data }));
   return arrays;
 }
 
 /** Writes the adapter's whole state to `path`, atomically. */
 export async function saveAdapterState(path: string, adapter: Adapter): Promise<void> {
   const kernels = adapter.table.kernels;
-  const k = adapter.touchedRows;
-  const tensors: TensorSource[] = [{ name: 'rows', dtype: 'I32', shape: [k], data: adapter.slots.rows }];
-  for (const { name, store } of storesOf(adapter)) {
-    tensors.push({
-      name,
-      dtype: dtypeOf(store),
-      shape: [k, store.dim],
-      data: chunks(kernels, store, k * store.dim * 4),
-    });
+  const tensors: TensorSource[] = adapter.groups.map((group) => {
+    const { rows } = group.slots;
+    return { name: `${prefix(group)}rows`, dtype: 'I32', shape: [rows.length], data: rows };
+  });
+  for (const { name, store, rows } of storesOf(adapter, ({ touchedRows }) => touchedRows)) {
+    const data = chunks(kernels, store, rows * store.dim * 4);
+    tensors.push({ name, dtype: dtypeOf(store), shape: [rows, store.dim], data });
   }
-  for (const { name, data } of arraysOf(adapter)) tensors.push({ name, dtype: 'F32', shape: [data.length], data });
+  for (const { name, data } of arraysOf(adapter)) {
+    tensors.push({ name, dtype: data instanceof Float64Array ? 'F64' : 'F32', shape: [data.length], data });
+  }
   await writeSafetensors(path, tensors, { step: String(adapter.step), fingerprint: adapter.table.fingerprint });
 }
 
@@ -65,7 +84,6 @@ async function* chunks(kernels: Kernels, store: RowStore, bytes: number): AsyncG
  * @throws MISMATCH where it was made for another table or other options; INVALID_FILE
  */
 export async function loadAdapterState(path: string, adapter: Adapter): Promise<void> {
-  const stores = storesOf(adapter);
   const arrays = arraysOf(adapter);
   const header = await readSafetensorsHeader(path);
   if (header.metadata.fingerprint !== adapter.table.fingerprint) {
@@ -74,7 +92,7 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
       table: adapter.table.name,
     });
   }
-  const expect = (name: string, dtype: 'F32' | 'I32', shape: readonly number[]): void => {
+  const expect = (name: string, dtype: 'F32' | 'F64' | 'I32', shape: readonly number[]): void => {
     const found = header.tensors.get(name);
     if (found?.shape.join() !== shape.join()) {
       throw new FinetableError(
@@ -90,11 +108,13 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
       });
     }
   };
-  const k = header.tensors.get('rows')?.shape[0] ?? -1;
-  expect('rows', 'I32', [k]);
-  for (const { name, store } of stores) expect(name, dtypeOf(store), [k, store.dim]);
-  for (const { name, data } of arrays) expect(name, 'F32', [data.length]);
-  if (header.tensors.size !== 1 + stores.length + arrays.length) {
+  const rowsName = (group: RowGroup): string => `${prefix(group)}rows`;
+  const rowsIn = (group: RowGroup): number => header.tensors.get(rowsName(group))?.shape[0] ?? -1;
+  for (const group of adapter.groups) expect(rowsName(group), 'I32', [rowsIn(group)]);
+  const stores = storesOf(adapter, rowsIn);
+  for (const { name, store, rows } of stores) expect(name, dtypeOf(store), [rows, store.dim]);
+  for (const { name, data } of arrays) expect(name, data instanceof Float64Array ? 'F64' : 'F32', [data.length]);
+  if (header.tensors.size !== adapter.groups.length + stores.length + arrays.length) {
     throw new FinetableError('MISMATCH', `${path}: it was made with another optimiser`, { file: path });
   }
 
@@ -106,24 +126,30 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
       { file: path },
     );
   }
-  const rows = (await readTensor(path, header, 'rows')).data as Int32Array;
-  checkRows(path, rows, adapter.table.rows);
-  adapter.reset(rows, step);
-  for (const { name, store } of storesOf(adapter)) {
+  const rowsOf: Int32Array[] = [];
+  for (const group of adapter.groups) {
+    const rows = (await readTensor(path, header, rowsName(group))).data as Int32Array;
+    checkRows(path, rows, group);
+    rowsOf.push(rows);
+  }
+  adapter.groups.forEach((group, i) => group.reset(rowsOf[i]!));
+  adapter.resume(step);
+  for (const { name, store } of storesOf(adapter, rowsIn)) {
     const { data } = await readTensor(path, header, name);
     adapter.table.kernels.writeBytes(store, 0, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
-  for (const { name, data } of arraysOf(adapter)) data.set((await readTensor(path, header, name)).data as Float32Array);
+  for (const { name, data } of arraysOf(adapter)) data.set((await readTensor(path, header, name)).data as Float64Array);
 }
 
 const dtypeOf = (store: RowStore): 'F32' | 'I32' => (store.dtype === 'i32' ? 'I32' : 'F32');
 
 /** Rows in the order of their slots: any order, each once. */
-function checkRows(path: string, rows: Int32Array, tableRows: number): void {
+function checkRows(path: string, rows: Int32Array, { members, table, name }: RowGroup): void {
   const sorted = rows.slice().sort();
   sorted.forEach((row, i) => {
-    if (row < 0 || row >= tableRows || row === sorted[i - 1]) {
-      const what = row === sorted[i - 1] ? 'is there twice' : `is not in the table's 0 to ${tableRows - 1}`;
+    if (!members.has(row) || row === sorted[i - 1]) {
+      const rowsOf = name === 'rest' ? `the table's 0 to ${table.rows - 1} that are trained` : `group "${name}"`;
+      const what = row === sorted[i - 1] ? 'is there twice' : `is not one of ${rowsOf}`;
       throw new FinetableError('INVALID_FILE', `${path}: row ${row} ${what}`, { file: path, row });
     }
   });

@@ -2,13 +2,30 @@
 import { FinetableError } from '@finetable/core';
 import { show } from '../io.ts';
 
-/**
- * What one table's adapter adds to its base: row `rows[i]` of the delta is `s * a[i] * b`, with s = alpha / rank, or
- * alpha / sqrt(rank) with `rsLora`. Of kind `dense`, `rank` is D, `b` is null, and the delta is `s * a[i]`.
- */
+/** What one table's adapter makes of its base: W plus the delta of its groups, times magnitude / column norm with DoRA. */
 export interface AdapterTensors {
   readonly table: string;
   readonly base: AdapterBase;
+  /** One or more; the first is named `rest`. Every row is in at most one. */
+  readonly groups: readonly GroupTensors[];
+  /** DoRA's magnitudes, `[D] f32`; null without. */
+  readonly magnitude: Float32Array | null;
+  /** `[D] f64`: Σ W² of every column, which DoRA's norms begin with; null where it is not known. */
+  readonly baseSquares: Float64Array | null;
+  /** `[k, D] f32`: rows `base.rows .. base.rows + k` of the table, which its base does not have; null where it was not grown. */
+  readonly grown: Float32Array | null;
+}
+
+/**
+ * The rows that share factors: row `rows[i]` of the delta is `s * a[i] * b`, with s = alpha / rank, or alpha / sqrt(rank) with
+ * `rsLora`. Of kind `dense`, `rank` is D, `b` is null, and the delta is `s * a[i]`.
+ */
+export interface GroupTensors {
+  readonly name: string;
+  /** `[2 m] i32`: the rows that the group may hold, as ascending ranges [begin, end) that do not touch; null: all of the table. */
+  readonly members: Int32Array | null;
+  /** A of members that are not in `rows`: 0 where null, else `HeUniformRows` of this seed and stream (and V, r). */
+  readonly untouched: { readonly seed: number; readonly stream: string } | null;
   readonly kind: 'lora' | 'dense';
   readonly rank: number;
   readonly alpha: number;

@@ -1,0 +1,392 @@
+/**
+ * The rows of an adapter that share a rank and a B: their touched rows of A, packed in slots, and the optimiser's state of both
+ * factors. An adapter is one group or several; every row of the table is in at most one.
+ */
+import {
+  FinetableError,
+  HeUniformRows,
+  matrix,
+  planBags,
+  range,
+  Scratch,
+  type LookupPlan,
+  type Matrix,
+} from '@finetable/core';
+import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
+import type { ShardedTable } from '@finetable/placement';
+import { initialB } from './init.ts';
+import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
+import type { FactorOptions, LoraOptions } from './options.ts';
+import type { RowSet } from './row-set.ts';
+import { SlotMap } from './slots.ts';
+
+/** Gradients of one batch; views into memory that the next batch uses again. */
+export interface GroupGradients {
+  /** Which unique rows of the plan the group has, as indices; null: all. */
+  readonly members: Int32Array | null;
+  /** `[k, r]`, one row per member; null where A is not trained. */
+  readonly rows: Matrix | null;
+  /** `[r, D]`, or null where B is not trained. */
+  readonly b: Matrix | null;
+}
+
+export interface GroupTraining {
+  readonly rowRule: UpdateRule;
+  readonly bRule: UpdateRule;
+  readonly rowState: readonly RowStore[];
+  readonly bState: readonly Float32Array[];
+  /** Step up to which each slot's row is current; null in lazy mode, and where A is not trained. */
+  readonly lastSteps: RowStore | null;
+}
+
+/** Told of rows of A before and after they change. */
+export interface RowWatcher {
+  /** @param rows of the table, in the order of `slots` */
+  changing(group: RowGroup, slots: Int32Array, change: () => void): void;
+}
+
+export class RowGroup {
+  readonly table: ShardedTable;
+  /** `rest`: the rows that no other group has. */
+  readonly name: string;
+  /** The rows that may be trained. */
+  readonly members: RowSet;
+  readonly kind: 'lora' | 'dense';
+  /** r; D of a dense group. */
+  readonly rank: number;
+  readonly alpha: number;
+  readonly rsLora: boolean;
+  readonly scale: number;
+  /** `[r, D]`; null of a dense group, whose B is the identity. */
+  readonly b: Matrix | null;
+  /** A of rows without a slot; null: 0. */
+  readonly untouched: HeUniformRows | null;
+  readonly options: FactorOptions;
+  #slots: SlotMap;
+  #factors: RowStore;
+  #training: GroupTraining | null = null;
+  #watcher: RowWatcher | null = null;
+  readonly #scratch = new Scratch();
+  #slotScratch = new Int32Array(0);
+  /** What `#current` found last. */
+  #found: { readonly plan: LookupPlan; readonly slots: Int32Array } | null = null;
+
+  /** @param where names the group in errors */
+  constructor(table: ShardedTable, name: string, members: RowSet, options: FactorOptions, seed: number, where: string) {
+    this.table = table;
+    this.name = name;
+    this.members = members;
+    this.options = options;
+    const refuse = (message: string): never => {
+      throw new FinetableError('INVALID_ARGUMENT', `${where}: ${message}`, { table: table.name, group: name });
+    };
+    const kind: unknown = options.kind ?? 'lora';
+    if (kind !== 'lora' && kind !== 'dense') refuse(`kind ${JSON.stringify(kind)}; allowed: lora, dense`);
+    this.kind = options.kind ?? 'lora';
+    if (options.kind === 'dense') {
+      this.rank = table.dim;
+      this.alpha = table.dim;
+      this.rsLora = false;
+      this.scale = 1;
+      this.b = null;
+      this.untouched = null;
+    } else {
+      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = checkLora(options, table, refuse);
+      this.rank = rank;
+      this.alpha = alpha;
+      this.rsLora = rsLora;
+      this.scale = rsLora ? alpha / Math.sqrt(rank) : alpha / rank;
+      const stream = `${table.name}${name === 'rest' ? '' : `/${name}`}`;
+      const given = init instanceof HeUniformRows ? init : null;
+      this.b = initialB(table, rank, given || init === 'keras' ? 'keras' : init, seed, `${stream}/B`);
+      this.untouched = given ?? (init === 'keras' ? new HeUniformRows(seed, `${stream}/A`, table.rows, rank) : null);
+    }
+    this.#slots = new SlotMap(this.#kernels);
+    this.#factors = this.#kernels.createRows(this.#capacity, this.rank, 'f32');
+  }
+
+  /** Which slot holds which touched row. */
+  get slots(): SlotMap {
+    return this.#slots;
+  }
+
+  /** A: `[members.count, r]` with memory for touched slots only. Owned by the group. */
+  get factors(): RowStore {
+    return this.#factors;
+  }
+
+  get #kernels(): Kernels {
+    return this.table.kernels;
+  }
+
+  /** Slots that may be needed; stores have a row at least. */
+  get #capacity(): number {
+    return Math.max(1, this.members.count);
+  }
+
+  /** Rows that training has touched. */
+  get touchedRows(): number {
+    return this.#slots.size;
+  }
+
+  get training(): GroupTraining | null {
+    return this.#training;
+  }
+
+  /** False where A keeps the values it has. */
+  get trainsA(): boolean {
+    return this.#training?.rowRule.learningRate !== 0;
+  }
+
+  /** False where B keeps the values it has; Ā is not needed then. */
+  get trainsB(): boolean {
+    return this.b !== null && this.#training?.bRule.learningRate !== 0;
+  }
+
+  get memory(): { readonly adapterBytes: number; readonly slotBytes: number; readonly optimizerBytes: number } {
+    const bBytes = this.b?.data.byteLength ?? 0;
+    const training = this.#training;
+    const perRow = training ? [...training.rowState, ...(training.lastSteps ? [training.lastSteps] : [])] : [];
+    const rowBytes = perRow.reduce((sum, store) => sum + store.sizeBytes / store.rows, 0);
+    const bStateBytes = training?.bState.reduce((sum, state) => sum + state.byteLength, 0) ?? 0;
+    return {
+      adapterBytes: this.touchedRows * this.rank * 4 + bBytes,
+      slotBytes: this.#slots.sizeBytes,
+      optimizerBytes: this.touchedRows * rowBytes + bStateBytes,
+    };
+  }
+
+  /** Has every later change of A go through `watcher`. */
+  watch(watcher: RowWatcher): void {
+    this.#watcher = watcher;
+  }
+
+  /** As `Adapter.startTraining`, of this group. */
+  startTraining(optimizer: OptimizerSpec): void {
+    const { learningRate, weightDecay } = this.options;
+    const lora: Partial<LoraOptions> = this.options.kind === 'dense' ? {} : this.options;
+    const rowRule = ruleOf(optimizer, { learningRate: lora.freeze === 'A' ? 0 : learningRate, weightDecay });
+    const learningRateB = this.b === null || lora.freeze === 'B' ? 0 : (lora.learningRateB ?? learningRate);
+    const bRule = ruleOf(optimizer, { learningRate: learningRateB, weightDecay });
+    const exact = optimizer.mode !== 'lazy' && rowRule.learningRate !== 0;
+    if (lora.freeze === 'A' && !this.untouched && this.touchedRows === 0) {
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${this.table.name}: A is frozen at 0, so nothing would be trained; allowed with init "keras", or with an adapter that was loaded`,
+        { table: this.table.name },
+      );
+    }
+    const had = this.#training;
+    if (!had) {
+      this.#training = this.#freshTraining(rowRule, bRule, exact);
+    } else if (
+      JSON.stringify([had.rowRule, had.bRule, had.lastSteps !== null]) !== JSON.stringify([rowRule, bRule, exact])
+    ) {
+      throw new FinetableError(
+        'INVALID_ARGUMENT',
+        `${this.table.name}: the adapter is being trained with other settings (${had.rowRule.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
+        { table: this.table.name },
+      );
+    }
+  }
+
+  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, exact: boolean): GroupTraining {
+    const kernels = this.#kernels;
+    const count = this.#capacity;
+    const bCount = this.b?.data.length ?? 0;
+    const rowColumns = rowRule.learningRate === 0 ? [] : stateColumns(rowRule, this.rank);
+    return {
+      rowRule,
+      bRule,
+      rowState: rowColumns.map((cols) => kernels.createRows(count, cols, 'f32')),
+      bState: bRule.learningRate === 0 ? [] : stateColumns(bRule, bCount).map((cols) => new Float32Array(cols)),
+      lastSteps: exact ? kernels.createRows(count, 1, 'i32') : null,
+    };
+  }
+
+  /** The delta of a plan's unique rows, those at the current step. */
+  delta(plan: LookupPlan, step: number): Delta {
+    return { factors: this.#factors, slots: this.#current(plan, step), b: this.b, scale: this.scale };
+  }
+
+  /** Where a lookup leaves Ā, `[b, r]`, for the gradient of B; null where that is not wanted. */
+  pooledFactors(plan: LookupPlan): Matrix | null {
+    return this.trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
+  }
+
+  /**
+   * Gradients of A's rows and B from `gradient` = ∂L/∂E (`[b, D]`), after a lookup of the same plan with `pooledFactors`.
+   * Duplicates are summed.
+   */
+  gradients(plan: LookupPlan, gradient: Matrix): GroupGradients {
+    const kernels = this.#kernels;
+    const { b } = this;
+    const members = this.members.indicesOf(plan.uniqueRows);
+    let rows: Matrix | null = null;
+    if (this.trainsA) {
+      let values = gradient;
+      if (b) {
+        values = this.#scratch.matrix('projected', planBags(plan), this.rank);
+        kernels.matmul({ a: gradient, b, out: values, transposeB: true, scale: this.scale });
+      }
+      rows = this.#scratch.matrix('rows', (members ?? plan.uniqueRows).length, this.rank);
+      kernels.segmentSum({ plan, values, uniques: members, out: rows });
+    }
+    if (!b || !this.trainsB) return { members, rows, b: null };
+    const out = this.#scratch.matrix('b', this.rank, this.table.dim);
+    const pooled = this.pooledFactors(plan)!;
+    kernels.matmul({ a: pooled, b: gradient, out, transposeA: true, scale: this.scale });
+    return { members, rows, b: out };
+  }
+
+  /** Optimiser step number `step` with these gradients; rows seen for the first time get their slots here. */
+  update(plan: LookupPlan, gradients: GroupGradients, step: number): void {
+    const training = this.#training!;
+    const kernels = this.#kernels;
+    if (gradients.rows) {
+      const slots = this.#slotsToUpdate(plan, gradients.members, step);
+      const args = {
+        rule: training.rowRule,
+        step,
+        parameters: this.#factors,
+        state: training.rowState,
+        slots,
+        gradients: gradients.rows,
+        lastSteps: training.lastSteps,
+      };
+      this.#change(slots, () => kernels.updateRows(args));
+    }
+    if (this.b && gradients.b) {
+      kernels.updateDense({
+        rule: training.bRule,
+        step,
+        parameters: this.b.data,
+        state: training.bState,
+        gradients: gradients.b.data,
+      });
+    }
+  }
+
+  /** The slots of a plan's members, new ones included. */
+  #slotsToUpdate(plan: LookupPlan, members: Int32Array | null, step: number): Int32Array {
+    const all = this.#current(plan, step - 1);
+    const rows = members ? members.map((i) => plan.uniqueRows[i]!) : plan.uniqueRows;
+    const slots = members ? members.map((i) => all[i]!) : all;
+    // Those that `#current` lent get the same ones for good, since they are given out in the same order.
+    if (this.untouched) for (let i = 0; i < slots.length; i++) if (slots[i]! >= this.touchedRows) slots[i] = -1;
+    this.#slots.insertMissing(rows, slots);
+    members?.forEach((unique, i) => (all[unique] = slots[i]!));
+    return slots;
+  }
+
+  /** Brings every touched row to the current step, as exporting needs. */
+  settle(step: number): void {
+    this.#catchUp(range(this.touchedRows), step);
+  }
+
+  /** A of these members, `[rows.length, r]`, newly allocated; call `settle` before. */
+  rowsOfA(rows: Int32Array): Matrix {
+    const slots = new Int32Array(rows.length);
+    this.#slots.find(rows, slots);
+    const a = this.untouched?.of(rows) ?? matrix(rows.length, this.rank);
+    const touched = range(rows.length).filter((i) => slots[i]! >= 0);
+    const found = matrix(touched.length, this.rank);
+    this.#kernels.gatherRows(
+      this.#factors,
+      touched.map((i) => slots[i]!),
+      found,
+    );
+    touched.forEach((i, at) =>
+      a.data.set(found.data.subarray(at * this.rank, (at + 1) * this.rank), i * this.rank),
+    );
+    return a;
+  }
+
+  /** s A B of these rows, `[rows.length, D]`, newly allocated; call `settle` before. */
+  deltaOf(rows: Int32Array): Matrix {
+    const a = this.rowsOfA(rows);
+    if (!this.b) return a;
+    const out = matrix(rows.length, this.table.dim);
+    this.#kernels.matmul({ a, b: this.b, out, scale: this.scale });
+    return out;
+  }
+
+  /** Forgets every row and all optimiser state, then gives `rows` their slots in this order, as reading a file does. */
+  reset(rows: Int32Array): void {
+    this.close();
+    this.#slots = new SlotMap(this.#kernels);
+    this.#slots.insertMissing(rows, new Int32Array(rows.length).fill(-1));
+    this.#factors = this.#kernels.createRows(this.#capacity, this.rank, 'f32');
+    this.#found = null;
+    if (!this.#training) return;
+    const { rowRule, bRule, lastSteps } = this.#training;
+    this.#training = this.#freshTraining(rowRule, bRule, lastSteps !== null);
+  }
+
+  /** Frees factors and state. */
+  close(): void {
+    this.#factors.close();
+    this.#training?.rowState.forEach((store) => store.close());
+    this.#training?.lastSteps?.close();
+  }
+
+  #change(slots: Int32Array, change: () => void): void {
+    if (this.#watcher) this.#watcher.changing(this, slots, change);
+    else change();
+  }
+
+  /** Steps that were skipped for these slots' rows, applied. */
+  #catchUp(slots: Int32Array, step: number): void {
+    const training = this.#training;
+    const lastSteps = training?.lastSteps;
+    if (!lastSteps || step === 0) return;
+    const { rowRule: rule, rowState: state } = training;
+    const args = { rule, step, parameters: this.#factors, state, slots, lastSteps };
+    this.#change(slots, () => this.#kernels.replayRows(args));
+  }
+
+  /**
+   * The slots of a plan's unique rows, those rows brought to the current step; once while the plan stays the same: an update
+   * of it leaves its rows current, and one of another plan comes through here.
+   */
+  #current(plan: LookupPlan, step: number): Int32Array {
+    const found = this.#found;
+    if (found?.plan === plan) return found.slots;
+    const u = plan.uniqueRows.length;
+    if (this.#slotScratch.length < u) this.#slotScratch = new Int32Array(u);
+    const slots = this.#slotScratch.subarray(0, u);
+    this.#slots.find(plan.uniqueRows, slots);
+    this.#catchUp(slots, step);
+    if (this.untouched) this.#lend(plan, slots, this.untouched);
+    this.#found = { plan, slots };
+    return slots;
+  }
+
+  /** Gives members without a slot the free ones after the last, with their start values, until the next plan. */
+  #lend({ uniqueRows }: LookupPlan, slots: Int32Array, start: HeUniformRows): void {
+    const members = this.members.indicesOf(uniqueRows) ?? range(uniqueRows.length);
+    const missing = members.filter((i) => slots[i]! < 0);
+    if (missing.length === 0) return;
+    const lent = range(missing.length).map((i) => this.touchedRows + i);
+    this.#kernels.scatterRows(this.#factors, lent, start.of(missing.map((i) => uniqueRows[i]!)));
+    missing.forEach((unique, i) => (slots[unique] = lent[i]!));
+  }
+}
+
+function checkLora(options: LoraOptions, table: ShardedTable, refuse: (message: string) => never): LoraOptions {
+  const { rank, alpha = rank, init = 'sparse', freeze } = options;
+  const most = Math.min(table.rows, table.dim);
+  if (!Number.isInteger(rank) || rank < 1 || rank > most) {
+    refuse(
+      `rank ${rank}; allowed: an integer from 1 to ${most}, the smaller of the table's ${table.rows} rows and ${table.dim} dims`,
+    );
+  }
+  if (!Number.isFinite(alpha) || alpha <= 0) refuse(`alpha ${alpha}; allowed: a number above 0`);
+  if (!(init instanceof HeUniformRows)) oneOf('init', init, ['sparse', 'orthogonal', 'pissa', 'keras']);
+  if (freeze !== undefined) oneOf('freeze', freeze, ['A', 'B']);
+  return options;
+
+  function oneOf(name: string, value: string, allowed: readonly string[]): void {
+    if (!allowed.includes(value)) refuse(`${name} ${JSON.stringify(value)}; allowed: ${allowed.join(', ')}`);
+  }
+}
