@@ -1,7 +1,9 @@
 import { jagged, makePlan, matrix, RandomStream, type LookupPlan, type Matrix } from '@finetable/core';
 import { createTable, type ShardedTable } from '@finetable/placement';
 import { describe, expect, test } from 'vitest';
-import { Adapter, createAdapter, type AdapterOptions } from './adapter.ts';
+import { Adapter, createAdapter, type AdapterGradients } from './adapter.ts';
+import type { RowGroup } from './group.ts';
+import type { AdapterOptions } from './options.ts';
 import { adagrad, adamw, rowwiseAdagrad, sgd, type OptimizerSpec } from './optimizer.ts';
 
 const V = 12;
@@ -17,12 +19,18 @@ const table = (): ShardedTable => createTable('words', normals(V, D, 'table'));
 const plan = (): LookupPlan =>
   makePlan(jagged([[3, 5, 3], [], [11], [0, 3, 5, 11]], [[1, 0.5, -2], [], [1], [0.1, 0.2, 0.3, 0.4]]), V);
 
+const rest = (adapter: Adapter): RowGroup => adapter.groups[0]!;
+const gradientsOf = (rows: Matrix, b: Matrix | null): AdapterGradients => ({
+  groups: [{ members: null, rows, b }],
+  magnitude: null,
+});
+
 /** An adapter whose touched rows have values, so that gradients of B are not 0. */
 function warm(options: AdapterOptions): Adapter {
   const adapter = createAdapter(table(), options);
   const rows = Int32Array.of(3, 5, 11);
-  adapter.reset(rows, 0);
-  adapter.table.kernels.scatterRows(adapter.factors, Int32Array.of(0, 1, 2), normals(3, adapter.rank, 'A', 0.5));
+  rest(adapter).reset(rows);
+  adapter.table.kernels.scatterRows(rest(adapter).factors, Int32Array.of(0, 1, 2), normals(3, rest(adapter).rank, 'A', 0.5));
   return adapter;
 }
 
@@ -65,8 +73,8 @@ test.each<AdapterOptions>([{ rank: 3, alpha: 6 }, { kind: 'dense' }])(
           await adapter.table.pool(used, out);
           adapter.addDelta(used, out, true);
         }
-        const { rows, b } = adapter.gradients(used, gradient);
-        return [out.data, rows.data, b?.data];
+        const { rows, b } = adapter.gradients(used, gradient).groups[0]!;
+        return [out.data, rows!.data, b?.data];
       }),
     );
     expect(results[1]).toEqual(results[0]);
@@ -84,34 +92,35 @@ describe.each<AdapterOptions>([
     const adapter = warm(options);
     const used = plan();
     const { gradient } = loss(adapter, c, used);
-    const { rows, b } = adapter.gradients(used, gradient);
+    const { b } = adapter.gradients(used, gradient).groups[0]!;
+    const rows = adapter.gradients(used, gradient).groups[0]!.rows!;
     expect([...used.uniqueRows]).toEqual([0, 3, 5, 11]);
 
     const h = 1e-2; // L is quadratic in each value, so central differences have rounding error only
     const kernels = adapter.table.kernels;
-    const factors = matrix(3, adapter.rank);
+    const factors = matrix(3, rest(adapter).rank);
     const slots = Int32Array.of(0, 1, 2);
-    kernels.gatherRows(adapter.factors, slots, factors);
+    kernels.gatherRows(rest(adapter).factors, slots, factors);
     factors.data.forEach((kept, i) => {
       const at = (value: number): number => {
         factors.data[i] = value;
-        kernels.scatterRows(adapter.factors, slots, factors);
+        kernels.scatterRows(rest(adapter).factors, slots, factors);
         return loss(adapter, c).value;
       };
       const numeric = (at(kept + h) - at(kept - h)) / (2 * h);
       at(kept);
       // Unique row 0 is row 0, which has no slot; slots 0.. are unique rows 1..
-      expect(rows.data[adapter.rank + i]).toBeCloseTo(numeric, 2);
+      expect(rows.data[rest(adapter).rank + i]).toBeCloseTo(numeric, 2);
     });
-    if (!adapter.b) return;
+    if (!rest(adapter).b) return;
     const analytic = b!.data.slice();
-    adapter.b.data.forEach((kept, i) => {
+    rest(adapter).b.data.forEach((kept, i) => {
       const at = (value: number): number => {
-        adapter.b!.data[i] = value;
+        rest(adapter).b!.data[i] = value;
         return loss(adapter, c).value;
       };
       const numeric = (at(kept + h) - at(kept - h)) / (2 * h);
-      adapter.b!.data[i] = kept;
+      rest(adapter).b!.data[i] = kept;
       expect(analytic[i]).toBeCloseTo(numeric, 2);
     });
   });
@@ -177,14 +186,14 @@ describe.each<OptimizerSpec>([
       return { plan: used, rows: used.uniqueRows, gradients };
     });
     for (const { plan: used, gradients } of steps) {
-      adapter.update(used, { rows: gradients, b: normals(rank, D, 'unused', 0) });
+      adapter.update(used, gradientsOf(gradients, normals(rank, D, 'unused', 0)));
     }
     adapter.settle();
     const reference = denseReference(spec, steps, rank);
     const found = matrix(adapter.touchedRows, rank);
-    adapter.table.kernels.gatherRows(adapter.factors, Int32Array.from(adapter.slots.rows.keys()), found);
-    expect([...adapter.slots.rows].sort((a, b) => a - b)).toEqual([2, 3, 4, 5, 6, 7, 9]);
-    adapter.slots.rows.forEach((row, slot) => {
+    adapter.table.kernels.gatherRows(rest(adapter).factors, Int32Array.from(rest(adapter).slots.rows.keys()), found);
+    expect([...rest(adapter).slots.rows].sort((a, b) => a - b)).toEqual([2, 3, 4, 5, 6, 7, 9]);
+    rest(adapter).slots.rows.forEach((row, slot) => {
       // f32 arithmetic over 60 steps of size up to 0.1
       for (let j = 0; j < rank; j++) expect(found.data[slot * rank + j]).toBeCloseTo(reference[row * rank + j]!, 5);
     });
@@ -215,30 +224,30 @@ test('lazy mode leaves rows alone that the batch does not hold', () => {
   const first = makePlan(jagged([[4]]), V);
   const other = makePlan(jagged([[6]]), V);
   const ones = (): Matrix => matrix(1, 2, Float32Array.of(1, 1));
-  adapter.update(first, { rows: ones(), b: null });
+  adapter.update(first, gradientsOf(ones(), null));
   const before = matrix(1, 2);
-  adapter.table.kernels.gatherRows(adapter.factors, Int32Array.of(0), before);
-  for (let i = 0; i < 5; i++) adapter.update(other, { rows: ones(), b: null });
+  adapter.table.kernels.gatherRows(rest(adapter).factors, Int32Array.of(0), before);
+  for (let i = 0; i < 5; i++) adapter.update(other, gradientsOf(ones(), null));
   adapter.settle();
   const after = matrix(1, 2);
-  adapter.table.kernels.gatherRows(adapter.factors, Int32Array.of(0), after);
+  adapter.table.kernels.gatherRows(rest(adapter).factors, Int32Array.of(0), after);
   expect(before.data[0]).toBeCloseTo(-0.1, 6);
   expect(after.data).toEqual(before.data);
 });
 
 test('a learning rate of 0 for B keeps B and gives no gradient for it', () => {
   const adapter = createAdapter(table(), { rank: 2, learningRateB: 0 });
-  const kept = adapter.b!.data.slice();
+  const kept = rest(adapter).b!.data.slice();
   adapter.startTraining(adamw({ learningRate: 0.1 }));
   const used = plan();
   const out = matrix(4, D);
   for (let i = 0; i < 3; i++) {
     adapter.lookup(used, out, true);
     const gradients = adapter.gradients(used, out);
-    expect(gradients.b).toBeNull();
+    expect(gradients.groups[0]!.b).toBeNull();
     adapter.update(used, gradients);
   }
-  expect(adapter.b!.data).toEqual(kept);
+  expect(rest(adapter).b!.data).toEqual(kept);
   expect(adapter.touchedRows).toBe(4);
 });
 
@@ -247,7 +256,7 @@ test('memory grows with touched rows, not with V', () => {
   const adapter = createAdapter(big, { rank: 8 });
   adapter.startTraining(adamw({ learningRate: 0.1 }));
   const ids = Array.from({ length: 2000 }, (_, i) => i * 25);
-  adapter.update(makePlan(jagged([ids]), 50_000), { rows: normals(2000, 8, 'g'), b: null });
+  adapter.update(makePlan(jagged([ids]), 50_000), gradientsOf(normals(2000, 8, 'g'), null));
   const { adapterBytes, optimizerBytes } = adapter.memory;
   expect(adapterBytes).toBe(2000 * 8 * 4 + 8 * 8 * 4);
   expect(optimizerBytes).toBe(2000 * (8 * 4 * 2 + 4) + 2 * 8 * 8 * 4);
@@ -275,7 +284,7 @@ test('gradients need the lookup that kept what they read', () => {
   expect(() => adapter.gradients(used, out)).toThrow(message);
   adapter.lookup(used, out, true);
   adapter.lookup(other, out);
-  expect(adapter.gradients(used, out).b).not.toBeNull();
+  expect(adapter.gradients(used, out).groups[0]!.b).not.toBeNull();
   adapter.lookup(other, out, true);
   expect(() => adapter.gradients(used, out)).toThrow(message);
 });
@@ -283,7 +292,7 @@ test('gradients need the lookup that kept what they read', () => {
 test('gradients of a wrong shape are no step', () => {
   const adapter = createAdapter(table(), { rank: 2 });
   adapter.startTraining(adamw({ learningRate: 0.1 }));
-  expect(() => adapter.update(plan(), { rows: matrix(1, 2), b: null })).toThrow(
+  expect(() => adapter.update(plan(), gradientsOf(matrix(1, 2), null))).toThrow(
     expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
   );
   expect(adapter.step).toBe(0);
@@ -293,7 +302,7 @@ test('training goes on with the same settings, and is refused with others', () =
   const adapter = createAdapter(table(), { rank: 2 });
   const optimizer = adamw({ learningRate: 0.1 });
   adapter.startTraining(optimizer);
-  adapter.update(plan(), { rows: normals(4, 2, 'g'), b: null });
+  adapter.update(plan(), gradientsOf(normals(4, 2, 'g'), null));
   adapter.startTraining(adamw({ learningRate: 0.1, beta1: 0.9 })); // the default, said
   expect(adapter.step).toBe(1);
   for (const other of [
@@ -321,7 +330,7 @@ test.each<[Partial<Record<keyof OptimizerSpec, unknown>>, RegExp]>([
 test('settings of the adapter win over the optimiser, for A and for B', () => {
   const adapter = createAdapter(table(), { rank: 2, learningRate: 0.2, learningRateB: 0.3, weightDecay: 0.4 });
   adapter.startTraining(adamw({ learningRate: 0.1, weightDecay: 0.5 }));
-  expect(adapter.training).toMatchObject({
+  expect(rest(adapter).training).toMatchObject({
     rowRule: { learningRate: 0.2, weightDecay: 0.4 },
     bRule: { learningRate: 0.3, weightDecay: 0.4 },
   });

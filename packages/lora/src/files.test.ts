@@ -6,7 +6,9 @@ import { writeSafetensors, type TensorSource } from '@finetable/formats';
 import type { RowStore } from '@finetable/kernels';
 import { createTable, type ShardedTable } from '@finetable/placement';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Adapter, createAdapter, type AdapterOptions } from './adapter.ts';
+import { createAdapter, type Adapter } from './adapter.ts';
+import type { RowGroup } from './group.ts';
+import type { AdapterOptions } from './options.ts';
 import { adapterTensors, loadAdapters, saveAdapters } from './files.ts';
 import { adagrad, adamw, sgd, type OptimizerSpec } from './optimizer.ts';
 import { loadAdapterState, saveAdapterState } from './state.ts';
@@ -24,6 +26,8 @@ function table(seed = 1, name = 'words'): ShardedTable {
   new RandomStream(seed, 'table').fillNormal(values.data);
   return createTable(name, values);
 }
+
+const rest = (adapter: Adapter): RowGroup => adapter.groups[0]!;
 
 function steps(adapter: Adapter, from: number, to: number): void {
   for (let step = from; step < to; step++) {
@@ -66,7 +70,7 @@ test.each(cases)('%s: state saved, loaded and trained on gives the same bytes', 
   expect(second.step).toBe(11);
   steps(second, 11, 20);
   expect(everyRow(second)).toEqual(everyRow(whole));
-  expect(second.b?.data).toEqual(whole.b?.data);
+  expect(rest(second).b?.data).toEqual(rest(whole).b?.data);
   expect(adapterTensors(second)).toEqual(adapterTensors(whole));
 });
 

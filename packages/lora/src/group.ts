@@ -98,7 +98,7 @@ export class RowGroup {
       this.scale = rsLora ? alpha / Math.sqrt(rank) : alpha / rank;
       const stream = `${table.name}${name === 'rest' ? '' : `/${name}`}`;
       const given = init instanceof HeUniformRows ? init : null;
-      this.b = initialB(table, rank, given || init === 'keras' ? 'keras' : init, seed, `${stream}/B`);
+      this.b = initialB(table, rank, init instanceof HeUniformRows ? 'keras' : init, seed, `${stream}/B`);
       this.untouched = given ?? (init === 'keras' ? new HeUniformRows(seed, `${stream}/A`, table.rows, rank) : null);
     }
     this.#slots = new SlotMap(this.#kernels);

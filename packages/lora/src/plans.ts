@@ -1,5 +1,5 @@
 /** Plans made from a batch's plan: the same rows and places with other weights, and its unique rows one by one. */
-import { planPlaces, range, type LookupPlan, RandomStream } from '@finetable/core';
+import { planPlaces, RandomStream, type LookupPlan } from '@finetable/core';
 
 /** The plan with every place's weight multiplied. @param factor of a place */
 export function withWeights(plan: LookupPlan, factor: (place: number) => number): LookupPlan {

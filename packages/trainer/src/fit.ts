@@ -12,6 +12,8 @@ export interface FitOptions {
   readonly metric?: MetricName | undefined;
   /** Evaluations without a better metric after which training stops; default: never. Needs `validation`. */
   readonly patience?: number | undefined;
+  /** The most that the norm of all gradients of a step together, factors, magnitudes and objective, may be; larger ones are scaled to it. */
+  readonly clipNorm?: number | undefined;
   /** Steps between `step` events; default 50. */
   readonly logEverySteps?: number | undefined;
   /** A folder for checkpoints of this training alone; default: none are written. */
@@ -95,6 +97,7 @@ export function checkFitOptions({
   validation,
   logEverySteps = 50,
   checkpoints,
+  clipNorm,
 }: FitOptions): void {
   const counts = {
     epochs,
@@ -107,6 +110,8 @@ export function checkFitOptions({
     if (!Number.isInteger(value) || value < 1)
       throw new FinetableError('INVALID_ARGUMENT', `fit: ${name} ${value}; allowed: an integer of 1 or more`);
   }
+  if (clipNorm !== undefined && !(clipNorm > 0 && Number.isFinite(clipNorm)))
+    throw new FinetableError('INVALID_ARGUMENT', `fit: clipNorm ${clipNorm}; allowed: a number above 0`);
   if (patience !== undefined && !validation)
     throw new FinetableError('INVALID_ARGUMENT', 'fit: patience needs validation data');
 }

@@ -1,6 +1,7 @@
 /** The steps of one `fit`: batches, updates, evaluation at the end of an epoch, checkpoints, and stopping. */
 import { FinetableError } from '@finetable/core';
 import type { Loader } from '@finetable/data';
+import { gradientArrays, type AdapterGradients } from '@finetable/lora';
 import { Ahead, type PreparedBatch } from './ahead.ts';
 import type { Checkpoints, TrainingProgress } from './checkpoint.ts';
 import type { FitOptions, TrainingEvent } from './fit.ts';
@@ -104,6 +105,7 @@ export class Loop {
   async #step({ batch, pooled }: PreparedBatch, waited: number): Promise<void> {
     const begun = performance.now();
     const { sums, gradients } = this.#model.train(batch, pooled);
+    if (this.#options.clipNorm !== undefined) this.#clip(gradients, this.#options.clipNorm);
     const step = this.#progress.step + 1;
     for (const [name, adapter] of this.#model.adapters) adapter.update(batch.plans[name]!, gradients.get(name)!);
     this.#group.update(this.#model.kernels);
@@ -127,6 +129,17 @@ export class Loop {
     const every = this.#options.checkpoints?.everySteps;
     // The epoch's end writes its own, after the evaluation.
     if (every && step % every === 0 && batch.index + 1 < this.#loader.batchesPerEpoch) await this.#save();
+  }
+
+  /** Scales all gradients of a step so that together they are at most `most` long (Pascanu, Mikolov and Bengio 2013). */
+  #clip(gradients: ReadonlyMap<string, AdapterGradients>, most: number): void {
+    const { kernels } = this.#model;
+    const arrays = [
+      ...[...gradients.values()].flatMap(gradientArrays),
+      ...this.#group.parameters.map(({ gradient }) => gradient),
+    ];
+    const norm = Math.sqrt(arrays.reduce((sum, array) => sum + kernels.sumSquares(array), 0));
+    if (norm > most) for (const array of arrays) kernels.scaleInPlace(array, most / norm);
   }
 
   async #log(): Promise<void> {

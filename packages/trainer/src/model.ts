@@ -5,7 +5,7 @@
 import { FinetableError, planBags, rowsOf, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
 import type { Batch, DataSpec } from '@finetable/data';
 import type { Kernels } from '@finetable/kernels';
-import type { Adapter, AdapterGradients } from '@finetable/lora';
+import { gradientArrays, type Adapter, type AdapterGradients } from '@finetable/lora';
 import type { ShardedTable } from '@finetable/placement';
 import type { DenseParameter, MetricSums, Objective } from './objective.ts';
 
@@ -123,7 +123,7 @@ export class Model {
     const pooled = new Map<string, Matrix>();
     const pooling = Object.entries(batch.plans).flatMap(([name, plan]) => {
       const table = this.#tables.get(name)!;
-      if (table.inMemory) return [];
+      if (table.inMemory || this.adapters.get(name)?.addsApart === false) return [];
       const out = scratch.matrix(name, planBags(plan), table.dim);
       pooled.set(name, out);
       return [table.pool(plan, out, signal)];
@@ -169,8 +169,8 @@ export class Model {
     const adapterGradients = new Map<string, AdapterGradients>();
     for (const [name, adapter] of this.adapters) {
       const found = adapter.gradients(planOf(batch, name), byTable.get(name)!);
-      for (const part of [found.rows, found.b]) {
-        if (part && this.kernels.firstNonFinite(part.data) >= 0)
+      for (const array of gradientArrays(found)) {
+        if (this.kernels.firstNonFinite(array) >= 0)
           throw this.#nonFinite(`the gradient of table "${name}"`, batch);
       }
       adapterGradients.set(name, found);

@@ -91,10 +91,7 @@ export class OpenJob {
     const { adapters, train } = this.loaded.job;
     return Object.fromEntries(
       Object.entries(adapters).map(([table, options]) => {
-        const adapter = createAdapter(
-          this.tables[table]!,
-          options.kind === 'dense' ? options : { ...options, seed: train.seed },
-        );
+        const adapter = createAdapter(this.tables[table]!, { ...options, seed: train.seed });
         this.#adapters.push(adapter);
         return [table, adapter];
       }),

@@ -95,15 +95,17 @@ async function tableRequest(job: Job, folder: string, name: string, examples: Ex
 
 function adapterRequest({ adapters, optimizer }: Job, table: string, trainingIds: number): AdapterRequest | undefined {
   const adapter = adapters[table];
-  return (
-    adapter && {
-      kind: adapter.kind,
-      rank: adapter.kind === 'lora' ? adapter.rank : undefined,
-      trainingIds,
-      optimizer: optimizer.type,
-      mode: optimizer.mode,
-    }
-  );
+  if (!adapter) return undefined;
+  // Rows as wide as those of the widest group: how many each will have is not known.
+  const groups = [adapter, ...(adapter.groups ?? [])];
+  const ranks = groups.map((group) => (group.kind === 'lora' ? group.rank : Infinity));
+  const rank = Math.max(...ranks);
+  return {
+    ...(rank === Infinity ? { kind: 'dense' } : { kind: 'lora', rank }),
+    trainingIds,
+    optimizer: optimizer.type,
+    mode: optimizer.mode,
+  };
 }
 
 /** @throws what `readNpy` throws; INVALID_FILE for counts in another shape */

@@ -109,18 +109,45 @@ const objective = z.discriminatedUnion('type', [
   }),
 ]);
 
-const adapter = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('lora'),
-    rank: count.default(8),
-    alpha: z.number().positive().optional(),
-    rsLora: z.boolean().default(false),
-    learningRate: rate.optional(),
-    learningRateB: rate.optional(),
-    weightDecay: rate.optional(),
-  }),
-  z.strictObject({ kind: z.literal('dense'), learningRate: rate.optional(), weightDecay: rate.optional() }),
+const row = z.int().min(0);
+/** A range `[from, to)`, or a list. */
+const rows = z.union([
+  z.strictObject({ from: row.optional(), to: row.optional() }),
+  z.array(row).min(1),
 ]);
+
+/** `kind` may be left out of LoRA factors. */
+const loraByDefault = <T extends z.ZodType>(schema: T) =>
+  z.preprocess((value) => (isRecord(value) && !('kind' in value) ? { kind: 'lora', ...value } : value), schema);
+
+const rates = { learningRate: rate.optional(), weightDecay: rate.optional() };
+const lora = {
+  kind: z.literal('lora'),
+  rank: count.default(8),
+  alpha: z.number().positive().optional(),
+  rsLora: z.boolean().default(false),
+  init: z.enum(['sparse', 'orthogonal', 'pissa', 'keras']).optional(),
+  freeze: z.enum(['A', 'B']).optional(),
+  learningRateB: rate.optional(),
+  ...rates,
+};
+const dense = { kind: z.literal('dense'), ...rates };
+const named = { name, rows };
+const group = loraByDefault(
+  z.discriminatedUnion('kind', [z.strictObject({ ...named, ...lora }), z.strictObject({ ...named, ...dense })]),
+);
+const shared = {
+  /** The only rows that are trained, beside those of groups. */
+  rows: rows.optional(),
+  groups: z.array(group).min(1).optional(),
+  paddingRow: row.optional(),
+  dropout: z.number().min(0).lt(1).optional(),
+  maxNorm: z.number().positive().optional(),
+  dora: z.boolean().optional(),
+};
+const adapter = loraByDefault(
+  z.discriminatedUnion('kind', [z.strictObject({ ...lora, ...shared }), z.strictObject({ ...dense, ...shared })]),
+);
 
 const mode = z.enum(['exact', 'lazy']).default('exact');
 const learningRate = z.number().positive();
@@ -150,6 +177,8 @@ const train = z.strictObject({
   metric: z.enum(metricNames).default('loss'),
   /** Evaluations without a better metric before training stops. */
   patience: count.optional(),
+  /** The most that the norm of all gradients of a step together may be. */
+  clipNorm: z.number().positive().optional(),
   logEverySteps: count.default(50),
   checkpointEverySteps: count.default(1000),
   keepCheckpoints: count.default(2),
@@ -167,13 +196,7 @@ export const jobSchema = z
     data,
     features: z.record(name, feature),
     objective,
-    adapters: z
-      .record(
-        name,
-        // `kind` may be left out of a LoRA adapter.
-        z.preprocess((value) => (isRecord(value) && !('kind' in value) ? { kind: 'lora', ...value } : value), adapter),
-      )
-      .default({}),
+    adapters: z.record(name, adapter).default({}),
     optimizer,
     train: train.default(() => train.parse({})),
   })

@@ -50,8 +50,13 @@ export interface RunResult {
     Record<
       string,
       {
-        readonly kind: string;
-        readonly rank: number;
+        /** The rest first. */
+        readonly groups: readonly {
+          readonly name: string;
+          readonly kind: string;
+          readonly rank: number;
+          readonly touchedRows: number;
+        }[];
         readonly touchedRows: number;
         readonly adapterBytes: number;
         readonly optimizerBytes: number;
@@ -89,11 +94,12 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
       loaded,
       options.existing ?? 'refuse',
       async (folder, log) => {
-        const { epochs, metric, patience, logEverySteps, prefetch } = job.train;
+        const { epochs, metric, patience, clipNorm, logEverySteps, prefetch } = job.train;
         const fit = await trainer.fit(train, {
           epochs,
           metric,
           patience,
+          clipNorm,
           logEverySteps,
           prefetch,
           validation,
@@ -209,11 +215,15 @@ async function describe(
       ]),
     ),
     adapters: Object.fromEntries(
-      Object.entries(adapters).map(([name, { kind, rank, touchedRows, memory }]) => [
+      Object.entries(adapters).map(([name, { groups, touchedRows, memory }]) => [
         name,
         {
-          kind,
-          rank,
+          groups: groups.map((group) => ({
+            name: group.name,
+            kind: group.kind,
+            rank: group.rank,
+            touchedRows: group.touchedRows,
+          })),
           touchedRows,
           adapterBytes: memory.adapterBytes,
           optimizerBytes: memory.optimizerBytes + memory.slotBytes,
