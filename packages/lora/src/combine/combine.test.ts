@@ -190,7 +190,7 @@ describe('merges of factors', () => {
     expect(largest(difference(dense(whole(found), 9, 4), dense([part], 9, 4)))).toBeLessThan(1e-5);
   });
 
-  test('linear of deltas that share no row of A nor row of B has no cross terms', () => {
+  test('linear of deltas that use different columns of A and rows of B has no cross terms', () => {
     const first = delta([0, 1], 2, 3, 1);
     const second = delta([1, 2], 2, 3, 2);
     for (let k = 0; k < 2; k++) {

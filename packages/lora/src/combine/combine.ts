@@ -3,8 +3,8 @@
  *
  * `cat` is the sum itself and `svd` the best approximation of it. The others merge the A factors with each other and the B
  * factors with each other, as PEFT's `add_weighted_adapter` does, and give its result: cheap, of the parts' own rank, and NOT the
- * sum. (Σ uₚ Aₚ)(Σ vₚ Bₚ) has, beside the wanted uₚ vₚ Aₚ Bₚ, the cross terms uₚ v_q Aₚ B_q of every pair; they vanish only
- * where the parts touch different rows or live in different columns of A.
+ * sum. (Σ uₚ Aₚ)(Σ vₚ Bₚ) has, beside the wanted uₚ vₚ Aₚ Bₚ, the cross terms uₚ v_q Aₚ B_q of every pair, even of
+ * parts that touch different rows; they vanish only where the parts use different columns of A and rows of B.
  *
  * Where we differ from PEFT: one delta alone is combined by the method asked for (PEFT takes `linear`), and the result's
  * scale is 1 (PEFT's is sqrt(rank) where the first adapter uses rsLoRA, which makes its result that much too large).
