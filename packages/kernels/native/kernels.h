@@ -10,7 +10,10 @@ namespace FT_NAMESPACE {
 #include "codec.h"
 #include "pooling.h"
 #include "lookup.h"
+#include "state.h"
+#include "rules.h"
 #include "update.h"
+#include "replay.h"
 #include "matmul.h"
 #include "dense.h"
 #include "nearest.h"
@@ -28,6 +31,7 @@ const Ops FT_OPS = {
     FT_NAMESPACE::update_rows,
     FT_NAMESPACE::replay_rows,
     FT_NAMESPACE::update_dense,
+    FT_NAMESPACE::gradient_squares,
     FT_NAMESPACE::matmul,
     FT_NAMESPACE::cross_entropy,
     FT_NAMESPACE::normalize,

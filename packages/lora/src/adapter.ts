@@ -19,10 +19,18 @@ import {
   type LookupPlan,
   type Matrix,
 } from '@finetable/core';
-import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
+import {
+  SkippedSteps,
+  stateColumns,
+  type Delta,
+  type Kernels,
+  type RowStore,
+  type UpdateRule,
+} from '@finetable/kernels';
 import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
 import { nearestAdapted } from './nearest.ts';
-import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
+import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer.ts';
+import type { Schedule } from './schedule.ts';
 import { SlotMap } from './slots.ts';
 
 /** Settings that override the trainer's optimiser for this adapter. */
@@ -62,8 +70,13 @@ export interface AdapterGradients {
 }
 
 interface Training {
+  /** Rules at the learning rates that the schedule multiplies. */
   readonly rowRule: UpdateRule;
   readonly bRule: UpdateRule;
+  readonly optimizer: OptimizerSpec;
+  readonly rowRateOf: (step: number) => number;
+  readonly bRateOf: (step: number) => number;
+  readonly skipped: SkippedSteps;
   readonly rowState: readonly RowStore[];
   readonly bState: readonly Float32Array[];
   /** Step up to which each slot's row is current; null in lazy mode. */
@@ -135,6 +148,11 @@ export class Adapter {
     return this.#factors;
   }
 
+  /** Draws how 16-bit optimiser state is rounded. */
+  get #roundingSeed(): number {
+    return this.#options.kind === 'dense' ? 0 : (this.#options.seed ?? 0);
+  }
+
   get #kernels(): Kernels {
     return this.table.kernels;
   }
@@ -154,7 +172,7 @@ export class Adapter {
     const bBytes = this.b?.data.byteLength ?? 0;
     const training = this.#training;
     const perRow = training ? [...training.rowState, ...(training.lastSteps ? [training.lastSteps] : [])] : [];
-    const rowBytes = perRow.reduce((sum, store) => sum + store.dim * 4, 0);
+    const rowBytes = perRow.reduce((sum, store) => sum + store.sizeBytes / store.rows, 0);
     const bStateBytes = training?.bState.reduce((sum, state) => sum + state.byteLength, 0) ?? 0;
     return {
       adapterBytes: this.touchedRows * this.rank * 4 + bBytes,
@@ -172,28 +190,34 @@ export class Adapter {
     const rowRule = ruleOf(optimizer, { learningRate, weightDecay });
     const learningRateB = this.#options.kind === 'dense' ? 0 : (this.#options.learningRateB ?? learningRate);
     const bRule = ruleOf(optimizer, { learningRate: learningRateB, weightDecay });
-    const exact = optimizer.mode !== 'lazy';
     const had = this.#training;
     if (!had) {
-      this.#training = this.#freshTraining(rowRule, bRule, exact);
+      this.#training = this.#freshTraining(rowRule, bRule, optimizer);
     } else if (
-      JSON.stringify([had.rowRule, had.bRule, had.lastSteps !== null]) !== JSON.stringify([rowRule, bRule, exact])
+      JSON.stringify([had.rowRule, had.bRule, settingsOf(had.optimizer)]) !==
+      JSON.stringify([rowRule, bRule, settingsOf(optimizer)])
     ) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
-        `${this.table.name}: the adapter is being trained with other settings (${had.rowRule.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
+        `${this.table.name}: the adapter is being trained with other settings (${had.optimizer.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
         { table: this.table.name },
       );
     }
   }
 
-  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, exact: boolean): Training {
+  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, optimizer: OptimizerSpec): Training {
     const kernels = this.#kernels;
     const bCount = this.b?.data.length ?? 0;
+    const { exact, stateDtype } = settingsOf(optimizer);
+    const rowRateOf = rateOf(optimizer, rowRule.learningRate);
     return {
       rowRule,
       bRule,
-      rowState: stateColumns(rowRule, this.rank).map((cols) => kernels.createRows(this.table.rows, cols, 'f32')),
+      optimizer,
+      rowRateOf,
+      bRateOf: rateOf(optimizer, bRule.learningRate),
+      skipped: new SkippedSteps(rowRule, rowRateOf),
+      rowState: stateColumns(rowRule, this.rank).map((cols) => kernels.createRows(this.table.rows, cols, stateDtype)),
       bState: bRule.learningRate === 0 ? [] : stateColumns(bRule, bCount).map((cols) => new Float32Array(cols)),
       lastSteps: exact ? kernels.createRows(this.table.rows, 1, 'i32') : null,
       step: 0,
@@ -268,17 +292,18 @@ export class Adapter {
     this.#slots.insertMissing(plan.uniqueRows, slots);
     const step = training.step + 1;
     kernels.updateRows({
-      rule: training.rowRule,
+      rule: { ...training.rowRule, learningRate: training.rowRateOf(step) },
       step,
       parameters: this.#factors,
       state: training.rowState,
+      roundingSeed: this.#roundingSeed,
       slots,
       gradients: gradients.rows,
       lastSteps: training.lastSteps,
     });
     if (this.b && gradients.b) {
       kernels.updateDense({
-        rule: training.bRule,
+        rule: { ...training.bRule, learningRate: training.bRateOf(step) },
         step,
         parameters: this.b.data,
         state: training.bState,
@@ -323,8 +348,8 @@ export class Adapter {
     this.#factors = this.#kernels.createRows(this.table.rows, this.rank, 'f32');
     this.#found = null;
     if (!this.#training) return;
-    const { rowRule, bRule, lastSteps } = this.#training;
-    this.#training = { ...this.#freshTraining(rowRule, bRule, lastSteps !== null), step };
+    const { rowRule, bRule, optimizer } = this.#training;
+    this.#training = { ...this.#freshTraining(rowRule, bRule, optimizer), step };
   }
 
   /** Frees factors and state; the table stays open. */
@@ -339,10 +364,11 @@ export class Adapter {
     const training = this.#training;
     if (!training?.lastSteps || training.step === 0) return;
     this.#kernels.replayRows({
-      rule: training.rowRule,
+      skipped: training.skipped,
       step: training.step,
       parameters: this.#factors,
       state: training.rowState,
+      roundingSeed: this.#roundingSeed,
       slots,
       lastSteps: training.lastSteps,
     });
@@ -368,6 +394,15 @@ export class Adapter {
 /** A new adapter whose delta is 0. @throws INVALID_ARGUMENT for a rank outside 1 .. min(V, D) or a bad alpha */
 export function createAdapter(table: ShardedTable, options: AdapterOptions): Adapter {
   return new Adapter(table, options);
+}
+
+/** Of an optimiser, beside its rule. */
+function settingsOf({ mode, schedule, stateDtype = 'f32' }: OptimizerSpec): {
+  exact: boolean;
+  stateDtype: StateDtype;
+  schedule: Schedule | null;
+} {
+  return { exact: mode !== 'lazy', stateDtype, schedule: schedule ?? null };
 }
 
 function checkRank(rank: number, { name, rows, dim }: ShardedTable): void {

@@ -24,12 +24,17 @@ export { adapterTensors, loadAdapters, saveAdapters, type SaveAdaptersOptions } 
 export { loadAdapterState, saveAdapterState } from './state.ts';
 export {
   adagrad,
+  adam,
   adamw,
+  optimizerTypes,
+  rateOf,
   rowwiseAdagrad,
+  rowwiseAdam,
   ruleOf,
   sgd,
-  stateColumns,
   type OptimizerOverrides,
   type OptimizerSpec,
+  type StateDtype,
 } from './optimizer.ts';
+export { scheduleFactor, scheduleTypes, type Schedule } from './schedule.ts';
 export { SlotMap } from './slots.ts';

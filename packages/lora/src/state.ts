@@ -2,7 +2,7 @@
  * An adapter with its optimiser's state, as one safetensors file: training goes on from it with the same bytes as if it
  * had never stopped. Rows keep the order of their slots.
  */
-import { FinetableError } from '@finetable/core';
+import { FinetableError, type TensorDtype } from '@finetable/core';
 import { readSafetensorsHeader, readTensor, writeSafetensors, type TensorSource } from '@finetable/formats';
 import type { Kernels, RowStore } from '@finetable/kernels';
 import type { Adapter } from './adapter.ts';
@@ -45,7 +45,7 @@ export async function saveAdapterState(path: string, adapter: Adapter): Promise<
       name,
       dtype: dtypeOf(store),
       shape: [k, store.dim],
-      data: chunks(kernels, store, k * store.dim * 4),
+      data: chunks(kernels, store, (k * store.sizeBytes) / store.rows),
     });
   }
   for (const { name, data } of arraysOf(adapter)) tensors.push({ name, dtype: 'F32', shape: [data.length], data });
@@ -74,7 +74,7 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
       table: adapter.table.name,
     });
   }
-  const expect = (name: string, dtype: 'F32' | 'I32', shape: readonly number[]): void => {
+  const expect = (name: string, dtype: TensorDtype, shape: readonly number[]): void => {
     const found = header.tensors.get(name);
     if (found?.shape.join() !== shape.join()) {
       throw new FinetableError(
@@ -116,7 +116,7 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
   for (const { name, data } of arraysOf(adapter)) data.set((await readTensor(path, header, name)).data as Float32Array);
 }
 
-const dtypeOf = (store: RowStore): 'F32' | 'I32' => (store.dtype === 'i32' ? 'I32' : 'F32');
+const dtypeOf = (store: RowStore): TensorDtype => store.dtype.toUpperCase() as TensorDtype;
 
 /** Rows in the order of their slots: any order, each once. */
 function checkRows(path: string, rows: Int32Array, tableRows: number): void {
