@@ -49,7 +49,7 @@ function train(adapter: Adapter, from = 0, to = steps): void {
     const rows = matrix(plan.uniqueRows.length, rank);
     adapter.table.kernels.segmentSum({ plan, values: gradient, out: rows });
     adapter.lookup(plan, matrix(plan.offsets.length - 1, D));
-    adapter.update(plan, { rows, b: null });
+    adapter.update(plan, { groups: [{ members: null, rows, b: null }], magnitude: null });
   }
 }
 
@@ -57,9 +57,10 @@ function train(adapter: Adapter, from = 0, to = steps): void {
 function valuesOf(adapter: Adapter): Float64Array {
   adapter.settle();
   const found = matrix(adapter.touchedRows, rank);
-  adapter.table.kernels.gatherRows(adapter.factors, range(adapter.touchedRows), found);
+  const { factors, slots } = adapter.groups[0]!;
+  adapter.table.kernels.gatherRows(factors, range(adapter.touchedRows), found);
   const all = new Float64Array(V * rank);
-  adapter.slots.rows.forEach((row, slot) => all.set(found.data.subarray(slot * rank, (slot + 1) * rank), row * rank));
+  slots.rows.forEach((row, slot) => all.set(found.data.subarray(slot * rank, (slot + 1) * rank), row * rank));
   return all;
 }
 
