@@ -209,6 +209,21 @@ export class RowGroup {
     return { factors: this.#factors, slots: this.#current(plan, step), b: this.b, scale: this.scale };
   }
 
+  /**
+   * The slots of some rows, those at the current step, newly allocated; valid until the group is trained or looked up again.
+   * @param rows ascending, each once
+   */
+  slotsOf(rows: Int32Array, step: number): Int32Array {
+    const slots = new Int32Array(rows.length);
+    this.#slots.find(rows, slots);
+    this.#catchUp(slots, step);
+    if (this.untouched) {
+      this.#found = null; // what it lent is lent anew
+      this.#lend(rows, slots, this.untouched);
+    }
+    return slots;
+  }
+
   /** Where a lookup leaves Ā, `[b, r]`, for the gradient of B; null where that is not wanted. */
   pooledFactors(plan: LookupPlan): Matrix | null {
     return this.trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
@@ -357,18 +372,18 @@ export class RowGroup {
     const slots = this.#slotScratch.subarray(0, u);
     this.#slots.find(plan.uniqueRows, slots);
     this.#catchUp(slots, step);
-    if (this.untouched) this.#lend(plan, slots, this.untouched);
+    if (this.untouched) this.#lend(plan.uniqueRows, slots, this.untouched);
     this.#found = { plan, slots };
     return slots;
   }
 
-  /** Gives members without a slot the free ones after the last, with their start values, until the next plan. */
-  #lend({ uniqueRows }: LookupPlan, slots: Int32Array, start: HeUniformRows): void {
-    const members = this.members.indicesOf(uniqueRows) ?? range(uniqueRows.length);
+  /** Gives members without a slot the free ones after the last, with their start values, until the next plan. @param rows ascending */
+  #lend(rows: Int32Array, slots: Int32Array, start: HeUniformRows): void {
+    const members = this.members.indicesOf(rows) ?? range(rows.length);
     const missing = members.filter((i) => slots[i]! < 0);
     if (missing.length === 0) return;
     const lent = range(missing.length).map((i) => this.touchedRows + i);
-    this.#kernels.scatterRows(this.#factors, lent, start.of(missing.map((i) => uniqueRows[i]!)));
+    this.#kernels.scatterRows(this.#factors, lent, start.of(missing.map((i) => rows[i]!)));
     missing.forEach((unique, i) => (slots[unique] = lent[i]!));
   }
 }
