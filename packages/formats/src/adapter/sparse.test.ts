@@ -145,6 +145,25 @@ test('groups, magnitudes and grown rows are as the description says', async () =
   });
 });
 
+test('the example of docs/formats.md', async () => {
+  const example = adapterOf({
+    table: 'words', base: { rows: 5, dim: 2, dtype: 'f32', fingerprint: null }, magnitude: new Float32Array([1, 2]),
+    members: new Int32Array([0, 4]), rank: 1, alpha: 2, rows: new Int32Array([1, 3]), a: new Float32Array([0.5, -1]), b: new Float32Array([1, 2]),
+    groups: [
+      { name: 'new', members: new Int32Array([4, 5]), untouched: null, kind: 'dense', rank: 2, alpha: 2, rsLora: false, rows: new Int32Array([4]), a: new Float32Array([3, 4]), b: null },
+    ],
+  }); // prettier-ignore
+  await saveSparseAdapter(folder, [example]);
+  const bytes = await readFile(join(folder, 'adapter_model.safetensors'));
+  expect(bytes.readBigUInt64LE(0)).toBe(632n);
+  const data = [
+    '0000003f000080bf', '0000803f00000040', '0000803f00000040', '0000000004000000', '0100000003000000', '0000404000008040',
+    '0400000005000000', '04000000',
+  ]; // prettier-ignore
+  expect(bytes.subarray(640).toString('hex')).toBe(data.join(''));
+  expect(await loadSparseAdapter(folder)).toEqual([example]);
+});
+
 test('the same adapter gives the same bytes', async () => {
   const again = join(root, 'again');
   await saveSparseAdapter(folder, [words, dense, empty, grouped]);
