@@ -51,8 +51,9 @@ const collect = async (batches: AsyncIterable<Batch>): Promise<Batch[]> => {
   return all;
 };
 
-const idsOf = (plan: LookupPlan, bag: number): number[] =>
-  [...plan.placeUnique.subarray(plan.offsets[bag], plan.offsets[bag + 1])].map((unique) => plan.uniqueRows[unique]!);
+const idsOf = (plan: LookupPlan, bag: number): number[] => [
+  ...plan.placeRows.subarray(plan.offsets[bag], plan.offsets[bag + 1]),
+];
 
 const examplesOf = (batches: readonly Batch[]): number[] =>
   batches.flatMap((batch) => {

@@ -56,6 +56,7 @@ struct LookupArgs {
   RowsView overlay;              // whole rows
   const int32_t* overlay_slots;  // [u], -1 where a row is in a shard; null without an overlay
   const int32_t* offsets;        // [b + 1]
+  const int32_t* place_rows;     // [n]
   const int32_t* place_unique;   // [n]
   const int32_t* unique_rows;    // [u]
   const float* weights;          // [n] or null

@@ -30,7 +30,11 @@ function warm(options: AdapterOptions): Adapter {
   const adapter = createAdapter(table(), options);
   const rows = Int32Array.of(3, 5, 11);
   rest(adapter).reset(rows);
-  adapter.table.kernels.scatterRows(rest(adapter).factors, Int32Array.of(0, 1, 2), normals(3, rest(adapter).rank, 'A', 0.5));
+  adapter.table.kernels.scatterRows(
+    rest(adapter).factors,
+    Int32Array.of(0, 1, 2),
+    normals(3, rest(adapter).rank, 'A', 0.5),
+  );
   return adapter;
 }
 
@@ -114,7 +118,7 @@ describe.each<AdapterOptions>([
     });
     if (!rest(adapter).b) return;
     const analytic = b!.data.slice();
-    rest(adapter).b.data.forEach((kept, i) => {
+    rest(adapter).b!.data.forEach((kept, i) => {
       const at = (value: number): number => {
         rest(adapter).b!.data[i] = value;
         return loss(adapter, c).value;

@@ -8,7 +8,16 @@
  *
  * Gradients, with g = ∂L/∂E: G = s g Bᵀ; ∂L/∂A[id] = Σ over the places of id of w G[bag]; ∂L/∂B = s Āᵀ g. (LoRA: Hu et al. 2021.)
  */
-import { FinetableError, makePlan, matrix, planBags, range, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
+import {
+  FinetableError,
+  makePlan,
+  matrix,
+  planBags,
+  range,
+  Scratch,
+  type LookupPlan,
+  type Matrix,
+} from '@finetable/core';
 import type { Kernels, UpdateRule } from '@finetable/kernels';
 import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
 import { ColumnNorms } from './dora.ts';
@@ -29,8 +38,19 @@ export interface AdapterGradients {
 
 /** Every array of some gradients, to be checked, measured or scaled. */
 export function gradientArrays({ groups, magnitude }: AdapterGradients): Float32Array[] {
-  return [...groups.flatMap(({ rows, b }) => [rows?.data, b?.data]), magnitude].filter((array) => array instanceof Float32Array);
+  return [...groups.flatMap(({ rows, b }) => [rows?.data, b?.data]), magnitude].filter(
+    (array) => array instanceof Float32Array,
+  );
 }
+
+/** What is known of an adapter that was not made to be trained from its start. Its rank may pass the dims, as sums of adapters do. */
+export interface AdapterOrigin {
+  /** `[D]`: Σ W² of every column, so that DoRA needs no pass over the base; null where it is not known. */
+  readonly baseSquares: Float64Array | null;
+}
+
+/** See `Delta.b`. */
+const mostKernelRank = 4096;
 
 interface Training {
   readonly magnitudeRule: UpdateRule;
@@ -60,12 +80,13 @@ export class Adapter {
   readonly #scratch = new Scratch();
   #kept: Kept | null = null;
 
-  /** @param known of a table whose columns were summed before: DoRA's pass over the base is spared */
-  constructor(table: ShardedTable, options: AdapterOptions, known: { readonly baseSquares?: Float64Array | null } = {}) {
+  /** @param made of an adapter that is there already, in a file or from others */
+  constructor(table: ShardedTable, options: AdapterOptions, made: AdapterOrigin | null = null) {
     this.table = table;
     this.options = options;
     checkShared(options, table);
     const { seed = 0, paddingRow, rows, groups = [], dora = false, maxNorm } = options;
+    const mostRank = made ? mostKernelRank : Math.min(table.rows, table.dim);
     let free = new RowSet(Int32Array.of(0, table.rows));
     if (paddingRow !== undefined) free = free.without(RowSet.of([paddingRow], table.rows, `${table.name}: paddingRow`));
     const named = groups.map((group) => {
@@ -74,13 +95,15 @@ export class Adapter {
       const members = asked.without(asked.without(free));
       free = free.without(members);
       if (members.count === 0) throw invalid(`${where}: all its rows are in groups before it`);
-      return new RowGroup(table, group.name, members, group, seed, where);
+      return new RowGroup(table, group.name, members, group, seed, where, mostRank);
     });
-    const rest = rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
-    this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name), ...named];
-    this.#norms = dora ? new ColumnNorms(table, this.groups, known.baseSquares ?? null) : null;
+    const rest =
+      rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
+    this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name, mostRank), ...named];
+    this.#norms = dora ? new ColumnNorms(table, this.groups, made?.baseSquares ?? null) : null;
     this.magnitude = this.#norms && Float32Array.from(this.#norms.baseSquares, Math.sqrt);
-    if (dora && maxNorm !== undefined) throw invalid(`${table.name}: maxNorm goes without dora, which scales every dim`);
+    if (dora && maxNorm !== undefined)
+      throw invalid(`${table.name}: maxNorm goes without dora, which scales every dim`);
   }
 
   get #kernels(): Kernels {
@@ -146,7 +169,8 @@ export class Adapter {
    * @throws INVALID_ARGUMENT where the adapter does not `addsApart`
    */
   addDelta(plan: LookupPlan, out: Matrix, keep = false): void {
-    if (!this.addsApart) throw invalid(`${this.table.name}: maxNorm rescales base rows too, so they cannot be pooled before`);
+    if (!this.addsApart)
+      throw invalid(`${this.table.name}: maxNorm rescales base rows too, so they cannot be pooled before`);
     this.#addDelta(plan, plan, out, keep, 0);
   }
 
@@ -182,7 +206,8 @@ export class Adapter {
     const vectors = this.#scratch.matrix('each', uniqueRows.length, this.table.dim);
     const [first, ...others] = this.groups;
     this.table.lookup(each, vectors, first!.delta(each, this.#step));
-    for (const group of others) this.#kernels.addDelta({ plan: each, delta: group.delta(each, this.#step), out: vectors });
+    for (const group of others)
+      this.#kernels.addDelta({ plan: each, delta: group.delta(each, this.#step), out: vectors });
     const norms = new Float32Array(uniqueRows.length);
     this.#kernels.normalizeRows(vectors, norms);
     return withWeights(plan, (place) => {

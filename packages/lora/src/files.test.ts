@@ -46,11 +46,23 @@ function everyRow(adapter: Adapter): Float32Array {
   return out.data;
 }
 
+const grouped: AdapterOptions = {
+  rank: 2,
+  paddingRow: 3,
+  groups: [
+    { name: 'new', rows: { from: 30 }, kind: 'dense' },
+    { name: 'hot', rows: [0, 7, 14], rank: 4, alpha: 2 },
+  ],
+};
+
 const cases: [string, AdapterOptions, OptimizerSpec][] = [
   ['adamw', { rank: 3, alpha: 6 }, adamw({ learningRate: 0.05, weightDecay: 0.01 })],
   ['lazy adamw', { rank: 3, rsLora: true }, adamw({ learningRate: 0.05, mode: 'lazy' })],
   ['adagrad, dense', { kind: 'dense' }, adagrad({ learningRate: 0.05 })],
   ['adamw, frozen B', { rank: 2, learningRateB: 0 }, adamw({ learningRate: 0.05 })],
+  ['adamw, groups', grouped, adamw({ learningRate: 0.05 })],
+  ['adamw, dora of groups', { ...grouped, dora: true }, adamw({ learningRate: 0.05 })],
+  ['adamw, keras and dropout', { rank: 2, init: 'keras', dropout: 0.3 }, adamw({ learningRate: 0.05 })],
 ];
 
 test.each(cases)('%s: state saved, loaded and trained on gives the same bytes', async (_, options, optimizer) => {
@@ -134,6 +146,29 @@ test.each(['sparse', 'peft'] as const)('%s adapters give the same vectors after 
   const [loaded] = await loadAdapters(join(folder, 'adapter'), [table()]);
   expect(everyRow(loaded!)).toEqual(everyRow(adapter));
   expect(loaded!.touchedRows).toBe(adapter.touchedRows);
+});
+
+test.each<[string, AdapterOptions, number]>([
+  ['groups', grouped, 0],
+  ['dora of groups', { ...grouped, dora: true }, 5],
+  ['keras', { rank: 2, alpha: 20, init: 'keras', seed: 4 }, 0],
+  ['rows only', { rank: 2, rows: { from: 5, to: 20 } }, 0],
+])('%s come back from a folder, under another name too, and train on', async (_, options, digits) => {
+  const adapter = createAdapter(table(), options);
+  adapter.startTraining(adamw({ learningRate: 0.05 }));
+  steps(adapter, 0, 12);
+  await saveAdapters(join(folder, 'adapter'), [adapter]);
+  const [loaded] = await loadAdapters(join(folder, 'adapter'), [table(1, 'other')], { learningRate: 0.01 });
+  // Column norms are summed anew.
+  everyRow(loaded!).forEach((x, i) =>
+    digits > 0 ? expect(x).toBeCloseTo(everyRow(adapter)[i]!, digits) : expect(x).toBe(everyRow(adapter)[i]),
+  );
+  expect(adapterTensors(loaded!)).toEqual({ ...adapterTensors(adapter), table: 'other' });
+  loaded!.startTraining(adamw({ learningRate: 0.05 }));
+  expect(loaded!.groups.map(({ training }) => training!.rowRule.learningRate)).toEqual(loaded!.groups.map(() => 0.01));
+  const before = everyRow(loaded!);
+  steps(loaded!, 12, 14);
+  expect(everyRow(loaded!)).not.toEqual(before);
 });
 
 test('an adapter is not laid on the wrong table', async () => {

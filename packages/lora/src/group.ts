@@ -71,8 +71,19 @@ export class RowGroup {
   /** What `#current` found last. */
   #found: { readonly plan: LookupPlan; readonly slots: Int32Array } | null = null;
 
-  /** @param where names the group in errors */
-  constructor(table: ShardedTable, name: string, members: RowSet, options: FactorOptions, seed: number, where: string) {
+  /**
+   * @param where names the group in errors
+   * @param mostRank of LoRA factors
+   */
+  constructor(
+    table: ShardedTable,
+    name: string,
+    members: RowSet,
+    options: FactorOptions,
+    seed: number,
+    where: string,
+    mostRank: number,
+  ) {
     this.table = table;
     this.name = name;
     this.members = members;
@@ -91,7 +102,7 @@ export class RowGroup {
       this.b = null;
       this.untouched = null;
     } else {
-      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = checkLora(options, table, refuse);
+      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = checkLora(options, table, mostRank, refuse);
       this.rank = rank;
       this.alpha = alpha;
       this.rsLora = rsLora;
@@ -311,9 +322,7 @@ export class RowGroup {
       touched.map((i) => slots[i]!),
       found,
     );
-    touched.forEach((i, at) =>
-      a.data.set(found.data.subarray(at * this.rank, (at + 1) * this.rank), i * this.rank),
-    );
+    touched.forEach((i, at) => a.data.set(found.data.subarray(at * this.rank, (at + 1) * this.rank), i * this.rank));
     return a;
   }
 
@@ -388,13 +397,16 @@ export class RowGroup {
   }
 }
 
-function checkLora(options: LoraOptions, table: ShardedTable, refuse: (message: string) => never): LoraOptions {
+function checkLora(
+  options: LoraOptions,
+  table: ShardedTable,
+  most: number,
+  refuse: (message: string) => never,
+): LoraOptions {
   const { rank, alpha = rank, init = 'sparse', freeze } = options;
-  const most = Math.min(table.rows, table.dim);
   if (!Number.isInteger(rank) || rank < 1 || rank > most) {
-    refuse(
-      `rank ${rank}; allowed: an integer from 1 to ${most}, the smaller of the table's ${table.rows} rows and ${table.dim} dims`,
-    );
+    const of = `, the smaller of the table's ${table.rows} rows and ${table.dim} dims`;
+    refuse(`rank ${rank}; allowed: an integer from 1 to ${most}${most === Math.min(table.rows, table.dim) ? of : ''}`);
   }
   if (!Number.isFinite(alpha) || alpha <= 0) refuse(`alpha ${alpha}; allowed: a number above 0`);
   if (!(init instanceof HeUniformRows)) oneOf('init', init, ['sparse', 'orthogonal', 'pissa', 'keras']);

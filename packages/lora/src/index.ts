@@ -12,6 +12,10 @@
  * @module
  */
 export { Adapter, createAdapter, gradientArrays, type AdapterGradients } from './adapter.ts';
+export { combineAdapters, type WeightedAdapter } from './combine/adapters.ts';
+export { combineLowRank, type CombineOptions } from './combine/combine.ts';
+export { type LowRank, type WeightedDelta } from './combine/lowrank.ts';
+export { type MajoritySign } from './combine/merge.ts';
 export {
   adapterOf,
   adapterTensors,
@@ -43,4 +47,5 @@ export {
   type OptimizerOverrides,
   type OptimizerSpec,
 } from './optimizer.ts';
+export { AdapterSet } from './set.ts';
 export { SlotMap } from './slots.ts';

@@ -70,4 +70,3 @@ function shareOut(plan: LookupPlan, chosen: readonly (Adapter | null)[]): Share[
     return { adapter, bags, uniques: Int32Array.from(uniques).sort() };
   });
 }
-

@@ -41,10 +41,14 @@ export class AdapterSet {
     const adapter = this.#adapters.get(name);
     if (adapter) return adapter;
     const names = this.names.map((n) => JSON.stringify(n)).join(', ') || 'none';
-    throw new FinetableError('NOT_FOUND', `${this.table.name}: no adapter ${JSON.stringify(name)}; there are ${names}`, {
-      table: this.table.name,
-      adapter: name,
-    });
+    throw new FinetableError(
+      'NOT_FOUND',
+      `${this.table.name}: no adapter ${JSON.stringify(name)}; there are ${names}`,
+      {
+        table: this.table.name,
+        adapter: name,
+      },
+    );
   }
 
   /**
@@ -53,9 +57,13 @@ export class AdapterSet {
    */
   add(name: string, adapter: Adapter): void {
     if (this.#adapters.has(name)) {
-      throw new FinetableError('EXISTS', `${this.table.name}: there is an adapter ${JSON.stringify(name)}; replace it`, {
-        adapter: name,
-      });
+      throw new FinetableError(
+        'EXISTS',
+        `${this.table.name}: there is an adapter ${JSON.stringify(name)}; replace it`,
+        {
+          adapter: name,
+        },
+      );
     }
     this.#put(name, adapter);
   }
@@ -78,7 +86,8 @@ export class AdapterSet {
   /** From now on lookups add the deltas of these adapters. @throws NOT_FOUND; INVALID_ARGUMENT for a name twice */
   activate(...names: readonly string[]): void {
     for (const name of names) this.get(name);
-    if (new Set(names).size < names.length) throw invalid(`${this.table.name}: an adapter is named twice: ${names.join(', ')}`);
+    if (new Set(names).size < names.length)
+      throw invalid(`${this.table.name}: an adapter is named twice: ${names.join(', ')}`);
     this.#active = [...names];
   }
 
@@ -126,10 +135,13 @@ export class AdapterSet {
   /** As `lookupMixed`, the base rows pooled off the JavaScript thread. */
   async lookupMixedAsync(plan: LookupPlan, names: readonly string[], out: Matrix, signal?: AbortSignal): Promise<void> {
     const chosen = this.#choose(plan, names);
-    await this.#using([...new Set(chosen)].filter((adapter) => adapter !== null), async () => {
-      await this.table.pool(plan, out, signal);
-      addMixed(this.table.kernels, plan, chosen, out);
-    });
+    await this.#using(
+      [...new Set(chosen)].filter((adapter) => adapter !== null),
+      async () => {
+        await this.table.pool(plan, out, signal);
+        addMixed(this.table.kernels, plan, chosen, out);
+      },
+    );
   }
 
   /** The vectors of these ids with the active adapters, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE */
@@ -140,7 +152,11 @@ export class AdapterSet {
   }
 
   /** Adds an adapter made of others; see `combineAdapters`. @throws as it and `add` do */
-  combine(name: string, parts: readonly { readonly name: string; readonly weight: number }[], options: CombineOptions): Adapter {
+  combine(
+    name: string,
+    parts: readonly { readonly name: string; readonly weight: number }[],
+    options: CombineOptions,
+  ): Adapter {
     this.#checkName(name);
     const weighted: WeightedAdapter[] = parts.map((part) => ({ adapter: this.get(part.name), weight: part.weight }));
     const combined = combineAdapters(weighted, options);
@@ -162,7 +178,8 @@ export class AdapterSet {
     if (adapter.table !== this.table)
       throw invalid(`${this.table.name}: adapter ${JSON.stringify(name)} is one of table "${adapter.table.name}"`);
     for (const [other, known] of this.#adapters) {
-      if (known === adapter && other !== name) throw invalid(`${this.table.name}: this adapter is there as ${JSON.stringify(other)}`);
+      if (known === adapter && other !== name)
+        throw invalid(`${this.table.name}: this adapter is there as ${JSON.stringify(other)}`);
     }
     if (!adapter.addsApart) {
       const message = `${this.table.name}: adapter ${JSON.stringify(name)} has maxNorm, which rescales the rows of the base for all; allowed: adapters without`;
@@ -174,7 +191,9 @@ export class AdapterSet {
 
   #checkName(name: string): void {
     if (typeof name !== 'string' || name === '' || name === baseName)
-      throw invalid(`${this.table.name}: adapter name ${JSON.stringify(name)}; allowed: text other than "${baseName}", which stands for none`);
+      throw invalid(
+        `${this.table.name}: adapter name ${JSON.stringify(name)}; allowed: text other than "${baseName}", which stands for none`,
+      );
   }
 
   #choose(plan: LookupPlan, names: readonly string[]): (Adapter | null)[] {

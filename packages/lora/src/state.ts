@@ -148,8 +148,8 @@ function checkRows(path: string, rows: Int32Array, { members, table, name }: Row
   const sorted = rows.slice().sort();
   sorted.forEach((row, i) => {
     if (!members.has(row) || row === sorted[i - 1]) {
-      const rowsOf = name === 'rest' ? `the table's 0 to ${table.rows - 1} that are trained` : `group "${name}"`;
-      const what = row === sorted[i - 1] ? 'is there twice' : `is not one of ${rowsOf}`;
+      const rowsOf = name === 'rest' ? `the table's 0 to ${table.rows - 1}` : `group "${name}"`;
+      const what = row === sorted[i - 1] ? 'is there twice' : `is not in ${rowsOf}`;
       throw new FinetableError('INVALID_FILE', `${path}: row ${row} ${what}`, { file: path, row });
     }
   });

@@ -46,6 +46,10 @@ testBoth('lookup', (kernels) => {
   wrongPlan('plan.offsets', { offsets: Int32Array.of(1, 2, 3, 3) });
   wrongPlan('plan.offsets', { offsets: Int32Array.of(0, 3, 2, 3) });
   wrongPlan('plan.offsets', { offsets: Int32Array.of(0, 2, 3, 4) });
+  wrongPlan('plan.placeRows', { placeRows: [5, 1, 5] });
+  wrongPlan('plan.placeRows', { placeRows: Int32Array.of(5, 6, 5) }, 'ID_OUT_OF_RANGE');
+  wrongPlan('plan.placeRows', { placeRows: Int32Array.of(5, -1, 5) }, 'ID_OUT_OF_RANGE');
+  wrongPlan('plan.placeUnique', { placeUnique: Int32Array.of(1, 0) });
   wrongPlan('plan.placeUnique', { placeUnique: Int32Array.of(1, 0, 2) });
   wrongPlan('plan.placeUnique', { placeUnique: Int32Array.of(1, 0, -1) });
   wrongPlan('plan.weights', { weights: new Float32Array(2) });

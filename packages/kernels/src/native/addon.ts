@@ -23,6 +23,7 @@ export type LookupArguments = [
   overlayRows: Handle | null,
   overlaySlots: Ints | null,
   offsets: Ints,
+  placeRows: Ints,
   placeUnique: Ints,
   uniqueRows: Ints,
   weights: Floats | null,

@@ -156,6 +156,7 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
     overlay ? handleOf(overlay.rows) : null,
     overlay ? overlay.slots : null,
     plan.offsets,
+    plan.placeRows,
     plan.placeUnique,
     plan.uniqueRows,
     plan.weights,

@@ -48,7 +48,14 @@ export function combineAdapters(parts: readonly WeightedAdapter[], options: Comb
     b,
   };
   const base = { rows: table.rows, dim: table.dim, dtype: table.dtype, fingerprint: null };
-  return adapterOf(table, { table: table.name, base, groups: [group], magnitude: null, baseSquares: null, grown: null });
+  return adapterOf(table, {
+    table: table.name,
+    base,
+    groups: [group],
+    magnitude: null,
+    baseSquares: null,
+    grown: null,
+  });
 }
 
 function lowRank({ name, kind, untouched, rows, a, rank, b, alpha, rsLora }: GroupTensors, part: number): LowRank {
