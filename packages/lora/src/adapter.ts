@@ -18,12 +18,12 @@ import {
   type LookupPlan,
   type Matrix,
 } from '@finetable/core';
-import type { Kernels, UpdateRule } from '@finetable/kernels';
+import { stateColumns, type Kernels, type UpdateRule } from '@finetable/kernels';
 import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
 import { ColumnNorms } from './dora.ts';
 import { RowGroup, type GroupGradients } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
-import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
+import { rateOf, ruleOf, type OptimizerSpec } from './optimizer.ts';
 import type { AdapterOptions } from './options.ts';
 import { dropPlaces, withWeights } from './plans.ts';
 import { RowSet } from './row-set.ts';
@@ -54,8 +54,8 @@ const mostKernelRank = 4096;
 
 interface Training {
   readonly magnitudeRule: UpdateRule;
+  readonly magnitudeRateOf: (step: number) => number;
   readonly magnitudeState: readonly Float32Array[];
-  step: number;
 }
 
 /** What the last lookup that kept something left for the gradients. */
@@ -147,7 +147,8 @@ export class Adapter {
     const magnitudeRule = ruleOf(optimizer, { learningRate, weightDecay });
     const length = this.magnitude?.length ?? 0;
     const magnitudeState = stateColumns(magnitudeRule, length).map((cols) => new Float32Array(cols));
-    this.#training = { magnitudeRule, magnitudeState, step: 0 };
+    const magnitudeRateOf = rateOf(optimizer, magnitudeRule.learningRate);
+    this.#training = { magnitudeRule, magnitudeRateOf, magnitudeState };
   }
 
   /** E = Σ w (W + s A B)[id] into `out` (`[b, D]`, overwritten). With `keep`, as in training: what `gradients` needs is kept. */
@@ -257,7 +258,7 @@ export class Adapter {
     this.groups.forEach((group, i) => group.update(used, gradients.groups[i]!, step));
     if (this.magnitude && gradients.magnitude) {
       this.#kernels.updateDense({
-        rule: training.magnitudeRule,
+        rule: { ...training.magnitudeRule, learningRate: training.magnitudeRateOf(step) },
         step,
         parameters: this.magnitude,
         state: training.magnitudeState,

@@ -12,12 +12,20 @@ import {
   type LookupPlan,
   type Matrix,
 } from '@finetable/core';
-import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
+import {
+  SkippedSteps,
+  stateColumns,
+  type Delta,
+  type Kernels,
+  type RowStore,
+  type UpdateRule,
+} from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
 import { initialB } from './init.ts';
-import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
+import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer.ts';
 import type { FactorOptions, LoraOptions } from './options.ts';
 import type { RowSet } from './row-set.ts';
+import type { Schedule } from './schedule.ts';
 import { SlotMap } from './slots.ts';
 
 /** Gradients of one batch; views into memory that the next batch uses again. */
@@ -31,8 +39,13 @@ export interface GroupGradients {
 }
 
 export interface GroupTraining {
+  /** Rules at the learning rates that the schedule multiplies. */
   readonly rowRule: UpdateRule;
   readonly bRule: UpdateRule;
+  readonly optimizer: OptimizerSpec;
+  readonly rowRateOf: (step: number) => number;
+  readonly bRateOf: (step: number) => number;
+  readonly skipped: SkippedSteps;
   readonly rowState: readonly RowStore[];
   readonly bState: readonly Float32Array[];
   /** Step up to which each slot's row is current; null in lazy mode, and where A is not trained. */
@@ -62,6 +75,8 @@ export class RowGroup {
   /** A of rows without a slot; null: 0. */
   readonly untouched: HeUniformRows | null;
   readonly options: FactorOptions;
+  /** Draws how 16-bit optimiser state is rounded. */
+  readonly #seed: number;
   #slots: SlotMap;
   #factors: RowStore;
   #training: GroupTraining | null = null;
@@ -88,6 +103,7 @@ export class RowGroup {
     this.name = name;
     this.members = members;
     this.options = options;
+    this.#seed = seed;
     const refuse = (message: string): never => {
       throw new FinetableError('INVALID_ARGUMENT', `${where}: ${message}`, { table: table.name, group: name });
     };
@@ -179,7 +195,6 @@ export class RowGroup {
     const rowRule = ruleOf(optimizer, { learningRate: lora.freeze === 'A' ? 0 : learningRate, weightDecay });
     const learningRateB = this.b === null || lora.freeze === 'B' ? 0 : (lora.learningRateB ?? learningRate);
     const bRule = ruleOf(optimizer, { learningRate: learningRateB, weightDecay });
-    const exact = optimizer.mode !== 'lazy' && rowRule.learningRate !== 0;
     if (lora.freeze === 'A' && !this.untouched && this.touchedRows === 0) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
@@ -189,29 +204,36 @@ export class RowGroup {
     }
     const had = this.#training;
     if (!had) {
-      this.#training = this.#freshTraining(rowRule, bRule, exact);
+      this.#training = this.#freshTraining(rowRule, bRule, optimizer);
     } else if (
-      JSON.stringify([had.rowRule, had.bRule, had.lastSteps !== null]) !== JSON.stringify([rowRule, bRule, exact])
+      JSON.stringify([had.rowRule, had.bRule, settingsOf(had.optimizer)]) !==
+      JSON.stringify([rowRule, bRule, settingsOf(optimizer)])
     ) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
-        `${this.table.name}: the adapter is being trained with other settings (${had.rowRule.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
+        `${this.table.name}: the adapter is being trained with other settings (${had.optimizer.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
         { table: this.table.name },
       );
     }
   }
 
-  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, exact: boolean): GroupTraining {
+  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, optimizer: OptimizerSpec): GroupTraining {
     const kernels = this.#kernels;
+    const { mode, stateDtype } = settingsOf(optimizer);
+    const rowRateOf = rateOf(optimizer, rowRule.learningRate);
     const count = this.#capacity;
     const bCount = this.b?.data.length ?? 0;
     const rowColumns = rowRule.learningRate === 0 ? [] : stateColumns(rowRule, this.rank);
     return {
       rowRule,
       bRule,
-      rowState: rowColumns.map((cols) => kernels.createRows(count, cols, 'f32')),
+      optimizer,
+      rowRateOf,
+      bRateOf: rateOf(optimizer, bRule.learningRate),
+      skipped: new SkippedSteps(rowRule, rowRateOf),
+      rowState: rowColumns.map((cols) => kernels.createRows(count, cols, stateDtype)),
       bState: bRule.learningRate === 0 ? [] : stateColumns(bRule, bCount).map((cols) => new Float32Array(cols)),
-      lastSteps: exact ? kernels.createRows(count, 1, 'i32') : null,
+      lastSteps: mode === 'exact' && rowRule.learningRate !== 0 ? kernels.createRows(count, 1, 'i32') : null,
     };
   }
 
@@ -272,10 +294,11 @@ export class RowGroup {
     if (gradients.rows) {
       const slots = this.#slotsToUpdate(plan, gradients.members, step);
       const args = {
-        rule: training.rowRule,
+        rule: { ...training.rowRule, learningRate: training.rowRateOf(step) },
         step,
         parameters: this.#factors,
         state: training.rowState,
+        roundingSeed: this.#seed,
         slots,
         gradients: gradients.rows,
         lastSteps: training.lastSteps,
@@ -284,7 +307,7 @@ export class RowGroup {
     }
     if (this.b && gradients.b) {
       kernels.updateDense({
-        rule: training.bRule,
+        rule: { ...training.bRule, learningRate: training.bRateOf(step) },
         step,
         parameters: this.b.data,
         state: training.bState,
@@ -343,8 +366,8 @@ export class RowGroup {
     this.#factors = this.#kernels.createRows(this.#capacity, this.rank, 'f32');
     this.#found = null;
     if (!this.#training) return;
-    const { rowRule, bRule, lastSteps } = this.#training;
-    this.#training = this.#freshTraining(rowRule, bRule, lastSteps !== null);
+    const { rowRule, bRule, optimizer } = this.#training;
+    this.#training = this.#freshTraining(rowRule, bRule, optimizer);
   }
 
   /** Frees factors and state. */
@@ -364,8 +387,8 @@ export class RowGroup {
     const training = this.#training;
     const lastSteps = training?.lastSteps;
     if (!lastSteps || step === 0) return;
-    const { rowRule: rule, rowState: state } = training;
-    const args = { rule, step, parameters: this.#factors, state, slots, lastSteps };
+    const { skipped, rowState: state } = training;
+    const args = { skipped, step, parameters: this.#factors, state, roundingSeed: this.#seed, slots, lastSteps };
     this.#change(slots, () => this.#kernels.replayRows(args));
   }
 
@@ -395,6 +418,15 @@ export class RowGroup {
     this.#kernels.scatterRows(this.#factors, lent, start.of(missing.map((i) => rows[i]!)));
     missing.forEach((unique, i) => (slots[unique] = lent[i]!));
   }
+}
+
+/** Of an optimiser, beside its rule. */
+function settingsOf({ mode = 'exact', schedule, stateDtype = 'f32' }: OptimizerSpec): {
+  mode: 'exact' | 'lazy';
+  schedule: Schedule | null;
+  stateDtype: StateDtype;
+} {
+  return { mode, schedule: schedule ?? null, stateDtype };
 }
 
 function checkLora(

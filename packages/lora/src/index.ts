@@ -39,13 +39,18 @@ export { RowSet, type RowRange, type RowSelection } from './row-set.ts';
 export { loadAdapterState, saveAdapterState } from './state.ts';
 export {
   adagrad,
+  adam,
   adamw,
+  optimizerTypes,
+  rateOf,
   rowwiseAdagrad,
+  rowwiseAdam,
   ruleOf,
   sgd,
-  stateColumns,
   type OptimizerOverrides,
   type OptimizerSpec,
+  type StateDtype,
 } from './optimizer.ts';
 export { AdapterSet } from './set.ts';
+export { scheduleFactor, scheduleTypes, type Schedule } from './schedule.ts';
 export { SlotMap } from './slots.ts';
