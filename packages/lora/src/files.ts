@@ -36,7 +36,7 @@ function groupTensors(group: RowGroup): GroupTensors {
   table.kernels.gatherRows(group.factors, slots, a);
   return {
     name,
-    members: members.count === table.rows ? null : members.bounds.slice(),
+    members: name === 'rest' && members.count === table.rows ? null : members.bounds.slice(),
     untouched: untouched && { seed: untouched.seed, stream: untouched.stream },
     kind,
     rank,
