@@ -2,11 +2,11 @@
  * What a `tokenizer.json` asks for, put in terms that the JavaScript library does exactly as the Rust one, or refused.
  *
  * `@huggingface/tokenizers` 0.2 departs from `tokenizers` (Rust, Python) in places; each rewriting here names its own. Post-
- * processors and decoders are dropped: static embeddings add no special tokens and decode nothing. One departure stays: a
- * `Precompiled` normaliser (SentencePiece's tables) is read as NFKC with its control characters removed, which is what such
- * tables nearly always hold.
+ * processors and decoders are dropped: static embeddings add no special tokens and decode nothing.
+ * `Precompiled` normalisers, which the library takes for NFKC, are done by `precompiledNormalizer`.
  */
 import { show } from '../errors.ts';
+import { precompiledNormalizer } from './precompiled.ts';
 
 /** Throws an error that names the file; default UNSUPPORTED. */
 export type Refuse = (problem: string, code?: 'UNSUPPORTED' | 'INVALID_FILE') => never;
@@ -146,8 +146,10 @@ function normalizer(value: unknown, refuse: Refuse): Json | null {
     case 'Strip':
     case 'StripAccents':
     case 'Prepend':
-    case 'Precompiled':
       return value;
+    case 'Precompiled':
+      if (typeof value.precompiled_charsmap === 'string' && precompiledNormalizer(value.precompiled_charsmap)) return value;
+      return refuse(`normalizer Precompiled has precompiled_charsmap ${show(value.precompiled_charsmap)}; allowed: a trie and its replacements, in base64`, 'INVALID_FILE'); // prettier-ignore
     default:
       return refuse(`normalizer ${show(type)} is not supported`);
   }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { FinetableError } from '@finetable/core';
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { fileError } from '../errors.ts';
+import { precompiledNormalizer } from './precompiled.ts';
 import { tokenizerSettings, type TokenizerSettings } from './settings.ts';
 
 export interface Tokenizer {
@@ -49,6 +50,7 @@ export function readTokenizer(file: string): Tokenizer {
   try {
     // A word-level model finds its unknown token here only.
     library = new Library(settings.json, { unk_token: settings.unknownToken });
+    usePrecompiled(library.normalizer as unknown as Normalizer | null);
     if ((library.model as unknown as Model).vocab.length === 0) throw new Error('it has no tokens');
   } catch (error) {
     throw invalid(file, `not a tokenizer: ${(error as Error).message}`);
@@ -59,6 +61,20 @@ export function readTokenizer(file: string): Tokenizer {
 /** Words whose tokens are kept: some MB at most. */
 const keptWords = 2 ** 16;
 const keptWordLength = 64;
+
+/** Puts ours in the place of the library's. */
+function usePrecompiled(normalizer: Normalizer | null): void {
+  const { type, precompiled_charsmap: charsmap } = normalizer?.config ?? {};
+  if (type === 'Precompiled') normalizer!.normalize = precompiledNormalizer(charsmap!)!;
+  normalizer?.normalizers?.forEach(usePrecompiled);
+}
+
+interface Normalizer {
+  readonly config?: { readonly type: string; readonly precompiled_charsmap?: string };
+  /** Of a sequence. */
+  readonly normalizers?: readonly (Normalizer | null)[];
+  normalize: (text: string) => string;
+}
 
 /** What is used of the library's own, whose declarations do not resolve. */
 interface Model {
