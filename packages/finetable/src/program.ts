@@ -50,6 +50,7 @@ function createProgram(io: Io): Command {
   addInspect(program, io);
   addConvert(program, io);
   addNearest(program, io);
+  addEmbed(program, io);
   addDoctor(program, io);
   return program;
 }
@@ -193,6 +194,28 @@ function addNearest(program: Command, io: Io): void {
     );
 }
 
+function addEmbed(program: Command, io: Io): void {
+  program
+    .command('embed')
+    .description('vectors of texts, by a static embedding model or an adapted one')
+    .argument('<model>', 'folder of a sentence-transformers StaticEmbedding or model2vec model')
+    .option('--text <text>', 'a text to embed; may be repeated', append)
+    .option('--file <file>', 'texts to embed, one a line')
+    .option('--adapter <folder>', "embed as this adapter changes the model's table")
+    .option('--output <file>', '.npy to write, [texts, dims] f32 (default: print one JSON object per text)')
+    .option('--json', 'with --output, tell what was written as one JSON object')
+    .addHelpText(
+      'after',
+      examples(
+        'finetable embed potion-base-8M --text "a cat" --text "a dog"',
+        'finetable embed potion-base-8M --file texts.txt --adapter runs/intents/adapter --output vectors.npy',
+      ),
+    )
+    .action(async (model: string, options: EmbedOptions) =>
+      (await import('./embed/command.ts')).embedCommand(model, options, io),
+    );
+}
+
 function addDoctor(program: Command, io: Io): void {
   program
     .command('doctor')
@@ -236,6 +259,14 @@ export interface ConvertOptions {
   readonly json?: boolean;
 }
 
+export interface EmbedOptions {
+  readonly text?: readonly string[];
+  readonly file?: string;
+  readonly adapter?: string;
+  readonly output?: string;
+  readonly json?: boolean;
+}
+
 export interface NearestOptions {
   readonly adapter?: string;
   readonly ids?: readonly number[];
@@ -248,7 +279,7 @@ export interface NearestOptions {
   readonly json?: boolean;
 }
 
-const append = (value: string, before: readonly string[]): string[] => [...before, value];
+const append = (value: string, before: readonly string[] = []): string[] => [...before, value];
 
 function positiveInteger(text: string): number {
   const value = Number(text);

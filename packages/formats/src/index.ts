@@ -46,3 +46,6 @@ export { adapterFormat, loadAdapter } from './adapter/load.ts';
 export { loadPeftAdapter, savePeftAdapter, type SavePeftOptions } from './adapter/peft.ts';
 export { loadSparseAdapter, saveSparseAdapter } from './adapter/sparse.ts';
 export { type AdapterBase, type AdapterTensors, type GroupTensors } from './adapter/tensors.ts';
+export { readStaticLayout, type StaticLayout } from './static/layout.ts';
+export { saveStaticFolder, type ChangeRows } from './static/save.ts';
+export { type AdapterBase, type AdapterTensors } from './adapter/tensors.ts';
