@@ -15,6 +15,7 @@ export { Adapter, createAdapter, gradientArrays, type AdapterGradients } from '.
 export {
   adapterOf,
   adapterTensors,
+  loadAdapterOf,
   loadAdapters,
   saveAdapters,
   type LoadAdaptersOptions,
@@ -32,6 +33,7 @@ export type {
   SharedOptions,
 } from './options.ts';
 export { RowSet, type RowRange, type RowSelection } from './row-set.ts';
+export { mergeAdapter, unmergeTable, type MergedTable, type MergeOptions, type RewriteOptions } from './merge/merge.ts';
 export { loadAdapterState, saveAdapterState } from './state.ts';
 export {
   adagrad,

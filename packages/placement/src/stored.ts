@@ -3,7 +3,7 @@
  * files are read from those rather than through their mapping: a file that is cut short meanwhile is an error then and not the
  * end of the process, and what was read does not count as memory of this process.
  */
-import { range, rowBytes, rowScales, type RowFormat } from '@finetable/core';
+import { FinetableError, range, rowBytes, rowScales, type RowFormat } from '@finetable/core';
 import { openFile } from '@finetable/formats';
 import type { ShardedTable } from './table.ts';
 
@@ -58,6 +58,8 @@ export class StoredRows {
    * @throws what devices fail with; IO, INVALID_FILE (cut short), INTERRUPTED, CLOSED
    */
   async read(firstRow: number, rows: number, out: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const { name, closed } = this.#table;
+    if (closed) throw new FinetableError('CLOSED', `${name}: the table is closed`, { table: name });
     if (firstRow + rows > this.#fileRows) {
       await this.#table.readStored(
         range(rows).map((i) => firstRow + i),
