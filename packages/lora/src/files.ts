@@ -119,9 +119,12 @@ export async function loadAdapterOf(
   const found =
     name === undefined && loaded.length === 1 ? loaded[0] : loaded.find((tensors) => tensors.table === name);
   if (!found) {
-    const names = loaded.map((tensors) => tensors.table).join(', ');
-    const problem = name === undefined ? 'adapts several tables; choose one' : `adapts no table "${name}"`;
-    throw new FinetableError('INVALID_ARGUMENT', `${folder}: ${problem}; allowed: ${names}`, { file: folder });
+    const names = loaded.map((tensors) => tensors.table);
+    const problem = name === undefined ? 'adapts several tables; name one' : `adapts no table "${name}"`;
+    throw new FinetableError('INVALID_ARGUMENT', `${folder}: ${problem}; allowed: ${names.join(', ')}`, {
+      file: folder,
+      ...(name === undefined && { tables: names }),
+    });
   }
   checkBase(folder, table, found);
   return adapterOf(table, found, options);

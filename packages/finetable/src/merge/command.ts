@@ -1,10 +1,11 @@
 /** `finetable merge` and `finetable unmerge`: whole tables from a base and an adapter, and the base again. */
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FinetableError, formatBytes } from '@finetable/core';
+import { FinetableError, formatBytes, isFinetableError } from '@finetable/core';
 import { checkOutput } from '@finetable/formats';
 import { loadAdapterOf, mergeAdapter, unmergeTable, type MergedTable, type RewriteOptions } from '@finetable/lora';
 import { openTable, type ShardedTable } from '@finetable/placement';
+import { exists } from '../convert/command.ts';
 import { describeFormat } from '../convert/write-rows.ts';
 import { writeJson } from '../failure.ts';
 import { formatCount } from '../format.ts';
@@ -79,11 +80,17 @@ async function tell(command: string, written: MergedTable, json: boolean, io: Io
   }
 }
 
-/** The remedy as the command line has it. */
+/** Errors of the library, with the option that is the remedy. */
 function withRemedy(error: unknown): never {
-  if (!(error instanceof FinetableError) || error.code !== 'EXISTS') throw error;
-  const message = error.message.replace('ask for it to be overwritten', 'replace it with --overwrite');
-  throw new FinetableError(error.code, message, error.details);
+  if (!isFinetableError(error)) throw error;
+  const { code, details } = error;
+  if (code === 'EXISTS' && typeof details.file === 'string') throw exists(details.file);
+  if (Array.isArray(details.tables))
+    throw refuse(
+      'merge',
+      `${String(details.file)} adapts several tables; choose one with --table; allowed: ${details.tables.join(', ')}`,
+    );
+  throw error;
 }
 
 async function filesOf(folder: string): Promise<string[]> {
