@@ -5,12 +5,14 @@ test('the public names', () => {
   expect(Object.keys(formats).sort()).toMatchInlineSnapshot(`
     [
       "adapterFormat",
+      "checkOutput",
       "ioError",
       "isScales",
       "loadAdapter",
       "loadPeftAdapter",
       "loadSparseAdapter",
       "manifestName",
+      "openFile",
       "openSafetensors",
       "quantizedTable",
       "readChunks",
@@ -37,6 +39,7 @@ test('the public names', () => {
       "writeNpy",
       "writeQuantizedTable",
       "writeSafetensors",
+      "writeTableBlocks",
     ]
   `);
 });

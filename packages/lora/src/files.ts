@@ -104,6 +104,32 @@ export async function loadAdapters(
   }
 }
 
+/**
+ * Reads one adapter of a folder onto a table of any name.
+ * @param name of the table that it was made for; may be left out where the folder has one adapter
+ * @throws INVALID_ARGUMENT where the folder has several and none is named, or none of that name; else as {@link loadAdapters}
+ */
+export async function loadAdapterOf(
+  folder: string,
+  table: ShardedTable,
+  name?: string,
+  options: LoadAdaptersOptions = {},
+): Promise<Adapter> {
+  const loaded = await loadAdapter(folder);
+  const found =
+    name === undefined && loaded.length === 1 ? loaded[0] : loaded.find((tensors) => tensors.table === name);
+  if (!found) {
+    const names = loaded.map((tensors) => tensors.table);
+    const problem = name === undefined ? 'adapts several tables; name one' : `adapts no table "${name}"`;
+    throw new FinetableError('INVALID_ARGUMENT', `${folder}: ${problem}; allowed: ${names.join(', ')}`, {
+      file: folder,
+      ...(name === undefined && { tables: names }),
+    });
+  }
+  checkBase(folder, table, found);
+  return adapterOf(table, found, options);
+}
+
 function checkBase(folder: string, table: ShardedTable, { base }: AdapterTensors): void {
   const mismatch = (what: string, theirs: unknown, ours: unknown): never => {
     throw new FinetableError(

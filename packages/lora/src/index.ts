@@ -19,6 +19,7 @@ export { type MajoritySign } from './combine/merge.ts';
 export {
   adapterOf,
   adapterTensors,
+  loadAdapterOf,
   loadAdapters,
   saveAdapters,
   type LoadAdaptersOptions,
@@ -36,6 +37,8 @@ export type {
   SharedOptions,
 } from './options.ts';
 export { RowSet, type RowRange, type RowSelection } from './row-set.ts';
+export { ChangedRows } from './merge/changed-rows.ts';
+export { mergeAdapter, unmergeTable, type MergedTable, type MergeOptions, type RewriteOptions } from './merge/merge.ts';
 export { loadAdapterState, saveAdapterState } from './state.ts';
 export {
   adagrad,

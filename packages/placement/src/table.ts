@@ -11,6 +11,7 @@ import { OverlayRows } from './overlay.ts';
 import { Fetched, type FetchedRows } from './fetched.ts';
 import { checkCovered, type DevicePart, type OpenPart } from './parts.ts';
 import { lowerBound, RawRows } from './raw.ts';
+import type { TableOrigin } from './source.ts';
 import type { FileWatch } from './watch.ts';
 
 export interface TableExtras {
@@ -20,6 +21,8 @@ export interface TableExtras {
   readonly cache?: CacheOptions | undefined;
   /** The files that mapped rows are in. */
   readonly watch?: FileWatch | undefined;
+  /** The file that the first rows, or all, were read from. */
+  readonly origin?: TableOrigin | undefined;
 }
 
 export class ShardedTable {
@@ -36,6 +39,8 @@ export class ShardedTable {
   /** The hot-row cache, where the table was opened with one. */
   readonly cache: HotRowCache | null;
   readonly kernels: Kernels;
+  /** The file that its rows, from the first on, were read from; null where they come from memory. */
+  readonly origin: TableOrigin | null;
   readonly #raw: RawRows;
   readonly #watch: FileWatch | null;
   readonly #overlay: OverlayRows | null;
@@ -70,6 +75,7 @@ export class ShardedTable {
     this.shards = shards;
     this.devices = devices;
     this.kernels = kernels;
+    this.origin = extras.origin ?? null;
     this.#watch = watch ?? null;
     this.#raw = new RawRows(name, { dtype, dim, groupDims }, parts, kernels);
     const columns = [...new Set(parts.map(({ firstColumn }) => firstColumn))];
@@ -230,6 +236,15 @@ export class ShardedTable {
     } finally {
       store.close();
     }
+  }
+
+  /**
+   * @internal Stored bytes of whole rows: the elements of all, then the scales of all.
+   * @param rows `[n] i32`, ascending @param out `[n * storedRowBytes]`, overwritten
+   */
+  async readStored(rows: Int32Array, out: Uint8Array, signal?: AbortSignal): Promise<void> {
+    this.#checkIds(rows);
+    await this.#raw.read(rows, out, signal);
   }
 
   /**

@@ -1,18 +1,19 @@
-/** The rows of a table's file, changed to what an adapter makes of them: only those that it touched. */
+/** The rows of a table's file, changed to what an adapter makes of them: only those that it changes. */
 import { FinetableError, range, rowBytes } from '@finetable/core';
 import type { ChangeRows } from '@finetable/formats';
-import type { Adapter } from '@finetable/lora';
+import { ChangedRows, type Adapter } from '@finetable/lora';
 
 /**
- * W + ΔW of the touched rows, rounded to the table's float dtype. The adapter must not be trained meanwhile.
+ * W + ΔW of the changed rows, rounded to the table's float dtype. The adapter must not be trained meanwhile.
  * @throws NON_FINITE (the function returned) for a row with NaN, or with a value beyond the dtype's range
  */
 export function mergedRows(adapter: Adapter): ChangeRows {
   const { kernels, dim, dtype, name } = adapter.table;
   const width = rowBytes(dtype, dim);
-  const touched = adapter.slots.rows.slice().sort();
+  adapter.settle();
+  const changed = new ChangedRows(adapter);
   return (firstRow, bytes) => {
-    const ids = touched.subarray(placeOf(touched, firstRow), placeOf(touched, firstRow + bytes.length / width));
+    const ids = changed.within(firstRow, bytes.length / width);
     if (ids.length === 0) return;
     const places = range(ids.length);
     const values = adapter.vectors(ids);
@@ -33,15 +34,4 @@ export function mergedRows(adapter: Adapter): ChangeRows {
       store.close();
     }
   };
-}
-
-/** Where `row` stands in ascending rows, or would. */
-function placeOf(rows: Int32Array, row: number): number {
-  let [low, high] = [0, rows.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (rows[middle]! < row) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
