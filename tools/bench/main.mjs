@@ -4,6 +4,7 @@ import { measureDtypes, measurePortable } from './dtypes.mjs';
 import { measureLookups } from './lookup.mjs';
 import { describeMachine, heading } from './machine.mjs';
 import { measureOpening } from './open.mjs';
+import { measureOptimizers } from './optimizers.mjs';
 import { measurePhysical } from './physical.mjs';
 import { runParts } from './parts.mjs';
 import { Report } from './report.mjs';
@@ -20,6 +21,7 @@ const parts = {
   dtypes: measureDtypes,
   portable: measurePortable,
   steps: measureSteps,
+  optimizers: measureOptimizers,
 };
 const begun = performance.now();
 const machine = describeMachine();
