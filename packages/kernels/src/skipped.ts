@@ -39,8 +39,8 @@ export const sumCount = 8;
 
 const moments = 5;
 const tolerance = 1e-8;
-// A weight of e^-30, 1e-13, is none.
-const negligible = 30;
+// A weight of e^-24, 4e-11, is none.
+const negligible = 24;
 // Beyond this many steps a momentum decays so slowly that its sums would cost more than they save.
 const longestReach = 8192;
 
@@ -149,28 +149,38 @@ export class SkippedSteps {
     const { squares, epsilon, keepMomentum: c, keepSquares: a } = this.form;
     const squared = squares !== 'none';
     const [c1, c2, c3, c4] = [c / Math.sqrt(a), c / a, c / a ** 1.5, c / a ** 2];
-    let [m0, m1, m2, m3, m4] = [0, 0, 0, 0, 0];
-    let [kept, momentum, square] = [1, 1, 1];
+    let m0 = 0;
+    let m1 = 0;
+    let m2 = 0;
+    let m3 = 0;
+    let m4 = 0;
+    let kept = 1;
+    let momentum = 1;
+    let square = 1;
     for (let t0 = newest - 1; t0 >= low; t0--) {
       const rate = numbers[(t0 + 1) * stepNumberCount]!;
       const left = 1 - numbers[(t0 + 1) * stepNumberCount + 1]!;
+      const inverse = 1 / left;
       const y = 1 / numbers[(t0 + 1) * stepNumberCount + 2]!;
       kept *= left;
       momentum *= c;
       square *= a;
-      m0 = (c / left) * (rate + m0);
+      m0 = c * inverse * (rate + m0);
       if (squared) {
-        m1 = (c1 / left) * (rate * y + m1);
-        m2 = (c2 / left) * (rate * y * y + m2);
-        m3 = (c3 / left) * (rate * y * y * y + m3);
-        m4 = (c4 / left) * (rate * y * y * y * y + m4);
+        m1 = c1 * inverse * (rate * y + m1);
+        m2 = c2 * inverse * (rate * y * y + m2);
+        m3 = c3 * inverse * (rate * y * y * y + m3);
+        m4 = c4 * inverse * (rate * y * y * y * y + m4);
       }
       if (t0 >= high) continue;
       // Without squares, or where all rates are 0.
       const mean = squared && m0 > 0 ? m1 / m0 : 1;
       // Moments of y / ȳ about 0, then about 1.
       const scale = m0 > 0 ? 1 / (m0 * mean * mean) : 0;
-      const [r2, r3, r4] = [m2 * scale, (m3 * scale) / mean, (m4 * scale) / (mean * mean)];
+      const inverseMean = 1 / mean;
+      const r2 = m2 * scale;
+      const r3 = m3 * scale * inverseMean;
+      const r4 = m4 * scale * inverseMean * inverseMean;
       const fourth = r4 - 4 * r3 + 6 * r2 - 3;
       const centre = epsilon * mean;
       const at = t0 * sumCount;
