@@ -2,7 +2,15 @@
  * A frozen table whose rows lie in one or more places. The rows never change, so parts need no coherence: some may be in
  * RAM, others mapped from the file or on a device, and every result is the same.
  */
-import { FinetableError, matrix, type LookupPlan, type Matrix, type RowDtype, type RowFormat } from '@finetable/core';
+import {
+  FinetableError,
+  matrix,
+  range,
+  type LookupPlan,
+  type Matrix,
+  type RowDtype,
+  type RowFormat,
+} from '@finetable/core';
 import type { Delta, Kernels, RowStore, Shard } from '@finetable/kernels';
 import { HotRowCache, type CacheOptions, type RowRange } from './cache.ts';
 import { Fingerprint } from './fingerprint.ts';
@@ -237,6 +245,18 @@ export class ShardedTable {
   gather(ids: Int32Array): Matrix {
     this.#checkIds(ids);
     this.#refuseDevices('gather', 'gatherAsync');
+    return this.#gather(ids);
+  }
+
+  /** The rows from `grownFrom` on, decoded to f32, `[k, D]`, newly allocated; null of a table that was not grown. */
+  gatherGrown(): Matrix | null {
+    this.#checkOpen();
+    const { grownFrom } = this;
+    return grownFrom === null ? null : this.#gather(range(this.rows - grownFrom).map((i) => grownFrom + i));
+  }
+
+  /** @param ids none with a part on a device */
+  #gather(ids: Int32Array): Matrix {
     const out = matrix(ids.length, this.dim);
     for (const { store, firstRow, firstColumn = 0 } of this.shards) {
       const places: number[] = [];
