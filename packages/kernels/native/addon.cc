@@ -37,8 +37,8 @@ const NamedFunction context_functions[] = {
 
 NAPI_MODULE_INIT() {
   using namespace finetable;
-  const NamedFunction* const lists[] = {context_functions, row_functions,  lookup_functions, sparse_functions,
-                                        dense_functions,   slot_functions, nearest_functions};
+  const NamedFunction* const lists[] = {context_functions, row_functions,  lookup_functions, chosen_functions,
+                                        sparse_functions,  dense_functions, slot_functions,   nearest_functions};
   for (const NamedFunction* list : lists) {
     for (const NamedFunction* f = list; f->name; f++) {
       napi_value function;

@@ -50,6 +50,7 @@ class Call {
   float* floats_out(int i, int64_t* length = nullptr) { return (float*)array(i, napi_float32_array, length); }
   const int32_t* ints(int i, int64_t* length = nullptr) { return (const int32_t*)array(i, napi_int32_array, length); }
   int32_t* ints_out(int i, int64_t* length = nullptr) { return (int32_t*)array(i, napi_int32_array, length); }
+  const float* floats_of(napi_value value) { return (const float*)array_of(value, napi_float32_array, nullptr); }
   uint8_t* bytes(int i, int64_t* length) { return (uint8_t*)array(i, napi_uint8_array, length); }
 
   // A store, open or closed; null for null or undefined.
@@ -101,9 +102,10 @@ class Call {
  private:
   static constexpr size_t most = 16;
 
-  bool absent(int i) {
+  bool absent(int i) { return is_absent(values_[i]); }
+  bool is_absent(napi_value value) {
     napi_valuetype type = napi_undefined;
-    check(napi_typeof(env_, values_[i], &type));
+    check(napi_typeof(env_, value, &type));
     return type == napi_undefined || type == napi_null;
   }
   void* external(napi_value value) {
@@ -111,13 +113,14 @@ class Call {
     check(napi_get_value_external(env_, value, &data));
     return data;
   }
-  void* array(int i, napi_typedarray_type expected, int64_t* length) {
+  void* array(int i, napi_typedarray_type expected, int64_t* length) { return array_of(values_[i], expected, length); }
+  void* array_of(napi_value value, napi_typedarray_type expected, int64_t* length) {
     if (length) *length = 0;
-    if (absent(i)) return nullptr;
+    if (is_absent(value)) return nullptr;
     napi_typedarray_type type;
     size_t count = 0;
     void* data = nullptr;
-    check(napi_get_typedarray_info(env_, values_[i], &type, &count, &data, nullptr, nullptr));
+    check(napi_get_typedarray_info(env_, value, &type, &count, &data, nullptr, nullptr));
     if (wrong_ || type != expected) {
       wrong_ = true;
       return nullptr;

@@ -9,6 +9,7 @@ extern const NamedFunction row_functions[];
 extern const NamedFunction lookup_functions[];
 extern const NamedFunction sparse_functions[];
 extern const NamedFunction dense_functions[];
+extern const NamedFunction chosen_functions[];
 extern const NamedFunction slot_functions[];
 extern const NamedFunction nearest_functions[];
 

@@ -10,6 +10,7 @@ namespace FT_NAMESPACE {
 #include "codec.h"
 #include "pooling.h"
 #include "lookup.h"
+#include "chosen.h"
 #include "update.h"
 #include "matmul.h"
 #include "dense.h"
@@ -22,6 +23,7 @@ const Ops FT_OPS = {
     FT_NAME,
     FT_NAMESPACE::panel_width,
     FT_NAMESPACE::lookup,
+    FT_NAMESPACE::add_chosen,
     FT_NAMESPACE::segment_sum,
     FT_NAMESPACE::nearest,
     FT_NAMESPACE::gather,

@@ -73,6 +73,24 @@ struct LookupArgs {
 // More than this does not fit the scratch of a pooled factor row, which lies on the stack (16 KiB).
 constexpr int64_t max_rank = 4096;
 
+// A delta that some bags of a batch have; as in LookupArgs.
+struct ChosenDelta {
+  const float* factors;
+  int64_t rank;
+  const float* b;
+  float scale;
+};
+
+struct ChosenArgs {
+  int64_t dim;
+  const ChosenDelta* deltas;
+  const int32_t* bag_deltas;   // [b], -1 for none
+  const int32_t* place_slots;  // [n], -1 where untouched
+  const int32_t* offsets;      // [b + 1]
+  const float* weights;        // [n] or null
+  float* out;                  // [b, D], added to
+};
+
 struct SegmentSumArgs {
   int64_t cols;
   const int32_t* group_offsets;  // [u + 1]
@@ -204,6 +222,7 @@ struct Ops {
   // Columns that one matmul task makes.
   int64_t panel_cols;
   void (*lookup)(const LookupArgs&, int64_t begin, int64_t end);           // bags
+  void (*add_chosen)(const ChosenArgs&, int64_t begin, int64_t end);       // bags
   void (*segment_sum)(const SegmentSumArgs&, int64_t begin, int64_t end);  // unique rows
   void (*nearest)(const NearestArgs&, NearestScratch&, int64_t begin, int64_t end);  // rows
   void (*gather)(const GatherArgs&, int64_t begin, int64_t end);           // outputs

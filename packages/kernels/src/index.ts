@@ -16,6 +16,7 @@
 export { kernelsStatus, loadKernels, type KernelsStatus, type LoadOptions } from './load.ts';
 export type {
   CrossEntropyArgs,
+  ChosenDeltas,
   Delta,
   FileRows,
   Kernels,

@@ -118,6 +118,29 @@ testBoth('lookupAsync throws bad arguments at once and settles with the result',
   expect([...out.data]).toEqual([6, 8]);
 });
 
+testBoth('addChosen gives each bag its own delta, of its own rank', (kernels) => {
+  const plan = makePlan(jagged([[5, 7], [5], [7], [7]], [[1, 2], [10], [1], [1]]), 10);
+  const filled = (dim: number, ...values: number[]) => {
+    const store = kernels.createRows(10, dim, 'f32');
+    kernels.scatterRows(store, Int32Array.of(0, 1), of(2, ...values));
+    return store;
+  };
+  const deltas = [
+    { factors: filled(1, 1, 2), b: of(1, 10, 20), scale: 0.5 },
+    { factors: filled(2, 1, 2, 3, 4), b: null, scale: 2 },
+  ];
+  const out = of(4, 1, 1, 1, 1, 1, 1, 1, 1);
+  // Place by place: bag 0 has delta 1, bag 1 delta 0, bag 2 none, bag 3 a row that was never touched.
+  const placeSlots = Int32Array.of(0, 1, 1, 99, -1);
+  const args = { plan, deltas, bagDeltas: Int32Array.of(1, 0, -1, 0), placeSlots, out };
+  expect(() => kernels.addChosen({ ...args, bagDeltas: Int32Array.of(1, 0, 1, 0) })).toThrow(
+    'addChosen: placeSlots must be -1 to 9 in bag 2, found 99',
+  );
+  kernels.addChosen(args);
+  // 1 + 2 (1·[1, 2] + 2·[3, 4]); 1 + 0.5 · 10 · 2 · [10, 20]
+  expect([...out.data]).toEqual([15, 21, 101, 201, 1, 1, 1, 1]);
+});
+
 testBoth('segmentSum gives each unique row its bags, weighted', (kernels) => {
   const plan = makePlan(jagged([[5, 7], [5]], [[1, 2], [10]]), 10);
   const out = matrix(2, 2);

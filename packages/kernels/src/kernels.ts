@@ -101,6 +101,18 @@ export interface Delta {
   readonly scale: number;
 }
 
+/** Deltas of which each bag has one at most: a batch for many adapters. */
+export interface ChosenDeltas {
+  readonly plan: LookupPlan;
+  readonly deltas: readonly Omit<Delta, 'slots'>[];
+  /** `[b] i32`: which of `deltas` the bag has, -1 for none. */
+  readonly bagDeltas: Int32Array;
+  /** `[n] i32`: the slot of each place in its bag's delta, -1 where the row was never touched; of bags without one, anything. */
+  readonly placeSlots: Int32Array;
+  /** `[b, D]`, added to. */
+  readonly out: Matrix;
+}
+
 export interface LookupArgs {
   /**
    * Ascending by `firstColumn`, then by `firstRow`. Each column group covers rows `[0, plan.tableRows)` without gaps, unless
@@ -275,6 +287,8 @@ export interface Kernels {
    * `lookup` with it.
    */
   addDelta(args: { plan: LookupPlan; delta: Delta; out: Matrix; pooledFactors?: Matrix | null }): void;
+  /** As `addDelta`, with a delta of each bag's own choice. */
+  addChosen(args: ChosenDeltas): void;
   /**
    * As `lookup`, off the JavaScript thread where the implementation has other threads. Until it settles the arrays must not be
    * changed or transferred; a store that is closed meanwhile is freed when it has settled. Bad arguments are thrown at once.

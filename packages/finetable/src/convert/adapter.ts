@@ -1,6 +1,12 @@
 /** Adapters: sparse to PEFT and back. */
 import { FinetableError } from '@finetable/core';
-import { loadAdapter, savePeftAdapter, saveSparseAdapter, type AdapterTensors } from '@finetable/formats';
+import {
+  loadAdapter,
+  savePeftAdapter,
+  saveSparseAdapter,
+  type AdapterTensors,
+  type GroupTensors,
+} from '@finetable/formats';
 import { openTable } from '@finetable/placement';
 import type { ConvertOptions } from '../program.ts';
 import type { Written } from './command.ts';
@@ -16,8 +22,14 @@ export async function convertAdapter(
   const replace = options.overwrite === true;
   if (to === 'sparse') await saveSparseAdapter(output, adapters, { replace });
   else await savePeftAdapter(output, adapters, { replace });
-  const what = adapters.map(({ table, rank, rows }) => `${table}: rank ${rank}, ${rows.length} rows`).join('; ');
+  const what = adapters.map(({ table, groups }) => `${table}: ${groups.map(describe).join(', ')}`).join('; ');
   return [{ path: output, what: `${to} adapter, ${what}` }];
+}
+
+/** `rank 4, 120 rows`; of a group that is not the rest, `"new" dense, 12 rows`. */
+function describe({ name, kind, rank, rows }: GroupTensors): string {
+  const factors = kind === 'dense' ? 'dense' : `rank ${rank}`;
+  return `${name === 'rest' ? '' : `"${name}" `}${factors}, ${rows.length} rows`;
 }
 
 /** The adapter with its table's facts, which a PEFT folder does not have. */

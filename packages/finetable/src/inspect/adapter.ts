@@ -8,15 +8,26 @@ export async function inspectAdapter(path: string): Promise<AdapterReport> {
     kind: 'adapter',
     path,
     format: await adapterFormat(path),
-    adapters: adapters.map(({ table, base, kind, rank, alpha, rsLora, rows, a, b }) => ({
+    adapters: adapters.map(({ table, base, groups, magnitude, grown }) => ({
       table,
       base,
-      kind,
-      rank,
-      alpha,
-      rsLora,
-      touchedRows: rows.length,
-      sizeBytes: a.byteLength + (b?.byteLength ?? 0),
+      dora: magnitude !== null,
+      grownRows: (grown?.length ?? 0) / base.dim,
+      groups: groups.map(({ name, members, untouched, kind, rank, alpha, rsLora, rows, a, b }) => ({
+        name,
+        members: members && countRows(members),
+        randomStart: untouched !== null,
+        kind,
+        rank,
+        alpha,
+        rsLora,
+        touchedRows: rows.length,
+        sizeBytes: a.byteLength + (b?.byteLength ?? 0),
+      })),
     })),
   };
+}
+
+function countRows(ranges: Int32Array): number {
+  return ranges.reduce((sum, bound, i) => sum + (i % 2 === 0 ? -bound : bound), 0);
 }

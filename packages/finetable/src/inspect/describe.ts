@@ -4,6 +4,7 @@ import { alignRows, formatCount, formatMetrics, formatNumber } from '../format.t
 import type {
   AdapterReport,
   DataReport,
+  GroupReport,
   JobReport,
   Report,
   RowStatistics,
@@ -80,13 +81,30 @@ function describeWords({ path, sizeBytes, format, rows, dim, words, firstRows }:
 }
 
 function describeAdapter({ path, format, adapters }: AdapterReport): string {
-  const lines = adapters.map(({ table, base, kind, rank, alpha, rsLora, touchedRows, sizeBytes }) => {
-    const what =
-      kind === 'dense' ? 'dense' : `rank ${rank}, alpha ${formatNumber(alpha)}${rsLora ? ' (rank-stabilised)' : ''}`;
+  const lines = adapters.flatMap(({ table, base, dora, grownRows, groups }) => {
+    const rows = base.rows + grownRows;
     const dtype = base.dtype === 'unknown' ? '' : ` ${base.dtype}`;
-    return `  ${table}: ${what}, ${formatCount(touchedRows)} of ${formatCount(base.rows)} rows, ${formatBytes(sizeBytes)}; base [${base.rows}, ${base.dim}]${dtype}, fingerprint ${base.fingerprint ?? 'unknown'}\n`;
+    const extra = [
+      ...(dora ? ['DoRA'] : []),
+      ...(grownRows > 0 ? [`grown by ${formatCount(grownRows)} rows`] : []),
+      `base [${base.rows}, ${base.dim}]${dtype}, fingerprint ${base.fingerprint ?? 'unknown'}`,
+    ].join('; ');
+    const [rest, ...others] = groups.map((group) => describeGroup(group, rows));
+    return [
+      `  ${table}: ${rest}; ${extra}\n`,
+      ...others.map((other, i) => `    group "${groups[i + 1]!.name}": ${other}\n`),
+    ];
   });
   return `${path}: ${format} adapter\n${lines.join('')}`;
+}
+
+/** `rank 4, alpha 16, 1,200 of 50,000 rows, 20 KiB`. */
+function describeGroup(group: GroupReport, tableRows: number): string {
+  const { members, randomStart, kind, rank, alpha, rsLora, touchedRows, sizeBytes } = group;
+  const factors =
+    kind === 'dense' ? 'dense' : `rank ${rank}, alpha ${formatNumber(alpha)}${rsLora ? ' (rank-stabilised)' : ''}`;
+  const others = randomStart ? ' (the others start at random)' : '';
+  return `${factors}, ${formatCount(touchedRows)} of ${formatCount(members ?? tableRows)} rows${others}, ${formatBytes(sizeBytes)}`;
 }
 
 function describeRun({ path, status, pid, name, checkpointSteps, result }: RunReport): string {

@@ -1,6 +1,12 @@
 import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { savePeftAdapter, writeNpy, writeSafetensors, type AdapterTensors } from '@finetable/formats';
+import {
+  savePeftAdapter,
+  saveSparseAdapter,
+  writeNpy,
+  writeSafetensors,
+  type AdapterTensors,
+} from '@finetable/formats';
 import { expect, test } from 'vitest';
 import { Captured, runHere } from '../testing/capture.ts';
 import type { TensorsReport } from './report.ts';
@@ -196,7 +202,15 @@ test('a run, from interrupted to finished, its adapter, and its job', async () =
   expect(adapter.report).toMatchObject({
     kind: 'adapter',
     format: 'sparse',
-    adapters: [{ table: 'items', kind: 'lora', rank: 2, base: { rows: tableRows, dim: tableDim, dtype: 'f32' } }],
+    adapters: [
+      {
+        table: 'items',
+        base: { rows: tableRows, dim: tableDim, dtype: 'f32' },
+        dora: false,
+        grownRows: 0,
+        groups: [{ name: 'rest', members: null, kind: 'lora', rank: 2 }],
+      },
+    ],
   });
   expect(adapter.text).toMatch(/items: rank 2, alpha 2, \d+ of 120 rows/);
 
@@ -208,27 +222,67 @@ test('a run, from interrupted to finished, its adapter, and its job', async () =
   expect(await runHere(['inspect', join(folder, 'empty')])).toMatchObject({ status: 2, stdout: '' });
 });
 
-test('a PEFT adapter', async () => {
+test('a PEFT adapter, and one with groups, DoRA and grown rows', async () => {
   const folder = await temporaryFolder();
   const tensors: AdapterTensors = {
     table: 'embedding',
     base: { rows: 5, dim: 3, dtype: 'f32', fingerprint: null },
-    kind: 'lora',
-    rank: 1,
-    alpha: 2,
-    rsLora: false,
-    rows: Int32Array.of(1, 4),
-    a: Float32Array.of(1, 2),
-    b: Float32Array.of(1, 2, 3),
+    groups: [
+      {
+        name: 'rest',
+        members: null,
+        untouched: null,
+        kind: 'lora',
+        rank: 1,
+        alpha: 2,
+        rsLora: false,
+        rows: Int32Array.of(1, 4),
+        a: Float32Array.of(1, 2),
+        b: Float32Array.of(1, 2, 3),
+      },
+    ],
+    magnitude: null,
+    baseSquares: null,
+    grown: null,
   };
   await savePeftAdapter(join(folder, 'peft'), [tensors]);
   const { text, report } = await both(join(folder, 'peft'));
   expect(report).toMatchObject({
     format: 'peft',
-    adapters: [{ table: 'embedding', touchedRows: 2, base: { rows: 5, dim: 3 } }],
+    adapters: [{ table: 'embedding', groups: [{ touchedRows: 2 }], base: { rows: 5, dim: 3 } }],
   });
   expect(text).toContain('peft adapter');
   expect(text).toContain('2 of 5 rows');
+
+  const [rest] = tensors.groups;
+  const grouped: AdapterTensors = {
+    ...tensors,
+    groups: [
+      { ...rest!, members: Int32Array.of(0, 3, 4, 5) },
+      { ...rest!, name: 'new', members: Int32Array.of(3, 4, 5, 7), kind: 'dense', rank: 3, rows: Int32Array.of(6), a: new Float32Array(3), b: null },
+    ],
+    magnitude: new Float32Array(3),
+    grown: new Float32Array(6),
+  }; // prettier-ignore
+  await saveSparseAdapter(join(folder, 'sparse'), [grouped]);
+  const sparse = await both(join(folder, 'sparse'));
+  expect(sparse.report).toMatchObject({
+    format: 'sparse',
+    adapters: [
+      {
+        dora: true,
+        grownRows: 2,
+        groups: [
+          { name: 'rest', members: 4 },
+          { name: 'new', members: 3 },
+        ],
+      },
+    ],
+  });
+  expect(sparse.text).toContain(
+    'embedding: rank 1, alpha 2, 2 of 4 rows, 20 B; DoRA; grown by 2 rows; base [5, 3] f32',
+  );
+  expect(sparse.text).toContain('    group "new": dense, 1 of 3 rows, 12 B');
 });
 
 test('JSON Lines: columns, what they hold, and how many rows there are', async () => {

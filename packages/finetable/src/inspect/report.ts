@@ -77,14 +77,28 @@ export interface AdapterReport {
       readonly dtype: string;
       readonly fingerprint: string | null;
     };
-    readonly kind: 'lora' | 'dense';
-    readonly rank: number;
-    readonly alpha: number;
-    readonly rsLora: boolean;
-    readonly touchedRows: number;
-    /** Of A and B in f32, without rows that were not touched. */
-    readonly sizeBytes: number;
+    /** Whether dims have magnitudes. */
+    readonly dora: boolean;
+    /** Rows that the base does not have. */
+    readonly grownRows: number;
+    /** The rest first. */
+    readonly groups: readonly GroupReport[];
   }[];
+}
+
+export interface GroupReport {
+  readonly name: string;
+  /** Rows that it may hold; null: all of the table. */
+  readonly members: number | null;
+  /** Whether A of rows that were not touched is random numbers, and not 0. */
+  readonly randomStart: boolean;
+  readonly kind: 'lora' | 'dense';
+  readonly rank: number;
+  readonly alpha: number;
+  readonly rsLora: boolean;
+  readonly touchedRows: number;
+  /** Of A and B in f32, without rows that were not touched. */
+  readonly sizeBytes: number;
 }
 
 export interface RunReport {

@@ -36,9 +36,12 @@ function describeAdapter(
   adapter: RunResult['adapters'][string],
   table: RunResult['tables'][string] | undefined,
 ): string {
-  const { kind, rank, touchedRows, adapterBytes, optimizerBytes } = adapter;
+  const { groups, touchedRows, adapterBytes, optimizerBytes } = adapter;
   const of = table ? ` of ${formatCount(table.rows)}` : '';
-  const what = kind === 'dense' ? 'dense' : `rank ${rank}`;
+  const what = groups
+    .filter((group) => groups.length === 1 || group.touchedRows > 0)
+    .map(({ name, kind, rank }) => `${name === 'rest' ? '' : `${name} `}${kind === 'dense' ? 'dense' : `rank ${rank}`}`)
+    .join(', ');
   const share = table
     ? ` (${formatNumber((100 * adapterBytes) / table.bytes)} % of the table's ${formatBytes(table.bytes)})`
     : '';

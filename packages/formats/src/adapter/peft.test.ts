@@ -7,6 +7,7 @@ import { writeSafetensors, type TensorSource } from '../safetensors/write.ts';
 import { loadAdapter } from './load.ts';
 import { loadPeftAdapter, savePeftAdapter } from './peft.ts';
 import type { AdapterTensors } from './tensors.ts';
+import { adapterOf, withRest } from '../testing/adapter.ts';
 
 let root: string;
 let folder: string;
@@ -17,10 +18,10 @@ beforeEach(async () => {
 afterEach(() => rm(root, { recursive: true, force: true }));
 
 const base = { rows: 5, dim: 3, dtype: 'unknown', fingerprint: null };
-const words: AdapterTensors = {
+const words = adapterOf({
   table: 'words', base, kind: 'lora', rank: 2, alpha: 16, rsLora: true,
   rows: new Int32Array([1, 4]), a: new Float32Array([1, 2, 3, 4]), b: new Float32Array([1, 2, 3, 4, 5, 6]),
-}; // prettier-ignore
+}); // prettier-ignore
 
 test('writes the tensors and the configuration that PEFT reads', async () => {
   await savePeftAdapter(folder, [words], { modulePaths: { words: 'model.embedding' } });
@@ -42,14 +43,8 @@ test('writes the tensors and the configuration that PEFT reads', async () => {
 });
 
 test('tables that differ, one the end of the other: the patterns name each, longest first', async () => {
-  const first: AdapterTensors = {
-    ...words,
-    table: '0',
-    rank: 1,
-    a: new Float32Array([1, 2]),
-    b: new Float32Array(3),
-    alpha: 4,
-  };
+  const narrow = { rank: 1, a: new Float32Array([1, 2]), b: new Float32Array(3), alpha: 4 };
+  const first: AdapterTensors = { ...withRest(words, narrow), table: '0' };
   const second: AdapterTensors = { ...words, table: 'x.0' };
   await savePeftAdapter(folder, [first, second]);
   const config = await readFile(join(folder, 'adapter_config.json'), 'utf8');
@@ -61,7 +56,7 @@ test('more rows than one block, touched at its edges; the same bytes twice', asy
   const rows = new Int32Array([0, 2 ** 20 - 1, 2 ** 20, 2 ** 21 - 1, 2 ** 21, 2 ** 21 + 6]);
   const a = Float32Array.from({ length: 12 }, (_, i) => i + 1);
   a[4] = 0; // a row is kept when one of its values is not zero
-  const large: AdapterTensors = { ...words, base: { ...base, rows: 2 ** 21 + 7 }, rows, a };
+  const large: AdapterTensors = { ...withRest(words, { rows, a }), base: { ...base, rows: 2 ** 21 + 7 } };
   await savePeftAdapter(folder, [large]);
   expect(await loadAdapter(folder)).toEqual([large]);
   await savePeftAdapter(join(root, 'again'), [large]);
@@ -71,16 +66,14 @@ test('more rows than one block, touched at its edges; the same bytes twice', asy
 });
 
 test('an adapter that changes nothing', async () => {
-  const nothing: AdapterTensors = { ...words, rows: new Int32Array(0), a: new Float32Array(0) };
+  const nothing = withRest(words, { rows: new Int32Array(0), a: new Float32Array(0) });
   await savePeftAdapter(folder, [nothing]);
   expect(await loadAdapter(folder)).toEqual([nothing]);
 });
 
 test('refuses to save what PEFT cannot hold, and writes nothing', async () => {
-  const dense: AdapterTensors = { ...words, kind: 'dense', rank: 3, a: new Float32Array(6), b: null };
+  const dense = withRest(words, { kind: 'dense', rank: 3, a: new Float32Array(6), b: null });
   await expect(savePeftAdapter(folder, [dense])).rejects.toThrow(/PEFT has no format for a dense delta/);
-  const other: AdapterTensors = { ...words, table: 'other', rsLora: false };
-  await expect(savePeftAdapter(folder, [words, other])).rejects.toThrow(/one use_rslora for all tables/);
   await expect(savePeftAdapter(folder, [{ ...words, table: 'a(b' }])).rejects.toThrow(/module path "a\(b"/);
   expect(await readdir(root)).toEqual([]);
 });
@@ -106,7 +99,7 @@ async function python(config: object, tensors: TensorSource[] = [aTensor, bTenso
   await writeSafetensors(join(folder, name, 'adapter_model.safetensors'), tensors, { format: 'pt' });
   return folder;
 }
-const expected: AdapterTensors = { ...words, table: 'embedding', rsLora: false };
+const expected: AdapterTensors = { ...withRest(words, { rsLora: false }), table: 'embedding' };
 
 test('the smallest configuration, one with every field that PEFT writes, a sub-folder', async () => {
   expect(await loadPeftAdapter(await python(smallest))).toEqual([expected]);
@@ -127,10 +120,10 @@ test('defaults of absent fields, patterns, modules as a regular expression', asy
   const eight = (tensor: TensorSource, shape: number[]): TensorSource => ({ ...tensor, shape, data: new Float32Array(shape[0]! * shape[1]!).fill(1) }); // prettier-ignore
   await python({ peft_type: 'LORA', target_modules: '.*embedding' }, [eight(aTensor, [8, 1]), eight(bTensor, [3, 8])]);
   expect(await loadPeftAdapter(folder)).toMatchObject([
-    { rank: 8, alpha: 8, rsLora: false, rows: new Int32Array([0]) },
+    { groups: [{ rank: 8, alpha: 8, rsLora: false, rows: new Int32Array([0]) }] },
   ]);
   await python({ ...smallest, r: 7, rank_pattern: { other: 3, embedding: 2 }, alpha_pattern: { embedding: 0.5 } });
-  expect(await loadPeftAdapter(folder)).toEqual([{ ...expected, alpha: 0.5 }]);
+  expect(await loadPeftAdapter(folder)).toEqual([withRest(expected, { alpha: 0.5 })]);
 });
 
 test('F16 and BF16 factors, and a copy of the base', async () => {
@@ -160,13 +153,13 @@ test('F16 and BF16 factors, and a copy of the base', async () => {
 test.each<[name: string, config: object, code: string, message: RegExp]>([
   ['another method', { peft_type: 'IA3' }, 'UNSUPPORTED', /peft_type is "IA3"; allowed: "LORA"/],
   ['no method', { peft_type: undefined }, 'UNSUPPORTED', /peft_type is missing/],
-  ['DoRA', { use_dora: true }, 'UNSUPPORTED', /use_dora is true; allowed: false: DoRA is not supported/],
   [
-    'dropout',
-    { lora_dropout: 0.1 },
-    'UNSUPPORTED',
-    /lora_dropout is 0.1; allowed: 0: .* setting it to 0 changes nothing/,
+    'DoRA without magnitudes',
+    { use_dora: true },
+    'INVALID_FILE',
+    /use_dora is true, and there is no lora_magnitude_vector of module "embedding"/,
   ],
+  ['a dropout of all', { lora_dropout: 1 }, 'INVALID_FILE', /lora_dropout is 1; allowed: a number from 0, below 1/],
   ['biases', { bias: 'all' }, 'UNSUPPORTED', /bias is "all"; allowed: "none"/],
   [
     'an initialisation that changes the base',
@@ -232,8 +225,8 @@ test.each<[name: string, tensors: TensorSource[], code: string, message: RegExp]
   [
     'a magnitude',
     [aTensor, bTensor, other(bTensor, 'base_model.model.embedding.lora_magnitude_vector')],
-    'UNSUPPORTED',
-    /DoRA is not supported/,
+    'INVALID_FILE',
+    /use_dora is false, and there is a lora_magnitude_vector of module "embedding"/,
   ],
   [
     'a linear layer',

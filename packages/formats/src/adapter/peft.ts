@@ -1,6 +1,6 @@
 /**
- * PEFT's adapter folders for embeddings, in both directions. PEFT stores A dense and transposed, `lora_embedding_A` [r, V], and
- * B as `lora_embedding_B` [D, r]. A is streamed both ways, so that no array here has V values: zeros are made while writing,
+ * PEFT's adapter folders for embeddings, in both directions. PEFT stores A dense and transposed, `lora_embedding_A` [r, V], B as
+ * `lora_embedding_B` [D, r], and DoRA's magnitudes as `lora_magnitude_vector` [D]. A is streamed both ways, so that no array here has V values: zeros are made while writing,
  * and only rows that are not all zero are kept while reading.
  *
  * Keys and rules: PEFT 0.21, `src/peft/utils/save_and_load.py` and `src/peft/tuners/lora/layer.py`. Where we differ: PEFT leaves a
@@ -8,7 +8,7 @@
  */
 import { constants } from 'node:buffer';
 import { join } from 'node:path';
-import { FinetableError, formatBytes } from '@finetable/core';
+import { FinetableError, formatBytes, HeUniformRows, range } from '@finetable/core';
 import { allocate, bytesOf, checkFloat, readValuesF32, type ArrayInfo } from '../array.ts';
 import { show, withFile } from '../io.ts';
 import { readJsonObject } from '../json.ts';
@@ -23,9 +23,10 @@ import {
   parseAdapterConfig,
   tensorsName,
   type AdapterConfig,
+  type ModuleFactors,
 } from './config.ts';
 import { exists, findAdapterFolder, writeAdapterFolder, type SaveOptions } from './folder.ts';
-import { checkAdapters, type AdapterTensors } from './tensors.ts';
+import { checkAdapters, restGroup, type AdapterTensors, type GroupTensors } from './tensors.ts';
 
 export interface SavePeftOptions extends SaveOptions {
   /** Table -> path of the `Embedding` module in the Python model, such as `0.embedding`; absent: the table's name. */
@@ -38,8 +39,12 @@ const keyPrefix = 'base_model.model.';
 const blockValues = 2 ** 20;
 
 /**
- * Writes a folder that `PeftModel.from_pretrained` loads. It holds r x V values, zeros included.
- * @throws UNSUPPORTED (a dense delta; tables that differ in `rsLora`), INVALID_ARGUMENT, NON_FINITE, EXISTS, IO
+ * Writes a folder that `PeftModel.from_pretrained` loads and that gives the same rows. It holds r x V values, zeros included.
+ *
+ * Row groups become one adapter, whose rank is the sum of theirs: a row of A has its group's columns and 0 elsewhere, B is theirs
+ * stacked, each times its group's scale. Lost are what training needs (which rows a group may hold, its rank and alpha), the base's
+ * fingerprint and sums of squares, and that A was random numbers by row: they are written out.
+ * @throws UNSUPPORTED (a dense delta, grown rows; DoRA on some of the tables), INVALID_ARGUMENT, NON_FINITE, EXISTS, IO
  */
 export async function savePeftAdapter(
   folder: string,
@@ -47,14 +52,19 @@ export async function savePeftAdapter(
   options: SavePeftOptions = {},
 ): Promise<void> {
   checkAdapters(adapters, 'INVALID_ARGUMENT', folder);
-  for (const { table, kind, rsLora } of adapters) {
+  const dora = adapters[0]!.magnitude !== null;
+  for (const { table, groups, grown, magnitude } of adapters) {
     const refuse = (message: string): never => {
       throw new FinetableError('UNSUPPORTED', `${folder}: table ${show(table)}: ${message}`, { table });
     };
-    if (kind === 'dense')
+    if (groups.some(({ kind }) => kind === 'dense'))
       refuse('PEFT has no format for a dense delta; save it as a sparse adapter, or merge it into the table');
-    if (rsLora !== adapters[0]!.rsLora)
-      refuse('PEFT has one use_rslora for all tables, and these differ; save them one by one');
+    if (grown)
+      refuse(
+        'PEFT has no format for rows that the base lacks; merge the adapter into the table, or save it as a sparse one',
+      );
+    if ((magnitude !== null) !== dora)
+      refuse('PEFT has one use_dora for all tables, and these differ; save them one by one');
   }
   const modules = adapters.map(({ table }) => {
     const paths = options.modulePaths ?? {};
@@ -63,30 +73,89 @@ export async function savePeftAdapter(
     const message = `${folder}: module path ${show(module)} of table ${show(table)}; allowed: letters, digits, "_", "-" and "."; set modulePaths`;
     throw new FinetableError('INVALID_ARGUMENT', message, { table });
   });
+  const rsLora = adapters.every(({ groups }) => groups.length === 1 && groups[0]!.rsLora);
+  const factors = adapters.map(({ groups }) => combined(groups, rsLora));
   const tensors = adapters.flatMap((adapter, i): TensorSource[] => {
-    const { rank, base } = adapter;
-    const key = `${keyPrefix}${modules[i]}.lora_embedding_`;
+    const { groups, base, magnitude, table } = adapter;
+    const { rank } = factors[i]!;
+    const b = groups.length === 1 ? groups[0]!.b! : stackB(groups, folder, table);
+    const key = `${keyPrefix}${modules[i]}.lora_`;
     return [
-      { name: `${key}A`, dtype: 'F32', shape: [rank, base.rows], data: denseA(adapter) },
-      { name: `${key}B`, dtype: 'F32', shape: [base.dim, rank], data: transpose(adapter.b!, rank, base.dim) },
+      { name: `${key}embedding_A`, dtype: 'F32', shape: [rank, base.rows], data: denseA(groups, base.rows) },
+      { name: `${key}embedding_B`, dtype: 'F32', shape: [base.dim, rank], data: transpose(b, rank, base.dim) },
+      ...(magnitude
+        ? [{ name: `${key}magnitude_vector`, dtype: 'F32', shape: [base.dim], data: magnitude } as const]
+        : []),
     ];
   });
-  await writeAdapterFolder(folder, adapterConfig(adapters, modules), tensors, { format: 'pt' }, options);
+  const config = adapterConfig(modules, factors, { rsLora, dora });
+  await writeAdapterFolder(folder, config, tensors, { format: 'pt' }, options);
 }
 
-/** The bytes of [r, V], row after row; a block is used again once the writer asks for the next. */
-async function* denseA({ rows, a, rank, base }: AdapterTensors): AsyncGenerator<Uint8Array> {
-  const block = new Float32Array(Math.min(base.rows, blockValues));
-  for (let column = 0; column < rank; column++) {
-    for (let begin = 0, next = 0; begin < base.rows; begin += block.length) {
-      const count = Math.min(block.length, base.rows - begin);
-      const first = next;
-      for (; next < rows.length && rows[next]! < begin + count; next++)
-        block[rows[next]! - begin] = a[next * rank + column]!;
-      yield bytesOf(block.subarray(0, count));
-      for (let i = first; i < next; i++) block[rows[i]! - begin] = 0;
+/** Rank and alpha that give PEFT the scale of the one group, or 1 for several, whose B then has their scales in it. */
+function combined(groups: readonly GroupTensors[], rsLora: boolean): ModuleFactors {
+  const rank = groups.reduce((sum, group) => sum + group.rank, 0);
+  if (groups.length > 1) return { rank, alpha: rank };
+  const group = groups[0]!;
+  return { rank, alpha: group.rsLora && !rsLora ? group.alpha * Math.sqrt(rank) : group.alpha };
+}
+
+/** `[sum of ranks, D]`: each group's B times its scale. */
+function stackB(groups: readonly GroupTensors[], folder: string, table: string): Float32Array {
+  const stacked = new Float32Array(groups.reduce((sum, { b }) => sum + b!.length, 0));
+  let at = 0;
+  for (const { name, b, alpha, rank, rsLora } of groups) {
+    const scale = alpha / (rsLora ? Math.sqrt(rank) : rank);
+    for (const value of b!) {
+      stacked[at] = value * scale;
+      if (!Number.isFinite(stacked[at++])) {
+        const message = `${folder}: table ${show(table)}, group ${show(name)}: B times its scale, ${scale}, goes beyond f32`;
+        throw new FinetableError('NON_FINITE', message, { table, group: name });
+      }
     }
   }
+  return stacked;
+}
+
+/** The bytes of [r, V], group after group, row after row; a block is used again once the writer asks for the next. */
+async function* denseA(groups: readonly GroupTensors[], tableRows: number): AsyncGenerator<Uint8Array> {
+  const block = new Float32Array(Math.min(tableRows, blockValues));
+  for (const group of groups) {
+    const { rank, rows, a } = group;
+    const untouched = untouchedRows(group, tableRows);
+    for (let column = 0; column < rank; column++) {
+      for (let begin = 0, next = 0; begin < tableRows; begin += block.length) {
+        const count = Math.min(block.length, tableRows - begin);
+        const values = block.subarray(0, count).fill(0);
+        untouched?.(column, begin, values);
+        for (; next < rows.length && rows[next]! < begin + count; next++)
+          values[rows[next]! - begin] = a[next * rank + column]!;
+        yield bytesOf(values);
+      }
+    }
+  }
+}
+
+/** Puts one column of the start of a group's members from `begin` on into `values`; null where that is 0. */
+function untouchedRows(
+  { untouched, members, rank }: GroupTensors,
+  tableRows: number,
+): ((column: number, begin: number, values: Float32Array) => void) | null {
+  if (!untouched) return null;
+  const start = new HeUniformRows(untouched.seed, untouched.stream, tableRows, rank);
+  const bounds = members ?? Int32Array.of(0, tableRows);
+  // Rows are made whole, for every column again: r times the work, and no V x r values.
+  const most = Math.max(1, Math.floor(blockValues / rank));
+  return (column, begin, values) => {
+    const end = begin + values.length;
+    for (let i = 0; i < bounds.length; i += 2) {
+      const last = Math.min(end, bounds[i + 1]!);
+      for (let first = Math.max(begin, bounds[i]!); first < last; first += most) {
+        const { data } = start.of(range(Math.min(most, last - first)).map((row) => first + row));
+        for (let at = column, row = first; at < data.length; at += rank, row++) values[row - begin] = data[at]!;
+      }
+    }
+  };
 }
 
 function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
@@ -98,8 +167,8 @@ function transpose(values: Float32Array, rows: number, columns: number): Float32
 /**
  * Reads the embedding adapters of a PEFT folder, or of its one sub-folder, sorted by module path, which becomes the table's name.
  * F16 and BF16 factors become f32. A copy of the base (`base_layer.weight`, which PEFT adds for a module named `embed_tokens`) is
- * checked against the factors and not read.
- * @throws UNSUPPORTED (DoRA, layers that are not embeddings, options that are not honoured), INVALID_FILE, NON_FINITE, NOT_FOUND, IO
+ * checked against the factors and not read. Each adapter is one group, of all rows.
+ * @throws UNSUPPORTED (layers that are not embeddings, options that are not honoured), INVALID_FILE, NON_FINITE, NOT_FOUND, IO
  */
 export async function loadPeftAdapter(folder: string): Promise<AdapterTensors[]> {
   const found = await findAdapterFolder(folder);
@@ -115,13 +184,18 @@ export async function loadPeftAdapter(folder: string): Promise<AdapterTensors[]>
   checkTargets(configFile, config, [...modules.keys()]);
   const adapters: AdapterTensors[] = [];
   for (const [module, factors] of [...modules].sort(([x], [y]) => (x < y ? -1 : 1))) {
+    if (config.dora !== (factors.magnitude !== undefined)) {
+      const found = config.dora ? 'true, and there is no' : 'false, and there is a';
+      const message = `${configFile}: use_dora is ${found} lora_magnitude_vector of module ${show(module)} in ${tensorsName}; needed: one with use_dora, none without`;
+      throw new FinetableError('INVALID_FILE', message, { file: configFile, path: 'use_dora', module });
+    }
     adapters.push(await readModule(file, header, module, factors, config));
   }
   checkAdapters(adapters, 'INVALID_FILE', file);
   return adapters;
 }
 
-type Factors = Partial<Record<'A' | 'B' | 'base', string>>;
+type Factors = Partial<Record<'A' | 'B' | 'magnitude' | 'base', string>>;
 
 /** The tensor names of each module. */
 function groupFactors(file: string, header: SafetensorsHeader): Map<string, Factors> {
@@ -130,19 +204,24 @@ function groupFactors(file: string, header: SafetensorsHeader): Map<string, Fact
     throw new FinetableError('UNSUPPORTED', `${file}: tensor ${show(tensor)}: ${message}`, { file, tensor });
   };
   for (const name of header.tensors.keys()) {
-    const match = /^base_model\.model\.(.+)\.(?:lora_embedding_(A|B)|(base_layer\.weight))$/s.exec(name);
+    // PEFT itself writes magnitudes without `.weight`, and reads both.
+    const match =
+      /^base_model\.model\.(.+)\.(?:lora_embedding_(A|B)|lora_(magnitude)_vector(?:\.weight)?|(base)_layer\.weight)$/s.exec(
+        name,
+      );
     if (!match) {
-      if (name.includes('lora_magnitude_vector')) refuse(name, 'DoRA is not supported; merge the adapter in PEFT');
       if (/\.lora_[AB]\b/.test(name))
         refuse(name, 'LoRA of a layer that is not an embedding; only lora_embedding_A and _B are read');
       refuse(
         name,
-        `is not known; allowed: ${keyPrefix}<module>.lora_embedding_A, .lora_embedding_B, .base_layer.weight`,
+        `is not known; allowed: ${keyPrefix}<module>.lora_embedding_A, .lora_embedding_B, .lora_magnitude_vector, .base_layer.weight`,
       );
     }
     const module = match![1]!;
     const factors = modules.get(module) ?? {};
-    factors[match![3] ? 'base' : (match![2] as 'A' | 'B')] = name;
+    const factor = (match![2] ?? match![3] ?? match![4]) as keyof Factors;
+    if (factors[factor] !== undefined) refuse(name, `is ${show(factors[factor])} again; allowed: one of them`);
+    factors[factor] = name;
     modules.set(module, factors);
   }
   for (const [module, { A, B }] of modules) {
@@ -156,11 +235,15 @@ function groupFactors(file: string, header: SafetensorsHeader): Map<string, Fact
   return modules;
 }
 
-function checkTargets(configFile: string, { targetModules, kinds }: AdapterConfig, modules: readonly string[]): void {
+function checkTargets(
+  configFile: string,
+  { targetModules, finetable }: AdapterConfig,
+  modules: readonly string[],
+): void {
   const refuse = (message: string): never => {
     throw new FinetableError('INVALID_FILE', `${configFile}: ${message}`, { file: configFile });
   };
-  if (kinds) refuse('finetable is set, so this is a sparse adapter; read it as one');
+  if (finetable) refuse('finetable is set, so this is a sparse adapter; read it as one');
   if (!targetModules) return;
   const unused = targetModules.find((target) => !modules.some((module) => matchesModule(target, module)));
   if (unused !== undefined)
@@ -177,7 +260,7 @@ async function readModule(
   factors: Factors,
   config: AdapterConfig,
 ): Promise<AdapterTensors> {
-  const rank = config.rankOf(module);
+  const { rank, alpha } = config.factorsOf(module);
   const info = (name: string): ArrayInfo => header.tensors.get(name)!;
   const refuse = (name: string, needed: string): never => {
     const message = `${file}: tensor ${show(name)} is ${info(name).dtype} [${info(name).shape.join(', ')}]; needed: ${needed}`;
@@ -185,7 +268,8 @@ async function readModule(
   };
   const aName = factors.A!;
   const bName = factors.B!;
-  for (const name of [aName, bName])
+  const magnitude = factors.magnitude;
+  for (const name of [aName, bName, ...(magnitude === undefined ? [] : [magnitude])])
     if (!['F32', 'F16', 'BF16'].includes(info(name).dtype)) refuse(name, 'F32, F16 or BF16');
   const [aRank, rows] = info(aName).shape;
   const [dim, bRank] = info(bName).shape;
@@ -195,15 +279,27 @@ async function readModule(
     refuse(bName, `[D, r] with r = ${rank}, as the configuration says`);
   if (factors.base !== undefined && info(factors.base).shape.join() !== `${rows},${dim}`)
     refuse(factors.base, `[V, D] = [${rows}, ${dim}], as the factors have it`);
+  if (magnitude !== undefined && info(magnitude).shape.join() !== String(dim))
+    refuse(magnitude, `[D] = [${dim}], as the factors have it`);
+  const b = transpose(await readTensorF32(file, header, bName), dim!, rank);
+  const rest: GroupTensors = {
+    name: restGroup,
+    members: null,
+    untouched: null,
+    kind: 'lora',
+    rank,
+    alpha,
+    rsLora: config.rsLora,
+    ...(await readNonZeroRows(file, info(aName), aName)),
+    b,
+  };
   return {
     table: module,
     base: { rows: rows!, dim: dim!, dtype: 'unknown', fingerprint: null },
-    kind: 'lora',
-    rank,
-    alpha: config.alphaOf(module),
-    rsLora: config.rsLoraOf(module),
-    ...(await readNonZeroRows(file, info(aName), aName)),
-    b: transpose(await readTensorF32(file, header, bName), dim!, rank),
+    groups: [rest],
+    magnitude: magnitude === undefined ? null : await readTensorF32(file, header, magnitude),
+    baseSquares: null,
+    grown: null,
   };
 }
 

@@ -7,6 +7,7 @@ import { writeSafetensors, type TensorSource } from '../safetensors/write.ts';
 import { loadAdapter } from './load.ts';
 import { loadSparseAdapter, saveSparseAdapter } from './sparse.ts';
 import type { AdapterTensors } from './tensors.ts';
+import { adapterOf, withRest } from '../testing/adapter.ts';
 
 let root: string;
 let folder: string;
@@ -16,7 +17,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(root, { recursive: true, force: true }));
 
-const words: AdapterTensors = {
+const words = adapterOf({
   table: 'words',
   base: { rows: 10, dim: 3, dtype: 'f16', fingerprint: 'abc' },
   kind: 'lora',
@@ -26,23 +27,15 @@ const words: AdapterTensors = {
   rows: new Int32Array([1, 4, 9]),
   a: new Float32Array([1, 2, 3, 4, 5, 6]),
   b: new Float32Array([1, 2, 3, 4, 5, 6]),
-};
+});
+const rest = words.groups[0]!;
 const dense: AdapterTensors = {
-  ...words,
+  ...withRest(words, { kind: 'dense', rank: 3, alpha: 3, a: new Float32Array(9).fill(7), b: null }),
   table: 'new',
-  kind: 'dense',
-  rank: 3,
-  alpha: 3,
-  a: new Float32Array(9).fill(7),
-  b: null,
 };
 const empty: AdapterTensors = {
-  ...words,
+  ...withRest(words, { rows: new Int32Array(0), a: new Float32Array(0), alpha: 0.1, rsLora: true }),
   table: 'x.words',
-  rows: new Int32Array(0),
-  a: new Float32Array(0),
-  alpha: 0.1,
-  rsLora: true,
 };
 const withoutFingerprint: AdapterTensors = { ...words, table: '0', base: { ...words.base, fingerprint: null } };
 
@@ -101,44 +94,54 @@ test.each<[name: string, adapters: AdapterTensors[], code: string, message: RegE
   ['a table twice', [words, words], 'INVALID_ARGUMENT', /two adapters of table "words"/],
   [
     'rows that descend',
-    [{ ...words, rows: new Int32Array([4, 1, 9]) }],
+    [withRest(words, { rows: new Int32Array([4, 1, 9]) })],
     'INVALID_ARGUMENT',
     /rows\[1\] is 1 after 4; rows must ascend/,
   ],
-  ['a row twice', [{ ...words, rows: new Int32Array([1, 1, 9]) }], 'INVALID_ARGUMENT', /rows must ascend, each once/],
+  [
+    'a row twice',
+    [withRest(words, { rows: new Int32Array([1, 1, 9]) })],
+    'INVALID_ARGUMENT',
+    /rows must ascend, each once/,
+  ],
   [
     'a row past the base',
-    [{ ...words, rows: new Int32Array([1, 4, 10]) }],
+    [withRest(words, { rows: new Int32Array([1, 4, 10]) })],
     'INVALID_ARGUMENT',
     /rows\[2\] is 10; allowed: 0 to 9/,
   ],
-  ['a negative row', [{ ...words, rows: new Int32Array([-1, 4, 9]) }], 'INVALID_ARGUMENT', /rows\[0\] is -1/],
-  ['an A of another length', [{ ...words, rank: 3 }], 'INVALID_ARGUMENT', /A has 6 values; 3 rows of rank 3 have 9/],
+  ['a negative row', [withRest(words, { rows: new Int32Array([-1, 4, 9]) })], 'INVALID_ARGUMENT', /rows\[0\] is -1/],
+  [
+    'an A of another length',
+    [withRest(words, { rank: 3 })],
+    'INVALID_ARGUMENT',
+    /A has 6 values; 3 rows of rank 3 have 9/,
+  ],
   [
     'a B of another length',
-    [{ ...words, b: new Float32Array(5) }],
+    [withRest(words, { b: new Float32Array(5) })],
     'INVALID_ARGUMENT',
     /B has 5 values; rank 2 by 3 dims has 6/,
   ],
-  ['no B', [{ ...words, b: null }], 'INVALID_ARGUMENT', /B is missing/],
-  ['a dense delta with a B', [{ ...dense, b: words.b }], 'INVALID_ARGUMENT', /is dense and yet has a B/],
+  ['no B', [withRest(words, { b: null })], 'INVALID_ARGUMENT', /B is missing/],
+  ['a dense delta with a B', [withRest(dense, { b: rest.b })], 'INVALID_ARGUMENT', /is dense and yet has a B/],
   [
     'a dense delta of low rank',
-    [{ ...words, kind: 'dense', b: null }],
+    [withRest(words, { kind: 'dense', b: null })],
     'INVALID_ARGUMENT',
     /is dense of rank 2; .*dim, 3/,
   ],
-  ['rank 0', [{ ...words, rank: 0 }], 'INVALID_ARGUMENT', /rank is 0; allowed: an integer from 1/],
-  ['alpha NaN', [{ ...words, alpha: NaN }], 'INVALID_ARGUMENT', /alpha is NaN/],
+  ['rank 0', [withRest(words, { rank: 0 })], 'INVALID_ARGUMENT', /rank is 0; allowed: an integer from 1/],
+  ['alpha NaN', [withRest(words, { alpha: NaN })], 'INVALID_ARGUMENT', /alpha is NaN/],
   [
     'NaN in A',
-    [{ ...words, a: new Float32Array([1, 2, 3, NaN, 5, 6]) }],
+    [withRest(words, { a: new Float32Array([1, 2, 3, NaN, 5, 6]) })],
     'NON_FINITE',
     /A\[1, 1\] is NaN; the training that made it diverged/,
   ],
   [
     'infinity in B',
-    [{ ...words, b: new Float32Array([1, 2, 3, 4, 5, Infinity]) }],
+    [withRest(words, { b: new Float32Array([1, 2, 3, 4, 5, Infinity]) })],
     'NON_FINITE',
     /B\[1, 2\] is Infinity/,
   ],
@@ -167,9 +170,9 @@ async function changed(
   return folder;
 }
 const same = (): void => undefined;
-const rowsTensor: TensorSource = { name: 'words.rows', dtype: 'I32', shape: [3], data: words.rows };
-const aTensor: TensorSource = { name: 'words.A', dtype: 'F32', shape: [3, 2], data: words.a };
-const bTensor: TensorSource = { name: 'words.B', dtype: 'F32', shape: [2, 3], data: words.b! };
+const rowsTensor: TensorSource = { name: 'words.rows', dtype: 'I32', shape: [3], data: rest.rows };
+const aTensor: TensorSource = { name: 'words.A', dtype: 'F32', shape: [3, 2], data: rest.a };
+const bTensor: TensorSource = { name: 'words.B', dtype: 'F32', shape: [2, 3], data: rest.b! };
 const good = [rowsTensor, aTensor, bTensor];
 
 test.each<[name: string, Parameters<typeof changed>, code: string, message: RegExp]>([

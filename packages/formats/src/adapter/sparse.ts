@@ -1,34 +1,31 @@
 /**
- * Our adapter format: only the rows that the adapter changes. PEFT's `adapter_config.json` with a member
+ * Our adapter format: only the rows that the adapter changes, as `docs/formats.md` has it byte by byte. PEFT's
+ * `adapter_config.json`, whose fields describe each table's rest group, with a member `finetable`; and `adapter_model.safetensors`
+ * with, per table in `target_modules`:
  *
- *     "finetable": { "format": 1, "kinds": { "<table>": "lora" | "dense" } }
+ *     <table>.rows         I32 [k], ascending
+ *     <table>.A            F32 [k, r]; of a dense delta [k, D]
+ *     <table>.B            F32 [r, D]; absent for a dense delta
+ *     <table>.members      I32 [m, 2], where the group may not hold every row
+ *     <table>.magnitude    F32 [D], with DoRA
+ *     <table>.baseSquares  F64 [D], where known
+ *     <table>.grown        F32 [k, D], rows that the base does not have
  *
- * (and `rslora_pattern` where tables differ in it), and `adapter_model.safetensors` with, per table in `target_modules`:
- *
- *     <table>.rows  I32 [k], ascending
- *     <table>.A     F32 [k, r]; of a dense delta [k, D]
- *     <table>.B     F32 [r, D]; absent for a dense delta
- *
- * Its metadata `<table>.base` is the JSON `{ "rows": V, "dim": D, "dtype": "f32", "fingerprint": "…" or null }` of the base, so that
- * an adapter is never laid on the wrong table unnoticed. The same adapter gives the same bytes.
+ * The first four again as `<table>/<group>.…` for every further group. Its metadata `<table>.base` describes the base, so that an
+ * adapter is never laid on the wrong table unnoticed. The same adapter gives the same bytes.
  */
 import { join } from 'node:path';
 import { FinetableError } from '@finetable/core';
+import type { TensorData } from '../array.ts';
 import { show } from '../io.ts';
 import { parseJson, readJsonObject, type JsonObject } from '../json.ts';
 import { readSafetensorsHeader, type SafetensorsHeader } from '../safetensors/header.ts';
 import { readTensor } from '../safetensors/model.ts';
 import type { TensorSource } from '../safetensors/write.ts';
-import {
-  adapterConfig,
-  configName,
-  parseAdapterConfig,
-  rsLoraPattern,
-  tensorsName,
-  type AdapterConfig,
-} from './config.ts';
+import { adapterConfig, configName, parseAdapterConfig, tensorsName } from './config.ts';
 import { findAdapterFolder, writeAdapterFolder, type SaveOptions } from './folder.ts';
-import { checkAdapters, type AdapterBase, type AdapterTensors } from './tensors.ts';
+import { groupKey, parseSparseConfig, sparseConfig, type GroupConfig } from './sparse-config.ts';
+import { checkAdapters, type AdapterBase, type AdapterTensors, type GroupTensors } from './tensors.ts';
 
 /**
  * Writes the adapters of one or more tables as a folder, complete or not at all.
@@ -40,25 +37,48 @@ export async function saveSparseAdapter(
   options: SaveOptions = {},
 ): Promise<void> {
   checkAdapters(adapters, 'INVALID_ARGUMENT', folder);
-  const pattern = rsLoraPattern(adapters);
-  const finetable = {
-    format: 1,
-    kinds: new Map(adapters.map(({ table, kind }) => [table, kind])),
-    ...(pattern && { rslora_pattern: pattern }),
-  };
-  const config = adapterConfig(adapters, adapters.map(({ table }) => table), { finetable }); // prettier-ignore
+  const config = adapterConfig(
+    adapters.map(({ table }) => table),
+    adapters.map(({ groups }) => groups[0]!),
+    {
+      rsLora: adapters.every(({ groups }) => groups[0]!.rsLora),
+      dora: adapters.some(({ magnitude }) => magnitude !== null),
+    },
+    { finetable: sparseConfig(adapters) },
+  );
   const metadata = Object.fromEntries(
     adapters.map(({ table, base: { rows, dim, dtype, fingerprint } }) => [
       `${table}.base`,
       JSON.stringify({ rows, dim, dtype, fingerprint }),
     ]),
   );
-  const tensors = adapters.flatMap(({ table, base, rank, rows, a, b }): TensorSource[] => [
-    { name: `${table}.rows`, dtype: 'I32', shape: [rows.length], data: rows },
-    { name: `${table}.A`, dtype: 'F32', shape: [rows.length, rank], data: a },
-    ...(b ? [{ name: `${table}.B`, dtype: 'F32', shape: [rank, base.dim], data: b } as const] : []),
-  ]);
-  await writeAdapterFolder(folder, config, tensors, metadata, options);
+  await writeAdapterFolder(folder, config, adapters.flatMap(tableTensors), metadata, options);
+}
+
+function tableTensors({ table, base: { dim }, groups, magnitude, baseSquares, grown }: AdapterTensors): TensorSource[] {
+  return [
+    ...groups.flatMap(({ name, members, rank, rows, a, b }): TensorSource[] => {
+      const key = groupKey(table, name);
+      return [
+        { name: `${key}.rows`, dtype: 'I32', shape: [rows.length], data: rows },
+        { name: `${key}.A`, dtype: 'F32', shape: [rows.length, rank], data: a },
+        ...optional(`${key}.B`, 'F32', [rank, dim], b),
+        ...optional(`${key}.members`, 'I32', [(members?.length ?? 0) / 2, 2], members),
+      ];
+    }),
+    ...optional(`${table}.magnitude`, 'F32', [dim], magnitude),
+    ...optional(`${table}.baseSquares`, 'F64', [dim], baseSquares),
+    ...optional(`${table}.grown`, 'F32', [(grown?.length ?? 0) / dim, dim], grown),
+  ];
+}
+
+function optional(
+  name: string,
+  dtype: TensorSource['dtype'],
+  shape: readonly number[],
+  data: Int32Array | Float32Array | Float64Array | null,
+): TensorSource[] {
+  return data ? [{ name, dtype, shape, data }] : [];
 }
 
 /**
@@ -69,68 +89,97 @@ export async function loadSparseAdapter(folder: string): Promise<AdapterTensors[
   const found = await findAdapterFolder(folder);
   const configFile = join(found, configName);
   const config = parseAdapterConfig(await readJsonObject(configFile), configFile);
-  const { kinds, targetModules } = config;
-  const refuse = (message: string): never => {
-    throw new FinetableError('INVALID_FILE', `${configFile}: ${message}`, { file: configFile });
-  };
-  if (!kinds) return refuse('finetable is missing, so this is not a sparse adapter; read it as a PEFT adapter');
-  if (!targetModules) return refuse('target_modules is not a list; a sparse adapter lists its tables there');
-  if (targetModules.length !== kinds.size || targetModules.some((table) => !kinds.has(table))) {
-    refuse(
-      `target_modules (${targetModules.join(', ')}) and finetable.kinds (${[...kinds.keys()].join(', ')}) name different tables`,
-    );
-  }
+  const tables = parseSparseConfig(config, configFile);
   const file = join(found, tensorsName);
-  const header = await readSafetensorsHeader(file);
-  const expected = new Set<string>();
-  for (const [table, kind] of kinds) {
-    for (const name of kind === 'lora' ? ['rows', 'A', 'B'] : ['rows', 'A']) expected.add(`${table}.${name}`);
-  }
-  for (const tensor of header.tensors.keys()) {
-    if (!expected.has(tensor)) {
-      const message = `${file}: unknown tensor ${show(tensor)}; allowed: ${[...expected].join(', ')}`;
-      throw new FinetableError('INVALID_FILE', message, { file, tensor });
-    }
-  }
+  const reader = new Reader(file, await readSafetensorsHeader(file));
   const adapters: AdapterTensors[] = [];
-  for (const table of targetModules) adapters.push(await readTable(file, header, table, kinds.get(table)!, config));
+  for (const [table, groups] of tables) adapters.push(await readTable(reader, table, groups));
+  reader.checkAllRead();
+  if (config.dora !== adapters.some(({ magnitude }) => magnitude !== null)) {
+    const message = config.dora
+      ? `use_dora is true, and ${file} has no magnitudes; allowed: false, or a tensor "<table>.magnitude"`
+      : `use_dora is false, and ${file} has magnitudes; allowed: true`;
+    throw new FinetableError('INVALID_FILE', `${configFile}: ${message}`, { file: configFile, path: 'use_dora' });
+  }
   checkAdapters(adapters, 'INVALID_FILE', file);
   return adapters;
 }
 
-async function readTable(
-  file: string,
-  header: SafetensorsHeader,
-  table: string,
-  kind: 'lora' | 'dense',
-  config: AdapterConfig,
-): Promise<AdapterTensors> {
-  const base = parseBase(file, header, table);
-  const rank = config.rankOf(table);
-  const k = header.tensors.get(`${table}.rows`)?.shape[0] ?? 0;
-  const read = async (name: string, dtype: 'I32' | 'F32', shape: readonly number[]) => {
-    const tensor = `${table}.${name}`;
-    const info = header.tensors.get(tensor);
-    const wanted = `${dtype} [${shape.join(', ')}]`;
+/** Tensors that must be of one dtype and shape; those that nobody asks for are refused in the end. */
+class Reader {
+  readonly file: string;
+  readonly header: SafetensorsHeader;
+  readonly #asked = new Set<string>();
+
+  constructor(file: string, header: SafetensorsHeader) {
+    this.file = file;
+    this.header = header;
+  }
+
+  /** Length of a tensor's first dimension; 0 where there is none. */
+  count(tensor: string): number {
+    return this.header.tensors.get(tensor)?.shape[0] ?? 0;
+  }
+
+  async read(tensor: string, dtype: TensorSource['dtype'], shape: readonly number[]): Promise<TensorData> {
+    this.#asked.add(tensor);
+    const info = this.header.tensors.get(tensor);
     if (info?.dtype !== dtype || info.shape.join() !== shape.join()) {
       const what = info ? `is ${info.dtype} [${info.shape.join(', ')}]` : 'is missing';
-      throw new FinetableError('INVALID_FILE', `${file}: tensor ${show(tensor)} ${what}; needed: ${wanted}`, {
-        file,
-        tensor,
-      });
+      throw new FinetableError(
+        'INVALID_FILE',
+        `${this.file}: tensor ${show(tensor)} ${what}; needed: ${dtype} [${shape.join(', ')}]`,
+        { file: this.file, tensor },
+      );
     }
-    return (await readTensor(file, header, tensor)).data;
-  };
+    return (await readTensor(this.file, this.header, tensor)).data;
+  }
+
+  async readOptional(
+    tensor: string,
+    dtype: TensorSource['dtype'],
+    shape: readonly number[],
+  ): Promise<TensorData | null> {
+    this.#asked.add(tensor);
+    return this.header.tensors.has(tensor) ? this.read(tensor, dtype, shape) : null;
+  }
+
+  checkAllRead(): void {
+    for (const tensor of this.header.tensors.keys()) {
+      if (this.#asked.has(tensor)) continue;
+      const message = `${this.file}: unknown tensor ${show(tensor)}; allowed: ${[...this.#asked].join(', ')}`;
+      throw new FinetableError('INVALID_FILE', message, { file: this.file, tensor });
+    }
+  }
+}
+
+async function readTable(reader: Reader, table: string, configs: readonly GroupConfig[]): Promise<AdapterTensors> {
+  const base = parseBase(reader.file, reader.header, table);
+  const { dim } = base;
+  const groups: GroupTensors[] = [];
+  for (const config of configs) {
+    const { kind, rank } = config;
+    const key = groupKey(table, config.name);
+    const k = reader.count(`${key}.rows`);
+    groups.push({
+      ...config,
+      members: (await reader.readOptional(`${key}.members`, 'I32', [
+        reader.count(`${key}.members`),
+        2,
+      ])) as Int32Array | null,
+      rows: (await reader.read(`${key}.rows`, 'I32', [k])) as Int32Array,
+      a: (await reader.read(`${key}.A`, 'F32', [k, rank])) as Float32Array,
+      b: kind === 'dense' ? null : ((await reader.read(`${key}.B`, 'F32', [rank, dim])) as Float32Array),
+    });
+  }
+  const grownKey = `${table}.grown`;
   return {
     table,
     base,
-    kind,
-    rank,
-    alpha: config.alphaOf(table),
-    rsLora: config.rsLoraOf(table),
-    rows: (await read('rows', 'I32', [k])) as Int32Array,
-    a: (await read('A', 'F32', [k, rank])) as Float32Array,
-    b: kind === 'dense' ? null : ((await read('B', 'F32', [rank, base.dim])) as Float32Array),
+    groups,
+    magnitude: (await reader.readOptional(`${table}.magnitude`, 'F32', [dim])) as Float32Array | null,
+    baseSquares: (await reader.readOptional(`${table}.baseSquares`, 'F64', [dim])) as Float64Array | null,
+    grown: (await reader.readOptional(grownKey, 'F32', [reader.count(grownKey), dim])) as Float32Array | null,
   };
 }
 

@@ -1,7 +1,8 @@
 /** `Kernels` over an implementation: every call is checked here, then passed on. */
-import { FinetableError, planBags, type LookupPlan, type Matrix } from '@finetable/core';
+import { FinetableError, planBags, planPlaces, type LookupPlan, type Matrix } from '@finetable/core';
 import type { Implementation } from '../implementation.ts';
 import type {
+  ChosenDeltas,
   CrossEntropyArgs,
   Delta,
   FileRows,
@@ -20,6 +21,7 @@ import type {
 } from '../kernels.ts';
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
 import {
+  checkChosenSlots,
   checkDelta,
   checkFloatStore,
   checkGroupDims,
@@ -156,6 +158,22 @@ export class CheckedKernels implements Kernels {
     checkMatrix('addDelta', 'out', out, planBags(plan));
     this.#checkDelta('addDelta', plan, delta, out, args.pooledFactors ?? null);
     this.#inner.addDelta(args);
+  }
+
+  addChosen(args: ChosenDeltas): void {
+    const where = 'addChosen';
+    const { plan, deltas, bagDeltas, placeSlots, out } = args;
+    checkPlaces(this.#inner, where, plan);
+    checkMatrix(where, 'out', out, planBags(plan));
+    checkInts(where, 'bagDeltas', bagDeltas, planBags(plan));
+    checkIndices(this.#inner, where, 'bagDeltas', bagDeltas, -1, deltas.length);
+    checkInts(where, 'placeSlots', placeSlots, planPlaces(plan));
+    for (const delta of deltas) {
+      checkDelta(this.#inner, where, { ...delta, slots: new Int32Array(0) }, out.cols, 0);
+      if (delta.b) checkApart(where, 'out', out.data, delta.b.data);
+    }
+    checkChosenSlots(this.#inner, where, args);
+    this.#inner.addChosen(args);
   }
 
   #checkDelta(where: string, plan: LookupPlan, delta: Delta | null, out: Matrix, pooled: Matrix | null): void {

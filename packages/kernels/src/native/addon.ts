@@ -97,6 +97,18 @@ export interface Addon {
     rows: Ints,
     scores: Floats,
   ): Promise<void>;
+  addChosen(
+    context: Context,
+    dim: number,
+    factors: readonly Handle[],
+    b: readonly (Floats | null)[],
+    scales: Floats,
+    bagDeltas: Ints,
+    placeSlots: Ints,
+    offsets: Ints,
+    weights: Floats | null,
+    out: Floats,
+  ): void;
   segmentSum(
     context: Context,
     cols: number,

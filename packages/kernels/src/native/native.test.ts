@@ -1,8 +1,8 @@
 /** The native kernels against the portable ones, on random shapes and for every instruction set that this processor has. */
-import { makePlan, matrix, RandomStream, type Matrix } from '@finetable/core';
+import { jagged, makePlan, matrix, RandomStream, range, type Matrix } from '@finetable/core';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { MatmulArgs } from '../kernels.ts';
+import type { Kernels, MatmulArgs } from '../kernels.ts';
 import {
   firstBeyondRounding,
   lookupCases,
@@ -164,6 +164,48 @@ test('segment sums agree, and do not depend on threads', (context) => {
     return bytes(out);
   });
   for (const result of results) expect(result.equals(results[0]!)).toBe(true);
+});
+
+describe('chosen deltas', () => {
+  const V = 500;
+  const run = (kernels: Kernels, { rank, dim, seed }: { rank: number; dim: number; seed: number }) => {
+    const random = new RandomStream(seed, 'chosen');
+    const bags = Array.from({ length: 60 }, (_, b) =>
+      Array.from({ length: b % 5 }, (_, i) => random.below(b * 5 + i, V)),
+    );
+    const plan = makePlan(jagged(bags), V);
+    const ranks = [rank, 1, null, 9];
+    const deltas = ranks.map((r, i) => {
+      const factors = kernels.createRows(V, r ?? dim, 'f32');
+      kernels.scatterRows(factors, range(V), normals(V, r ?? dim, seed, `A${i}`));
+      return { factors, b: r === null ? null : normals(r, dim, seed, `B${i}`), scale: 1 + i };
+    });
+    const bagDeltas = Int32Array.from(bags, (_, b) => (b % 6) - 1).map((x) => Math.min(x, 3));
+    const placeSlots = range(plan.placeUnique.length)
+      .map((p) => random.below(5000 + p, V + 100) - 100)
+      .map((x) => Math.max(x, -1));
+    const out = normals(60, dim, seed, 'out');
+    kernels.addChosen({ plan, deltas, bagDeltas, placeSlots, out });
+    for (const { factors } of deltas) factors.close();
+    return out;
+  };
+
+  test('agree with the portable kernels, for any number of threads', (context) => {
+    const addon = needAddon(context);
+    for (const set of instructionSets(addon)) {
+      for (const shape of [
+        { rank: 3, dim: 7, seed: 1 },
+        { rank: 8, dim: 64, seed: 2 },
+        { rank: 20, dim: 130, seed: 3 },
+      ]) {
+        const expected = run(portable, shape);
+        const found = run(native(addon, 1, set), shape);
+        found.data.forEach((x, i) => expect(Math.abs(x - expected.data[i]!)).toBeLessThan(1e-4));
+        for (const threads of [2, 3, 8])
+          expect(bytes(run(native(addon, threads, set), shape)).equals(bytes(found))).toBe(true);
+      }
+    }
+  });
 });
 
 describe('matmul', () => {

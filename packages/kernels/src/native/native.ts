@@ -139,7 +139,7 @@ function rowCalls(addon: Addon, context: Context): RowCalls {
 
 type SparseCalls = Pick<
   Implementation,
-  'lookup' | 'lookupAsync' | 'nearest' | 'addDelta' | 'segmentSum' | 'updateRows' | 'replayRows'
+  'lookup' | 'lookupAsync' | 'nearest' | 'addDelta' | 'addChosen' | 'segmentSum' | 'updateRows' | 'replayRows'
 >;
 
 function sparseCalls(addon: Addon, context: Context): SparseCalls {
@@ -190,6 +190,19 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
     nearest: (args) => nearest(addon, context, args),
     addDelta: ({ plan, delta, out, pooledFactors }) =>
       addon.lookup(...pool({ base: [] }, plan, delta, out, pooledFactors ?? null)),
+    addChosen: ({ plan, deltas, bagDeltas, placeSlots, out }) =>
+      addon.addChosen(
+        context,
+        out.cols,
+        deltas.map(({ factors }) => handleOf(factors)),
+        deltas.map(({ b }) => b && b.data),
+        Float32Array.from(deltas, ({ scale }) => scale),
+        bagDeltas,
+        placeSlots,
+        plan.offsets,
+        plan.weights,
+        out.data,
+      ),
     segmentSum: ({ plan, values, uniques, out }) =>
       addon.segmentSum(
         context,

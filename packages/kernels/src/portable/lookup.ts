@@ -1,7 +1,7 @@
 /** Bag lookup, its delta, and the segment sum that is the backward of both. */
 import { planBags } from '@finetable/core';
 import type { LookupPlan, Matrix } from '@finetable/core';
-import type { Delta, LookupArgs, SegmentSumArgs, Shard } from '../kernels.ts';
+import type { ChosenDeltas, Delta, LookupArgs, RowStore, SegmentSumArgs, Shard } from '../kernels.ts';
 import type { PortableRows } from './rows.ts';
 import { RowSum } from './sums.ts';
 import { addProduct, addScaled } from './vectors.ts';
@@ -58,23 +58,41 @@ function poolColumns(
  * `s Ā[k] B[k]` is added for k = 0, 1, …, or `s Σ w A[slot]` at once where there is no B.
  */
 export function addDelta(plan: LookupPlan, delta: Delta, out: Matrix, pooledFactors: Matrix | null): void {
-  const { b, scale } = delta;
+  const { b, scale, slots } = delta;
+  const { placeUnique } = plan;
+  const slotOf = (place: number): number => slots[placeUnique[place]!]!;
   const rank = delta.factors.dim;
   const pooled = pooledFactors?.data ?? new Float32Array(rank);
   const sum = new RowSum(rank);
   for (let bag = 0; bag < planBags(plan); bag++) {
     const at = pooledFactors ? bag * rank : 0;
     const outAt = bag * out.cols;
-    if (!poolFactors(plan, delta, bag, sum, pooled, at)) continue;
+    if (!poolFactors(plan, delta.factors, slotOf, bag, sum, pooled, at)) continue;
     if (b === null) addScaled(out.data, outAt, pooled, at, scale, rank);
     else addProduct(out.data, outAt, pooled, at, 1, rank, b.data, b.cols, scale);
   }
 }
 
+export function addChosen({ plan, deltas, bagDeltas, placeSlots, out }: ChosenDeltas): void {
+  const sums = deltas.map(({ factors }) => new RowSum(factors.dim));
+  const pooled = new Float32Array(Math.max(0, ...deltas.map(({ factors }) => factors.dim)));
+  for (let bag = 0; bag < planBags(plan); bag++) {
+    const which = bagDeltas[bag]!;
+    if (which < 0) continue;
+    const { factors, b, scale } = deltas[which]!;
+    const rank = factors.dim;
+    const slotOf = (place: number): number => placeSlots[place]!;
+    if (!poolFactors(plan, factors, slotOf, bag, sums[which]!, pooled, 0)) continue;
+    if (b === null) addScaled(out.data, bag * out.cols, pooled, 0, scale, rank);
+    else addProduct(out.data, bag * out.cols, pooled, 0, 1, rank, b.data, b.cols, scale);
+  }
+}
+
 /** `pooled[at ..] = Σ w A[slot]` of one bag; false where it has no touched row. */
 function poolFactors(
-  { offsets, weights, placeUnique }: LookupPlan,
-  { slots, factors }: Delta,
+  { offsets, weights }: LookupPlan,
+  factors: RowStore,
+  slotOf: (place: number) => number,
   bag: number,
   sum: RowSum,
   pooled: Float32Array,
@@ -83,7 +101,7 @@ function poolFactors(
   pooled.fill(0, at, at + factors.dim);
   let touched = false;
   for (let place = offsets[bag]!; place < offsets[bag + 1]!; place++) {
-    const slot = slots[placeUnique[place]!]!;
+    const slot = slotOf(place);
     if (slot < 0) continue;
     sum.add(pooled, at, factors as PortableRows, slot, 0, weights ? weights[place]! : 1);
     touched = true;

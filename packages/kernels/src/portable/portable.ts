@@ -5,7 +5,7 @@ import type { FileRows, LookupArgs, RowStore, TablePart } from '../kernels.ts';
 import { gatherRows, scatterRows } from './codec.ts';
 import * as dense from './dense.ts';
 import { FilePart, openFiles } from './files.ts';
-import { addDelta, poolBase, segmentSum } from './lookup.ts';
+import { addChosen, addDelta, poolBase, segmentSum } from './lookup.ts';
 import { nearest } from './nearest.ts';
 import { FileBackedRows, PortableRows, RamRows } from './rows.ts';
 import * as scans from './scans.ts';
@@ -29,6 +29,7 @@ export function portableKernels(threads = 1): Implementation {
     lookup,
     lookupAsync: (args) => new Promise((resolve) => resolve(lookup(args))),
     nearest: (args) => new Promise((resolve) => resolve(nearest(args))),
+    addChosen,
     addDelta: ({ plan, delta, out, pooledFactors }) => addDelta(plan, delta, out, pooledFactors ?? null),
     segmentSum,
     findSlots,

@@ -62,7 +62,7 @@ test('a run leaves its job, metrics, adapter, objective, result and checkpoints,
     steps: 21,
     epochs: 3,
     tables: { items: { rows: V, dim: D, dtype: 'f32', bytes: V * D * 4 } },
-    adapters: { items: { kind: 'lora', rank: 2 } },
+    adapters: { items: { groups: [{ name: 'rest', kind: 'lora', rank: 2 }] } },
     classes: { class: ['even', 'odd'] },
   });
   expect(Object.keys(result.checksums).sort()).toEqual([
