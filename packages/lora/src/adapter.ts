@@ -332,7 +332,7 @@ export function createAdapter(table: ShardedTable, options: AdapterOptions): Ada
 /** The group that rows of a grown table are in by default. @param free rows that are in no group */
 function grownGroup(
   { grown, groups = [], kind, rows, learningRate, weightDecay }: AdapterOptions,
-  { grownFrom, rows: tableRows, name }: ShardedTable,
+  { grownFrom, name }: ShardedTable,
   free: RowSet,
 ): { readonly members: RowSet; readonly factors: FactorOptions } | null {
   if (

@@ -7,6 +7,7 @@ import {
   type AdapterTensors,
   type GroupTensors,
   type SavePeftOptions,
+  type UntouchedRows,
 } from '@finetable/formats';
 import { createTable, growTable, type ShardedTable } from '@finetable/placement';
 import { Adapter } from './adapter.ts';
@@ -40,7 +41,7 @@ function groupTensors(group: RowGroup): GroupTensors {
   return {
     name,
     members: members.count === table.rows ? null : members.bounds.slice(),
-    untouched: untouched && { seed: untouched.seed, stream: untouched.stream },
+    untouched: untouched && startOf(untouched, table.rows),
     kind,
     rank,
     alpha,
@@ -49,6 +50,10 @@ function groupTensors(group: RowGroup): GroupTensors {
     a: a.data,
     b: b && b.data.slice(),
   };
+}
+
+function startOf({ seed, stream, tableRows }: HeUniformRows, rows: number): UntouchedRows {
+  return tableRows === rows ? { seed, stream } : { seed, stream, rows: tableRows };
 }
 
 export interface SaveAdaptersOptions extends SavePeftOptions {
@@ -178,7 +183,9 @@ export function adapterOf(
   const known = tensors.base.rows + (tensors.grown?.length ?? 0) / tensors.base.dim;
   const factors = ({ kind, rank, alpha, rsLora, untouched }: GroupTensors): FactorOptions => {
     if (kind === 'dense') return { kind, learningRate, weightDecay };
-    const init = untouched ? new HeUniformRows(untouched.seed, untouched.stream, known, rank) : 'sparse';
+    const init = untouched
+      ? new HeUniformRows(untouched.seed, untouched.stream, untouched.rows ?? known, rank)
+      : 'sparse';
     return { rank, alpha, rsLora, learningRate, weightDecay, learningRateB, freeze, init };
   };
   const named: GroupOptions[] = groups.map((group) => ({
