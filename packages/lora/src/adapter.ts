@@ -24,7 +24,7 @@ import { ColumnNorms } from './dora.ts';
 import { RowGroup, type GroupGradients } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
 import { rateOf, ruleOf, type OptimizerSpec } from './optimizer.ts';
-import type { AdapterOptions } from './options.ts';
+import type { AdapterOptions, FactorOptions } from './options.ts';
 import { dropPlaces, withWeights } from './plans.ts';
 import { RowSet } from './row-set.ts';
 
@@ -41,12 +41,6 @@ export function gradientArrays({ groups, magnitude }: AdapterGradients): Float32
   return [...groups.flatMap(({ rows, b }) => [rows?.data, b?.data]), magnitude].filter(
     (array) => array instanceof Float32Array,
   );
-}
-
-/** What is known of an adapter that was not made to be trained from its start. Its rank may pass the dims, as sums of adapters do. */
-export interface AdapterOrigin {
-  /** `[D]`: Σ W² of every column, so that DoRA needs no pass over the base; null where it is not known. */
-  readonly baseSquares: Float64Array | null;
 }
 
 /** See `Delta.b`. */
@@ -67,6 +61,16 @@ interface Kept {
   readonly factors: Float32Array | null;
 }
 
+/** What is known of an adapter that is there already, in a file or from others. Its rank may pass the dims, as sums of adapters do. */
+export interface AdapterOrigin {
+  /** Sums of squares of the base's columns: DoRA's pass over it is spared. */
+  readonly baseSquares?: Float64Array | null | undefined;
+  /** Rows that the adapter was made for, where the table has more: DoRA's norms are those of their columns. */
+  readonly rows?: number | undefined;
+  /** The table was opened for this adapter and is closed with it. */
+  readonly ownsTable?: boolean | undefined;
+}
+
 export class Adapter {
   readonly table: ShardedTable;
   readonly options: AdapterOptions;
@@ -75,6 +79,7 @@ export class Adapter {
   /** DoRA's magnitudes, `[D]`, owned by the adapter; null without. */
   readonly magnitude: Float32Array | null;
   readonly #norms: ColumnNorms | null;
+  readonly #ownsTable: boolean;
   #training: Training | null = null;
   #step = 0;
   readonly #scratch = new Scratch();
@@ -84,6 +89,7 @@ export class Adapter {
   constructor(table: ShardedTable, options: AdapterOptions, made: AdapterOrigin | null = null) {
     this.table = table;
     this.options = options;
+    this.#ownsTable = made?.ownsTable ?? false;
     checkShared(options, table);
     const { seed = 0, paddingRow, rows, groups = [], dora = false, maxNorm } = options;
     const mostRank = made ? mostKernelRank : Math.min(table.rows, table.dim);
@@ -97,10 +103,15 @@ export class Adapter {
       if (members.count === 0) throw invalid(`${where}: all its rows are in groups before it`);
       return new RowGroup(table, group.name, members, group, seed, where, mostRank);
     });
+    const added = grownGroup(options, table, free);
+    if (added) {
+      free = free.without(added.members);
+      named.push(new RowGroup(table, 'grown', added.members, added.factors, seed, `${table.name}: grown`, mostRank));
+    }
     const rest =
       rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
     this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name, mostRank), ...named];
-    this.#norms = dora ? new ColumnNorms(table, this.groups, made?.baseSquares ?? null) : null;
+    this.#norms = dora ? new ColumnNorms(table, this.groups, made?.baseSquares ?? null, made?.rows) : null;
     this.magnitude = this.#norms && Float32Array.from(this.#norms.baseSquares, Math.sqrt);
     if (dora && maxNorm !== undefined)
       throw invalid(`${table.name}: maxNorm goes without dora, which scales every dim`);
@@ -311,15 +322,43 @@ export class Adapter {
     this.#kept = null;
   }
 
-  /** Frees factors and state; the table stays open. */
+  /** Frees factors and state; the table stays open, unless it is one that `loadAdapters` grew for this adapter. */
   close(): void {
     for (const group of this.groups) group.close();
+    if (this.#ownsTable) this.table.close();
   }
 }
 
 /** A new adapter whose delta is 0. @throws INVALID_ARGUMENT for options that are wrong or do not go together */
 export function createAdapter(table: ShardedTable, options: AdapterOptions): Adapter {
   return new Adapter(table, options);
+}
+
+/** The group that rows of a grown table are in by default. @param free rows that are in no group */
+function grownGroup(
+  { grown, groups = [], kind, rows, learningRate, weightDecay }: AdapterOptions,
+  { grownFrom, name }: ShardedTable,
+  free: RowSet,
+): { readonly members: RowSet; readonly factors: FactorOptions } | null {
+  if (
+    grown !== undefined &&
+    grown !== 'tied' &&
+    (typeof grown !== 'object' || rows !== undefined || groups.some((group) => group.name === 'grown'))
+  )
+    throw invalid(
+      `${name}: grown goes without rows and without a group of that name; allowed: "tied", or the factors of a group`,
+    );
+  const asked = typeof grown === 'object';
+  if (grownFrom === null) {
+    if (asked) throw invalid(`${name}: grown is about rows that were added to a table; this one was not grown`);
+    return null;
+  }
+  // By default it is dense, and so nothing else where all is dense.
+  if (grown === 'tied' || rows !== undefined || groups.some((group) => group.name === 'grown')) return null;
+  if (!asked && kind === 'dense') return null;
+  const members = free.without(new RowSet(Int32Array.of(0, grownFrom)));
+  if (members.count === 0) return null;
+  return { members, factors: asked ? grown : { kind: 'dense', learningRate, weightDecay } };
 }
 
 function checkShared({ dropout = 0, maxNorm, groups = [] }: AdapterOptions, { name }: ShardedTable): void {
