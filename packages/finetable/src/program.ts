@@ -334,7 +334,6 @@ const dtypeOption = (description: string): Option =>
 const groupOption = (): Option =>
   new Option('--group <dims>', 'columns of int4 that share a scale (default: 64)').choices(['32', '64', '128', 'row']);
 
-
 function positiveInteger(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value >= 1) return value;

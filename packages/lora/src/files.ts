@@ -28,6 +28,7 @@ export function adapterTensors(adapter: Adapter): AdapterTensors {
     groups: adapter.groups.map(groupTensors),
     magnitude: magnitude && magnitude.slice(),
     baseSquares: norms && norms.baseSquares.slice(),
+    maxNorm: adapter.options.maxNorm ?? null,
     grown: table.gatherGrown()?.data ?? null,
   };
 }
@@ -72,7 +73,7 @@ export async function saveAdapters(
 }
 
 /** What training an adapter that was read may be given; all else is in its file. */
-export type LoadAdaptersOptions = Pick<SharedOptions, 'dropout' | 'maxNorm' | 'paddingRow' | 'seed'> &
+export type LoadAdaptersOptions = Pick<SharedOptions, 'dropout' | 'paddingRow' | 'seed'> &
   Pick<FactorOptions, 'learningRate' | 'weightDecay'> & {
     readonly learningRateB?: number | undefined;
     readonly freeze?: 'A' | 'B' | undefined;
@@ -234,6 +235,7 @@ export function adapterOf(
   const adapter = new Adapter(
     table,
     {
+      maxNorm: tensors.maxNorm ?? undefined,
       ...shared,
       ...factors(rest!),
       rows: new RowSet(rest!.members ?? Int32Array.of(0, known)),

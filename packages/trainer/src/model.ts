@@ -170,8 +170,7 @@ export class Model {
     for (const [name, adapter] of this.adapters) {
       const found = adapter.gradients(planOf(batch, name), byTable.get(name)!);
       for (const array of gradientArrays(found)) {
-        if (this.kernels.firstNonFinite(array) >= 0)
-          throw this.#nonFinite(`the gradient of table "${name}"`, batch);
+        if (this.kernels.firstNonFinite(array) >= 0) throw this.#nonFinite(`the gradient of table "${name}"`, batch);
       }
       adapterGradients.set(name, found);
     }

@@ -45,7 +45,11 @@ async function vectorsOf(texts: readonly string[], adapterFolder?: string): Prom
 async function adaptedBy(opened: Awaited<ReturnType<typeof openStaticModel>>, folder: string) {
   const adapter = createAdapter(opened.table, { kind: 'dense' });
   adapter.groups[0]!.reset(opened.ids(['fox']).values);
-  opened.table.kernels.scatterRows(adapter.groups[0]!.factors, Int32Array.of(0), matrix(1, D, new Float32Array(D).fill(2)));
+  opened.table.kernels.scatterRows(
+    adapter.groups[0]!.factors,
+    Int32Array.of(0),
+    matrix(1, D, new Float32Array(D).fill(2)),
+  );
   if (!existsSync(folder)) await saveAdapters(folder, [adapter]);
   return adapter;
 }

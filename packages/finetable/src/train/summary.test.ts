@@ -15,7 +15,14 @@ const result: RunResult = {
   stepMilliseconds: 17.735,
   peakMemoryBytes: 300 * 2 ** 20,
   tables: { words: { rows: 400_000, dim: 300, dtype: 'f16', bytes: 240_000_000 } },
-  adapters: { words: { groups: [{ name: 'rest', kind: 'lora', rank: 8, touchedRows: 4012 }], touchedRows: 4012, adapterBytes: 137_984, optimizerBytes: 320_000 } },
+  adapters: {
+    words: {
+      groups: [{ name: 'rest', kind: 'lora', rank: 8, touchedRows: 4012 }],
+      touchedRows: 4012,
+      adapterBytes: 137_984,
+      optimizerBytes: 320_000,
+    },
+  },
   kernels: 'native: AVX2, 2 threads',
   classes: { intent: ['a', 'b'] },
   checksums: {},

@@ -53,12 +53,13 @@ export async function savePeftAdapter(
 ): Promise<void> {
   checkAdapters(adapters, 'INVALID_ARGUMENT', folder);
   const dora = adapters[0]!.magnitude !== null;
-  for (const { table, groups, grown, magnitude } of adapters) {
+  for (const { table, groups, grown, magnitude, maxNorm } of adapters) {
     const refuse = (message: string): never => {
       throw new FinetableError('UNSUPPORTED', `${folder}: table ${show(table)}: ${message}`, { table });
     };
     if (groups.some(({ kind }) => kind === 'dense'))
       refuse('PEFT has no format for a dense delta; save it as a sparse adapter, or merge it into the table');
+    if (maxNorm !== null) refuse('PEFT has no maxNorm that applies to adapted vectors; train without it');
     if (grown)
       refuse(
         'PEFT has no format for rows that the base lacks; merge the adapter into the table, or save it as a sparse one',
@@ -295,6 +296,7 @@ async function readModule(
     groups: [rest],
     magnitude: magnitude === undefined ? null : await readTensorF32(file, header, magnitude),
     baseSquares: null,
+    maxNorm: null,
     grown: null,
   };
 }

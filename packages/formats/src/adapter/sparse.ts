@@ -9,6 +9,7 @@
  *     <table>.members      I32 [m, 2], where the group may not hold every row
  *     <table>.magnitude    F32 [D], with DoRA
  *     <table>.baseSquares  F64 [D], where known
+ *     <table>.maxNorm      F64 [1], where there is one
  *     <table>.grown        F32 [k, D], rows that the base does not have
  *
  * The first four again as `<table>/<group>.…` for every further group. Its metadata `<table>.base` describes the base, so that an
@@ -55,7 +56,9 @@ export async function saveSparseAdapter(
   await writeAdapterFolder(folder, config, adapters.flatMap(tableTensors), metadata, options);
 }
 
-function tableTensors({ table, base: { dim }, groups, magnitude, baseSquares, grown }: AdapterTensors): TensorSource[] {
+function tableTensors(adapter: AdapterTensors): TensorSource[] {
+  const { table, groups, magnitude, baseSquares, maxNorm, grown } = adapter;
+  const { dim } = adapter.base;
   return [
     ...groups.flatMap(({ name, members, rank, rows, a, b }): TensorSource[] => {
       const key = groupKey(table, name);
@@ -68,6 +71,7 @@ function tableTensors({ table, base: { dim }, groups, magnitude, baseSquares, gr
     }),
     ...optional(`${table}.magnitude`, 'F32', [dim], magnitude),
     ...optional(`${table}.baseSquares`, 'F64', [dim], baseSquares),
+    ...optional(`${table}.maxNorm`, 'F64', [1], maxNorm === null ? null : Float64Array.of(maxNorm)),
     ...optional(`${table}.grown`, 'F32', [(grown?.length ?? 0) / dim, dim], grown),
   ];
 }
@@ -179,6 +183,7 @@ async function readTable(reader: Reader, table: string, configs: readonly GroupC
     groups,
     magnitude: (await reader.readOptional(`${table}.magnitude`, 'F32', [dim])) as Float32Array | null,
     baseSquares: (await reader.readOptional(`${table}.baseSquares`, 'F64', [dim])) as Float64Array | null,
+    maxNorm: (await reader.readOptional(`${table}.maxNorm`, 'F64', [1]))?.[0] ?? null,
     grown: (await reader.readOptional(grownKey, 'F32', [reader.count(grownKey), dim])) as Float32Array | null,
   };
 }

@@ -12,6 +12,8 @@ export interface AdapterTensors {
   readonly magnitude: Float32Array | null;
   /** `[D] f64`: Σ W² of every column, which DoRA's norms begin with; null where it is not known. */
   readonly baseSquares: Float64Array | null;
+  /** Vectors longer than this are read as if scaled to it; null: none are. */
+  readonly maxNorm: number | null;
   /** `[k, D] f32`: rows `base.rows .. base.rows + k` of the table, which its base does not have; null where it was not grown. */
   readonly grown: Float32Array | null;
 }
@@ -75,7 +77,7 @@ export function tableRows({ base, grown }: AdapterTensors): number {
  * @param code INVALID_ARGUMENT for what a program passes, INVALID_FILE for what a file held
  */
 export function checkAdapterTensors(adapter: AdapterTensors, code: ErrorCode, where: string): void {
-  const { table, base, groups, magnitude, baseSquares, grown } = adapter;
+  const { table, base, groups, magnitude, baseSquares, maxNorm, grown } = adapter;
   const at = `${where}: adapter of table ${show(table)}`;
   const refuse = (message: string): never => {
     throw new FinetableError(code, `${at}: ${message}`, { table });
@@ -92,6 +94,8 @@ export function checkAdapterTensors(adapter: AdapterTensors, code: ErrorCode, wh
   }
   const negative = baseSquares?.findIndex((value) => value < 0) ?? -1;
   if (negative >= 0) refuse(`baseSquares[${negative}] is ${baseSquares![negative]}; allowed: sums of squares, from 0`);
+  if (maxNorm !== null && !(maxNorm > 0 && Number.isFinite(maxNorm)))
+    refuse(`maxNorm is ${show(maxNorm)}; allowed: a number above 0`);
   if (grown) {
     if (grown.length === 0 || grown.length % base.dim !== 0)
       refuse(`grown has ${grown.length} values; needed: one row of ${base.dim} dims or more`);

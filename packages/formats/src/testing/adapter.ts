@@ -9,13 +9,14 @@ export function adapterOf({
   groups,
   magnitude = null,
   baseSquares = null,
+  maxNorm = null,
   grown = null,
   ...group
 }: Flat): AdapterTensors {
   const rest = {
     name: 'rest', members: null, untouched: null, kind: 'lora', alpha: 1, rsLora: false, b: null, ...group,
   } as GroupTensors; // prettier-ignore
-  return { table, base, groups: [rest, ...(groups ?? [])], magnitude, baseSquares, grown };
+  return { table, base, groups: [rest, ...(groups ?? [])], magnitude, baseSquares, maxNorm, grown };
 }
 
 /** The adapter with its rest group changed. */

@@ -54,6 +54,7 @@ export function combineAdapters(parts: readonly WeightedAdapter[], options: Comb
     groups: [group],
     magnitude: null,
     baseSquares: null,
+    maxNorm: null,
     grown: null,
   });
 }

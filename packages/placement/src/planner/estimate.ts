@@ -3,8 +3,9 @@
  * bytes: each distinct row of a batch is read once at random, in whole access units of its device; its repetitions stream.
  * Shards are read one after another.
  */
+import { stateColumns } from '@finetable/kernels';
 import { accessCurves, expectedRows, type Expected, type TableCurves } from './frequencies.ts';
-import { rankOf, stateColumns, touchedRows } from './reserve.ts';
+import { rankOf, touchedRows } from './reserve.ts';
 import {
   accessBytes,
   defaultBandwidths,
@@ -120,8 +121,10 @@ export function otherSeconds({ request, uniqueRows }: Table, ram: Device): numbe
   const vectors = (4 * bags * dim * (adapter ? 4 : 2)) / ram.streaming;
   if (!adapter) return vectors;
   const rank = rankOf(adapter, request);
-  const columns = [rank, ...stateColumns(adapter.optimizer, rank), ...(adapter.mode === 'exact' ? [1] : [])];
-  return vectors + columns.reduce((sum, n) => sum + 2 * uniqueRows * rowSeconds(ram, 4 * n), 0);
+  const { stateBytes = 4 } = adapter;
+  const state = stateColumns(adapter.rule, rank).map((columns) => stateBytes * columns);
+  const bytes = [4 * rank, ...state, ...(adapter.mode === 'exact' ? [4] : [])];
+  return vectors + bytes.reduce((sum, n) => sum + 2 * uniqueRows * rowSeconds(ram, n), 0);
 }
 
 /**

@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { planPlacement } from './plan.ts';
 import type { DeviceRequest, PlacementPlan, PlanRequest, TableRequest } from './types.ts';
+import { rules } from './testing.ts';
 
 const items: TableRequest = { name: 'items', rows: 1000, dim: 64, dtype: 'f32', bags: 8, idsPerBag: 4 };
 const rowBytes = 256;
-const dense = { kind: 'dense', optimizer: 'sgd', mode: 'lazy' } as const;
+const dense = { kind: 'dense', rule: rules.sgd, mode: 'lazy' } as const;
 const mapped: DeviceRequest = { name: 'mapped', kind: 'mapped', budgetBytes: Infinity };
 const ram = (budgetBytes: number): DeviceRequest => ({ name: 'ram', kind: 'ram', budgetBytes });
 

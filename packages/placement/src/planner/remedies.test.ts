@@ -2,6 +2,7 @@ import { FinetableError } from '@finetable/core';
 import { expect, test } from 'vitest';
 import { planPlacement } from './plan.ts';
 import type { DeviceRequest, PlanRequest, TableRequest } from './types.ts';
+import { rules } from './testing.ts';
 
 const GiB = 2 ** 30;
 const mapped: DeviceRequest = { name: 'mapped', kind: 'mapped', budgetBytes: Infinity };
@@ -39,7 +40,7 @@ test('what is short, where, by how much, and what would do', () => {
 });
 
 test('a rank that fits, and what it saves', () => {
-  const adapter = { kind: 'lora', rank: 16, touchedRows: 10_000_000, optimizer: 'adamw', mode: 'exact' } as const;
+  const adapter = { kind: 'lora', rank: 16, touchedRows: 10_000_000, rule: rules.adam, mode: 'exact' } as const;
   const request = { tables: [{ ...words, adapter }], devices: [ram(GiB), mapped] };
   const { remedies } = refusal(request).details;
   expect(remedies).toEqual([
@@ -54,7 +55,7 @@ test('a rank that fits, and what it saves', () => {
 });
 
 test('dense adapters and batches', () => {
-  const adapter = { kind: 'dense', touchedRows: 1_000_000, optimizer: 'sgd', mode: 'lazy' } as const;
+  const adapter = { kind: 'dense', touchedRows: 1_000_000, rule: rules.sgd, mode: 'lazy' } as const;
   const dense = refusal({ tables: [{ ...words, adapter }], devices: [ram(0.25 * GiB), mapped] });
   expect(dense.details.remedies).toContain(
     'a LoRA adapter of rank 8 for "words" instead of the dense one saves 428 MiB',

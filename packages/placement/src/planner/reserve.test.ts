@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 import { adapterBytes, batchBytes, matrixBytes, reservedBytes, touchedRows, writtenBytes } from './reserve.ts';
 import { storedRowBytes, type AdapterRequest, type TableRequest } from './types.ts';
+import { rules } from './testing.ts';
 
-const adapter: AdapterRequest = { kind: 'lora', rank: 8, touchedRows: 1000, optimizer: 'adamw', mode: 'exact' };
+const adapter: AdapterRequest = { kind: 'lora', rank: 8, touchedRows: 1000, rule: rules.adam, mode: 'exact' };
 const table: TableRequest = {
   name: 'items',
   rows: 100_000,
@@ -36,9 +37,11 @@ test('adapter and optimiser, by hand', () => {
     adapter: 4 * (a + b) + slots,
     optimizer: 4 * (2 * a + 2 * b + 1000),
   });
-  expect(adapterBytes(withAdapter({ optimizer: 'sgd', mode: 'lazy' }), 1000).optimizer).toBe(0);
-  expect(adapterBytes(withAdapter({ optimizer: 'adagrad', mode: 'lazy' }), 1000).optimizer).toBe(4 * (a + b));
-  expect(adapterBytes(withAdapter({ optimizer: 'rowwise-adagrad', mode: 'lazy' }), 1000).optimizer).toBe(4 * 1001);
+  expect(adapterBytes(withAdapter({ rule: rules.sgd, mode: 'lazy' }), 1000).optimizer).toBe(0);
+  expect(adapterBytes(withAdapter({ rule: rules.adagrad, mode: 'lazy' }), 1000).optimizer).toBe(4 * (a + b));
+  expect(adapterBytes(withAdapter({ rule: rules.momentum, mode: 'lazy' }), 1000).optimizer).toBe(4 * (a + b));
+  expect(adapterBytes(withAdapter({ stateBytes: 2, mode: 'lazy' }), 1000).optimizer).toBe(2 * 2 * a + 4 * 2 * b);
+  expect(adapterBytes(withAdapter({ rule: rules['rowwise-adagrad'], mode: 'lazy' }), 1000).optimizer).toBe(4 * 1001);
   expect(adapterBytes(withAdapter({ kind: 'dense' }), 1000)).toEqual({
     adapter: 4 * 1000 * 64 + slots,
     optimizer: 4 * (2 * 1000 * 64 + 1000),

@@ -1,11 +1,7 @@
 /** Working memory of a training job in RAM: what it takes beside the tables, part by part. Nothing here grows with V. */
+import { stateColumns } from '@finetable/kernels';
 import { expectedRows } from './frequencies.ts';
 import { processBytes, workerBytes, type AdapterRequest, type PlanRequest, type TableRequest } from './types.ts';
-
-/** Columns of f32 that an optimiser keeps for `dim` values. */
-export function stateColumns(optimizer: AdapterRequest['optimizer'], dim: number): number[] {
-  return { sgd: [], adagrad: [dim], 'rowwise-adagrad': [1], adamw: [dim, dim] }[optimizer];
-}
 
 export const rankOf = ({ kind, rank }: AdapterRequest, { dim }: TableRequest): number =>
   kind === 'dense' ? dim : (rank ?? 0);
@@ -28,11 +24,12 @@ export function adapterBytes(table: TableRequest, touched: number): { adapter: n
   let entries = 1024;
   while (touched > entries * 0.7) entries *= 2;
   const slots = 8 * entries + 4 * Math.max(512, Math.ceil(1.25 * touched));
-  const state = (values: number): number => stateColumns(adapter.optimizer, values).reduce((sum, n) => sum + n, 0);
+  const state = (values: number): number => stateColumns(adapter.rule, values).reduce((sum, n) => sum + n, 0);
   const lastSteps = adapter.mode === 'exact' ? 1 : 0;
   return {
     adapter: 4 * (touched * rank + bValues) + slots,
-    optimizer: 4 * (touched * (state(rank) + lastSteps) + (bValues > 0 ? state(bValues) : 0)),
+    optimizer:
+      touched * ((adapter.stateBytes ?? 4) * state(rank) + 4 * lastSteps) + (bValues > 0 ? 4 * state(bValues) : 0),
   };
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { storedRowBytes as bytesOf, type RowDtype } from '@finetable/core';
+import type { UpdateRule } from '@finetable/kernels';
 
 /** Bytes of one stored row, its scales included. @param groupDims int4 only; default: the row */
 export function storedRowBytes(dtype: RowDtype, dim: number, groupDims: number = dim): number {
@@ -21,7 +22,9 @@ export interface AdapterRequest {
   readonly touchedRows?: number | undefined;
   /** Ids of all training examples together, duplicates counted. */
   readonly trainingIds?: number | undefined;
-  readonly optimizer: 'sgd' | 'adagrad' | 'rowwise-adagrad' | 'adamw';
+  readonly rule: UpdateRule;
+  /** Bytes of a number of its rows' state; default 4. */
+  readonly stateBytes?: 2 | 4 | undefined;
   readonly mode: 'exact' | 'lazy';
 }
 

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { openLoader, type FeatureSpec, type Loader, type SourceSpec, type TokenSpec } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
-import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
+import { createAdapter, loadAdapters, type Adapter, type OptimizerSpec } from '@finetable/lora';
 import {
   openTable,
   type CacheOptions,
@@ -109,14 +109,15 @@ export class OpenJob {
     return Object.fromEntries(loaded.map((adapter) => [adapter.table.name, adapter]));
   }
 
-  trainer(adapters: Readonly<Record<string, Adapter>>): Trainer {
+  /** @param steps of the whole training, for a schedule that does not say its own */
+  trainer(adapters: Readonly<Record<string, Adapter>>, steps = 1): Trainer {
     const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
     const { job } = this.loaded;
     return new Trainer({
       tables: Object.fromEntries(frozen),
       adapters,
       objective: createObjective(job),
-      optimizer: job.optimizer,
+      optimizer: optimizerOf(job, steps),
     });
   }
 
@@ -138,6 +139,13 @@ async function cacheOf({ name, shards }: PlannedTable, { job, folder }: LoadedJo
   if (bytes === 0) return undefined;
   const { frequencies } = job.tables[name]!;
   return { bytes, ...(frequencies && 'counts' in frequencies ? await readFrequencies(frequencies, folder) : {}) };
+}
+
+function optimizerOf({ optimizer }: Job, steps: number): OptimizerSpec {
+  const { schedule } = optimizer;
+  if (schedule?.type !== 'linear' && schedule?.type !== 'cosine') return { ...optimizer, schedule };
+  const totalSteps = schedule.totalSteps ?? Math.max(steps, schedule.warmupSteps);
+  return { ...optimizer, schedule: { ...schedule, totalSteps } };
 }
 
 function createObjective({ objective }: Job): Objective {

@@ -13,6 +13,7 @@ import {
   type Tokenizer,
 } from '@finetable/data';
 import { readNpy } from '@finetable/formats';
+import { ruleOf } from '@finetable/lora';
 import {
   findRows,
   planPlacement,
@@ -126,7 +127,8 @@ function adapterRequest(
   return {
     ...(rank === Infinity ? { kind: 'dense' } : { kind: 'lora', rank }),
     trainingIds,
-    optimizer: optimizer.type,
+    rule: ruleOf(optimizer),
+    stateBytes: optimizer.stateDtype === 'f32' ? 4 : 2,
     mode: optimizer.mode,
   };
 }

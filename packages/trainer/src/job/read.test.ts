@@ -38,6 +38,7 @@ test('every default is written out', () => {
       beta2: 0.999,
       epsilon: 1e-8,
       weightDecay: 0,
+      stateDtype: 'f32',
     },
     train: {
       epochs: 1,
@@ -118,13 +119,20 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('tables.more', { file: 'x' }), 'tables.more: no feature reads this table'],
     [set('train', { patience: 2 }), 'train.patience: early stopping needs data.validation'],
     [set('optimizer', { type: 'adagrad', learningRate: 1 }), ''],
+    [set('optimizer', { type: 'sgd', learningRate: 1, momentum: 0.9, decay: 'decoupled', weightDecay: 0.1 }), ''],
+    [set('optimizer', { type: 'sgd', learningRate: 1, momentum: 1 }), 'optimizer.momentum: found 1'],
+    [set('optimizer.schedule', { type: 'cosine', warmupSteps: 10 }), ''],
     [
-      (job) => {
-        set('optimizer', { type: 'adagrad', learningRate: 1 })(job);
-        set('objective.weightDecay', 1)(job);
-      },
-      'objective.weightDecay: adagrad has no weight decay',
+      set('optimizer.schedule', { type: 'linear', warmupSteps: 10, totalSteps: 5 }),
+      'optimizer.schedule.totalSteps: is below warmupSteps, 10',
     ],
+    [set('adapters.words', { rank: 2, groups: [{ name: 'new', rows: { from: 5 }, kind: 'dense' }], dora: true }), ''],
+    [
+      set('adapters.words', { rank: 2, groups: [{ name: 'new', rows: [], kind: 'dense' }] }),
+      'adapters.words.groups.0.rows',
+    ],
+    [set('adapters.words', { rank: 2, dropout: 1 }), 'adapters.words.dropout: found 1'],
+    [set('train', { clipNorm: 0 }), 'train.clipNorm: found 0'],
     [set('features.text.ngrams', {}), 'features.text: tokens and ngrams exclude each other'],
     [set('features.text.tokens', { tokenizer: 'tokenizer.json', maxTokens: 128, unknown: 'keep' }), ''],
     [set('features.text.tokens', {}), 'features.text.tokens: allowed: either vocabulary or tokenizer'],

@@ -187,23 +187,42 @@ const adapter = loraByDefault(
   z.discriminatedUnion('kind', [z.strictObject({ ...lora, ...shared }), z.strictObject({ ...dense, ...shared })]),
 );
 
-const mode = z.enum(['exact', 'lazy']).default('exact');
-const learningRate = z.number().positive();
-const epsilon = z.number().positive();
+const factor = z.number().min(0);
+const warmup = { warmupSteps: z.int().min(0).default(0) };
+/** `totalSteps`: default all steps of the training. */
+const falling = { ...warmup, totalSteps: count.optional(), finalFactor: factor.default(0) };
+/** What multiplies the learning rate of a step. */
+const schedule = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('constant'), ...warmup }),
+  z.strictObject({ type: z.literal('linear'), ...falling }),
+  z.strictObject({ type: z.literal('cosine'), ...falling }),
+  z.strictObject({ type: z.literal('step'), ...warmup, everySteps: count, factor: factor.default(0.1) }),
+]);
+
 const beta = z.number().min(0).lt(1);
+const step = {
+  learningRate: z.number().positive(),
+  schedule: schedule.optional(),
+  mode: z.enum(['exact', 'lazy']).default('exact'),
+  weightDecay: rate.default(0),
+  /** Of the state of rows; 16 bits are rounded at random. */
+  stateDtype: z.enum(['f32', 'bf16', 'f16']).default('f32'),
+};
+const decay = z.enum(['l2', 'decoupled']).default('l2');
+const adagrad = { ...step, decay, epsilon: z.number().positive().default(1e-10) };
+const adam = {
+  ...step,
+  beta1: beta.default(0.9),
+  beta2: beta.default(0.999),
+  epsilon: z.number().positive().default(1e-8),
+};
 const optimizer = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('sgd'), learningRate, mode, weightDecay: rate.default(0) }),
-  z.strictObject({ type: z.literal('adagrad'), learningRate, mode, epsilon: epsilon.default(1e-10) }),
-  z.strictObject({ type: z.literal('rowwise-adagrad'), learningRate, mode, epsilon: epsilon.default(1e-10) }),
-  z.strictObject({
-    type: z.literal('adamw'),
-    learningRate,
-    mode,
-    beta1: beta.default(0.9),
-    beta2: beta.default(0.999),
-    epsilon: epsilon.default(1e-8),
-    weightDecay: rate.default(0),
-  }),
+  z.strictObject({ type: z.literal('sgd'), ...step, decay, momentum: beta.default(0) }),
+  z.strictObject({ type: z.literal('adagrad'), ...adagrad }),
+  z.strictObject({ type: z.literal('rowwise-adagrad'), ...adagrad }),
+  z.strictObject({ type: z.literal('adam'), ...adam }),
+  z.strictObject({ type: z.literal('adamw'), ...adam }),
+  z.strictObject({ type: z.literal('rowwise-adam'), ...adam }),
 ]);
 
 const train = z.strictObject({
@@ -267,19 +286,9 @@ export const jobSchema = z
     if (job.train.patience !== undefined && !job.data.validation) {
       issue(['train', 'patience'], 'early stopping needs data.validation');
     }
-    if (job.optimizer.type === 'adagrad' || job.optimizer.type === 'rowwise-adagrad') {
-      const groups: [string[], { weightDecay?: number | undefined }][] = [
-        [['objective'], job.objective],
-        ...Object.entries(job.adapters).map(([table, adapter]): [string[], typeof adapter] => [
-          ['adapters', table],
-          adapter,
-        ]),
-      ];
-      for (const [path, group] of groups) {
-        if (group.weightDecay !== undefined)
-          issue([...path, 'weightDecay'], `${job.optimizer.type} has no weight decay; sgd and adamw have`);
-      }
-    }
+    const { schedule } = job.optimizer;
+    if (schedule && 'totalSteps' in schedule && (schedule.totalSteps ?? Infinity) < schedule.warmupSteps)
+      issue(['optimizer', 'schedule', 'totalSteps'], `is below warmupSteps, ${schedule.warmupSteps}`);
   });
 
 /** A job with every default filled in. */

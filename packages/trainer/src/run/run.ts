@@ -88,7 +88,7 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
       job.data.validation &&
       (await open.loader(job.data.validation, 'evaluate', train.classes[job.objective.label], options.signal));
     const adapters = open.createAdapters();
-    const trainer = open.trainer(adapters);
+    const trainer = open.trainer(adapters, job.train.epochs * train.batchesPerEpoch);
     return await inFolder(
       resolve(options.folder ?? runFolder(loaded)),
       loaded,
