@@ -149,6 +149,7 @@ test('adapters with groups and DoRA: to PEFT as one group; what PEFT cannot hold
     ],
     magnitude: Float32Array.of(1, 2),
     baseSquares: Float64Array.of(1, 2),
+    maxNorm: null,
     grown: null,
   };
   const sparse = join(folder, 'sparse');

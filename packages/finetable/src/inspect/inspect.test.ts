@@ -243,6 +243,7 @@ test('a PEFT adapter, and one with groups, DoRA and grown rows', async () => {
     ],
     magnitude: null,
     baseSquares: null,
+    maxNorm: null,
     grown: null,
   };
   await savePeftAdapter(join(folder, 'peft'), [tensors]);

@@ -183,7 +183,7 @@ async function readTable(reader: Reader, table: string, configs: readonly GroupC
     groups,
     magnitude: (await reader.readOptional(`${table}.magnitude`, 'F32', [dim])) as Float32Array | null,
     baseSquares: (await reader.readOptional(`${table}.baseSquares`, 'F64', [dim])) as Float64Array | null,
-    maxNorm: (await reader.readOptional(`${table}.maxNorm`, 'F64', [1]))?.[0] ?? null,
+    maxNorm: ((await reader.readOptional(`${table}.maxNorm`, 'F64', [1])) as Float64Array | null)?.[0] ?? null,
     grown: (await reader.readOptional(grownKey, 'F32', [reader.count(grownKey), dim])) as Float32Array | null,
   };
 }

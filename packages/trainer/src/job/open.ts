@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { openLoader, type FeatureSpec, type Loader, type SourceSpec, type TokenSpec } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
-import { createAdapter, loadAdapters, type Adapter, type OptimizerSpec } from '@finetable/lora';
+import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
 import {
   openTable,
   type CacheOptions,
@@ -18,6 +18,7 @@ import { growByJob } from './grow.ts';
 import { planJob, readFrequencies } from './plan.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
+import { optimizerOf } from './optimizer.ts';
 
 /** Everything that a job has open. Closing it closes all. */
 export class OpenJob {
@@ -139,13 +140,6 @@ async function cacheOf({ name, shards }: PlannedTable, { job, folder }: LoadedJo
   if (bytes === 0) return undefined;
   const { frequencies } = job.tables[name]!;
   return { bytes, ...(frequencies && 'counts' in frequencies ? await readFrequencies(frequencies, folder) : {}) };
-}
-
-function optimizerOf({ optimizer }: Job, steps: number): OptimizerSpec {
-  const { schedule } = optimizer;
-  if (schedule?.type !== 'linear' && schedule?.type !== 'cosine') return { ...optimizer, schedule };
-  const totalSteps = schedule.totalSteps ?? Math.max(steps, schedule.warmupSteps);
-  return { ...optimizer, schedule: { ...schedule, totalSteps } };
 }
 
 function createObjective({ objective }: Job): Objective {

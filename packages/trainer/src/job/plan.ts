@@ -28,6 +28,7 @@ import {
 import { grownRows } from './grow.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
+import { optimizerOf } from './optimizer.ts';
 
 export interface JobPlan extends PlacementPlan {
   /** What had to be assumed. */
@@ -111,11 +112,8 @@ async function tableRequest(job: Job, folder: string, name: string, examples: Ex
   };
 }
 
-function adapterRequest(
-  { adapters, tables, optimizer }: Job,
-  table: string,
-  trainingIds: number,
-): AdapterRequest | undefined {
+function adapterRequest(job: Job, table: string, trainingIds: number): AdapterRequest | undefined {
+  const { adapters, tables, optimizer } = job;
   const adapter = adapters[table];
   if (!adapter) return undefined;
   // Rows as wide as those of the widest group: how many each will have is not known.
@@ -127,7 +125,7 @@ function adapterRequest(
   return {
     ...(rank === Infinity ? { kind: 'dense' } : { kind: 'lora', rank }),
     trainingIds,
-    rule: ruleOf(optimizer),
+    rule: ruleOf(optimizerOf(job, 1)),
     stateBytes: optimizer.stateDtype === 'f32' ? 4 : 2,
     mode: optimizer.mode,
   };
