@@ -9,6 +9,8 @@ import { RandomStream } from './random.ts';
 export class HeUniformRows {
   readonly seed: number;
   readonly stream: string;
+  /** V. */
+  readonly tableRows: number;
   readonly #random: RandomStream;
   readonly #limit: number;
   readonly #rank: number;
@@ -17,6 +19,7 @@ export class HeUniformRows {
   constructor(seed: number, stream: string, tableRows: number, rank: number) {
     this.seed = seed;
     this.stream = stream;
+    this.tableRows = tableRows;
     this.#random = new RandomStream(seed, stream);
     this.#limit = Math.sqrt(6 / tableRows);
     this.#rank = rank;

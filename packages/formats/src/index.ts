@@ -47,4 +47,4 @@ export { type SaveOptions } from './adapter/folder.ts';
 export { adapterFormat, loadAdapter } from './adapter/load.ts';
 export { loadPeftAdapter, savePeftAdapter, type SavePeftOptions } from './adapter/peft.ts';
 export { loadSparseAdapter, saveSparseAdapter } from './adapter/sparse.ts';
-export { type AdapterBase, type AdapterTensors, type GroupTensors } from './adapter/tensors.ts';
+export { type AdapterBase, type AdapterTensors, type GroupTensors, type UntouchedRows } from './adapter/tensors.ts';

@@ -8,14 +8,23 @@
  *
  * Gradients, with g = ∂L/∂E: G = s g Bᵀ; ∂L/∂A[id] = Σ over the places of id of w G[bag]; ∂L/∂B = s Āᵀ g. (LoRA: Hu et al. 2021.)
  */
-import { FinetableError, makePlan, matrix, planBags, range, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
+import {
+  FinetableError,
+  makePlan,
+  matrix,
+  planBags,
+  range,
+  Scratch,
+  type LookupPlan,
+  type Matrix,
+} from '@finetable/core';
 import type { Kernels, UpdateRule } from '@finetable/kernels';
 import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
 import { ColumnNorms } from './dora.ts';
 import { RowGroup, type GroupGradients } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
 import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
-import type { AdapterOptions } from './options.ts';
+import type { AdapterOptions, FactorOptions } from './options.ts';
 import { dropPlaces, withWeights } from './plans.ts';
 import { RowSet } from './row-set.ts';
 
@@ -29,7 +38,9 @@ export interface AdapterGradients {
 
 /** Every array of some gradients, to be checked, measured or scaled. */
 export function gradientArrays({ groups, magnitude }: AdapterGradients): Float32Array[] {
-  return [...groups.flatMap(({ rows, b }) => [rows?.data, b?.data]), magnitude].filter((array) => array instanceof Float32Array);
+  return [...groups.flatMap(({ rows, b }) => [rows?.data, b?.data]), magnitude].filter(
+    (array) => array instanceof Float32Array,
+  );
 }
 
 interface Training {
@@ -47,6 +58,16 @@ interface Kept {
   readonly factors: Float32Array | null;
 }
 
+/** What a file knows of an adapter's table. */
+export interface AdapterOrigin {
+  /** Sums of squares of the base's columns: DoRA's pass over it is spared. */
+  readonly baseSquares?: Float64Array | null | undefined;
+  /** Rows that the adapter was made for, where the table has more: DoRA's norms are those of their columns. */
+  readonly rows?: number | undefined;
+  /** The table was opened for this adapter and is closed with it. */
+  readonly ownsTable?: boolean | undefined;
+}
+
 export class Adapter {
   readonly table: ShardedTable;
   readonly options: AdapterOptions;
@@ -55,15 +76,17 @@ export class Adapter {
   /** DoRA's magnitudes, `[D]`, owned by the adapter; null without. */
   readonly magnitude: Float32Array | null;
   readonly #norms: ColumnNorms | null;
+  readonly #ownsTable: boolean;
   #training: Training | null = null;
   #step = 0;
   readonly #scratch = new Scratch();
   #kept: Kept | null = null;
 
-  /** @param known of a table whose columns were summed before: DoRA's pass over the base is spared */
-  constructor(table: ShardedTable, options: AdapterOptions, known: { readonly baseSquares?: Float64Array | null } = {}) {
+  /** @param origin of an adapter that was read */
+  constructor(table: ShardedTable, options: AdapterOptions, origin: AdapterOrigin = {}) {
     this.table = table;
     this.options = options;
+    this.#ownsTable = origin.ownsTable ?? false;
     checkShared(options, table);
     const { seed = 0, paddingRow, rows, groups = [], dora = false, maxNorm } = options;
     let free = new RowSet(Int32Array.of(0, table.rows));
@@ -76,11 +99,18 @@ export class Adapter {
       if (members.count === 0) throw invalid(`${where}: all its rows are in groups before it`);
       return new RowGroup(table, group.name, members, group, seed, where);
     });
-    const rest = rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
+    const added = grownGroup(options, table, free);
+    if (added) {
+      free = free.without(added.members);
+      named.push(new RowGroup(table, 'grown', added.members, added.factors, seed, `${table.name}: grown`));
+    }
+    const rest =
+      rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
     this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name), ...named];
-    this.#norms = dora ? new ColumnNorms(table, this.groups, known.baseSquares ?? null) : null;
+    this.#norms = dora ? new ColumnNorms(table, this.groups, origin.baseSquares ?? null, origin.rows) : null;
     this.magnitude = this.#norms && Float32Array.from(this.#norms.baseSquares, Math.sqrt);
-    if (dora && maxNorm !== undefined) throw invalid(`${table.name}: maxNorm goes without dora, which scales every dim`);
+    if (dora && maxNorm !== undefined)
+      throw invalid(`${table.name}: maxNorm goes without dora, which scales every dim`);
   }
 
   get #kernels(): Kernels {
@@ -146,7 +176,8 @@ export class Adapter {
    * @throws INVALID_ARGUMENT where the adapter does not `addsApart`
    */
   addDelta(plan: LookupPlan, out: Matrix, keep = false): void {
-    if (!this.addsApart) throw invalid(`${this.table.name}: maxNorm rescales base rows too, so they cannot be pooled before`);
+    if (!this.addsApart)
+      throw invalid(`${this.table.name}: maxNorm rescales base rows too, so they cannot be pooled before`);
     this.#addDelta(plan, plan, out, keep, 0);
   }
 
@@ -182,7 +213,8 @@ export class Adapter {
     const vectors = this.#scratch.matrix('each', uniqueRows.length, this.table.dim);
     const [first, ...others] = this.groups;
     this.table.lookup(each, vectors, first!.delta(each, this.#step));
-    for (const group of others) this.#kernels.addDelta({ plan: each, delta: group.delta(each, this.#step), out: vectors });
+    for (const group of others)
+      this.#kernels.addDelta({ plan: each, delta: group.delta(each, this.#step), out: vectors });
     const norms = new Float32Array(uniqueRows.length);
     this.#kernels.normalizeRows(vectors, norms);
     return withWeights(plan, (place) => {
@@ -285,15 +317,43 @@ export class Adapter {
     this.#kept = null;
   }
 
-  /** Frees factors and state; the table stays open. */
+  /** Frees factors and state; the table stays open, unless it is one that `loadAdapters` grew for this adapter. */
   close(): void {
     for (const group of this.groups) group.close();
+    if (this.#ownsTable) this.table.close();
   }
 }
 
 /** A new adapter whose delta is 0. @throws INVALID_ARGUMENT for options that are wrong or do not go together */
 export function createAdapter(table: ShardedTable, options: AdapterOptions): Adapter {
   return new Adapter(table, options);
+}
+
+/** The group that rows of a grown table are in by default. @param free rows that are in no group */
+function grownGroup(
+  { grown, groups = [], kind, rows, learningRate, weightDecay }: AdapterOptions,
+  { grownFrom, name }: ShardedTable,
+  free: RowSet,
+): { readonly members: RowSet; readonly factors: FactorOptions } | null {
+  if (
+    grown !== undefined &&
+    grown !== 'tied' &&
+    (typeof grown !== 'object' || rows !== undefined || groups.some((group) => group.name === 'grown'))
+  )
+    throw invalid(
+      `${name}: grown goes without rows and without a group of that name; allowed: "tied", or the factors of a group`,
+    );
+  const asked = typeof grown === 'object';
+  if (grownFrom === null) {
+    if (asked) throw invalid(`${name}: grown is about rows that were added to a table; this one was not grown`);
+    return null;
+  }
+  // By default it is dense, and so nothing else where all is dense.
+  if (grown === 'tied' || rows !== undefined || groups.some((group) => group.name === 'grown')) return null;
+  if (!asked && kind === 'dense') return null;
+  const members = free.without(new RowSet(Int32Array.of(0, grownFrom)));
+  if (members.count === 0) return null;
+  return { members, factors: asked ? grown : { kind: 'dense', learningRate, weightDecay } };
 }
 
 function checkShared({ dropout = 0, maxNorm, groups = [] }: AdapterOptions, { name }: ShardedTable): void {

@@ -28,10 +28,13 @@ export class ColumnNorms implements RowWatcher {
   readonly #table: ShardedTable;
   readonly #products: ReadonlyMap<RowGroup, Products>;
 
-  /** @param baseSquares where they are known; else one pass over the base, which must not be on devices */
-  constructor(table: ShardedTable, groups: readonly RowGroup[], baseSquares: Float64Array | null) {
+  /**
+   * @param baseSquares where they are known; else one pass over the base, which must not be on devices
+   * @param rows the first rows of the base, that are summed
+   */
+  constructor(table: ShardedTable, groups: readonly RowGroup[], baseSquares: Float64Array | null, rows = table.rows) {
     this.#table = table;
-    this.baseSquares = baseSquares ?? sumSquares(table);
+    this.baseSquares = baseSquares ?? sumSquares(table, rows);
     this.#products = new Map(
       groups.map((group) => {
         if (group.untouched) {
@@ -126,12 +129,12 @@ export class ColumnNorms implements RowWatcher {
   }
 }
 
-/** Σ W² of every column, by one pass in blocks. */
-function sumSquares(table: ShardedTable): Float64Array {
+/** Σ W² of every column over the first rows, by one pass in blocks. */
+function sumSquares(table: ShardedTable, end: number): Float64Array {
   const sums = new Float64Array(table.dim);
-  for (let row = 0; row < table.rows; row += blockRows) {
+  for (let row = 0; row < end; row += blockRows) {
     const first = row;
-    const { rows, data } = table.gather(range(Math.min(blockRows, table.rows - row)).map((i) => first + i));
+    const { rows, data } = table.gather(range(Math.min(blockRows, end - row)).map((i) => first + i));
     for (let i = 0, at = 0; i < rows; i++) {
       for (let j = 0; j < sums.length; j++, at++) sums[j]! += data[at]! * data[at]!;
     }

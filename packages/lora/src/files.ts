@@ -1,5 +1,5 @@
 /** Adapters to and from folders: the sparse format, and PEFT's. See `@finetable/formats` for the bytes. */
-import { FinetableError, HeUniformRows, matrix, range } from '@finetable/core';
+import { FinetableError, HeUniformRows, matrix, range, rowsOf, type Matrix } from '@finetable/core';
 import {
   loadAdapter,
   savePeftAdapter,
@@ -7,24 +7,28 @@ import {
   type AdapterTensors,
   type GroupTensors,
   type SavePeftOptions,
+  type UntouchedRows,
 } from '@finetable/formats';
-import type { ShardedTable } from '@finetable/placement';
+import { createTable, growTable, type ShardedTable } from '@finetable/placement';
 import { Adapter } from './adapter.ts';
 import type { RowGroup } from './group.ts';
-import type { FactorOptions, SharedOptions } from './options.ts';
+import type { FactorOptions, GroupOptions, SharedOptions } from './options.ts';
 import { RowSet } from './row-set.ts';
 
 /** An adapter as named arrays, rows ascending; copies. */
 export function adapterTensors(adapter: Adapter): AdapterTensors {
   const { table, magnitude, norms } = adapter;
+  const { name, dim, dtype, grownFrom } = table;
   adapter.settle();
+  // Of a grown table, what its file holds is the base, and the rows that were added go with the adapter.
+  const rows = grownFrom ?? table.rows;
   return {
-    table: table.name,
-    base: { rows: table.rows, dim: table.dim, dtype: table.dtype, fingerprint: table.fingerprint },
+    table: name,
+    base: { rows, dim, dtype, fingerprint: table.fingerprintOf(rows) },
     groups: adapter.groups.map(groupTensors),
     magnitude: magnitude && magnitude.slice(),
     baseSquares: norms && norms.baseSquares.slice(),
-    grown: null,
+    grown: table.gatherGrown()?.data ?? null,
   };
 }
 
@@ -37,7 +41,7 @@ function groupTensors(group: RowGroup): GroupTensors {
   return {
     name,
     members: members.count === table.rows ? null : members.bounds.slice(),
-    untouched: untouched && { seed: untouched.seed, stream: untouched.stream },
+    untouched: untouched && startOf(untouched, table.rows),
     kind,
     rank,
     alpha,
@@ -46,6 +50,10 @@ function groupTensors(group: RowGroup): GroupTensors {
     a: a.data,
     b: b && b.data.slice(),
   };
+}
+
+function startOf({ seed, stream, tableRows }: HeUniformRows, rows: number): UntouchedRows {
+  return tableRows === rows ? { seed, stream } : { seed, stream, rows: tableRows };
 }
 
 export interface SaveAdaptersOptions extends SavePeftOptions {
@@ -72,8 +80,15 @@ export type LoadAdaptersOptions = Pick<SharedOptions, 'dropout' | 'maxNorm' | 'p
 
 /**
  * Reads a sparse or PEFT adapter folder onto its tables.
+ *
+ * An adapter of a table that was grown brings the rows that were added: onto a table without them it is read as an adapter of a
+ * grown table (`adapter.table`, which shares the rows of the one given and is closed with the adapter), and a table that has them
+ * already must have the same ones. A table may have more rows than the adapter was made for, as long as the first ones are those:
+ * the others get no delta, and training gives them one in a dense group of their own; DoRA's norms stay those of the rows it was
+ * made for.
  * @param tables by the names in the folder; a folder with one adapter fits one table of any name
- * @throws MISMATCH where rows, dims or fingerprint say that the adapter was made for another table; INVALID_FILE, NOT_FOUND
+ * @throws MISMATCH where rows, dims or fingerprint say that the adapter was made for another table, or for one with other rows
+ *   added; INVALID_FILE, NOT_FOUND; what reading rows on devices fails with
  */
 export async function loadAdapters(
   folder: string,
@@ -94,8 +109,7 @@ export async function loadAdapters(
           { file: folder },
         );
       }
-      checkBase(folder, table, tensors);
-      adapters.push(adapterOf(table, tensors, options));
+      adapters.push(await onTable(folder, table, tensors, options));
     }
     return adapters;
   } catch (error) {
@@ -126,11 +140,27 @@ export async function loadAdapterOf(
       ...(name === undefined && { tables: names }),
     });
   }
-  checkBase(folder, table, found);
-  return adapterOf(table, found, options);
+  return onTable(folder, table, found, options);
 }
 
-function checkBase(folder: string, table: ShardedTable, { base }: AdapterTensors): void {
+/** The adapter on its table, or on one that is grown from it and closed with the adapter. */
+async function onTable(
+  folder: string,
+  table: ShardedTable,
+  tensors: AdapterTensors,
+  options: LoadAdaptersOptions,
+): Promise<Adapter> {
+  const grown = await tableOf(folder, table, tensors);
+  try {
+    return adapterOf(grown, tensors, options, grown !== table);
+  } catch (error) {
+    if (grown !== table) grown.close();
+    throw error;
+  }
+}
+
+/** The table, where it is the adapter's base and has the rows that were added to that; else one that is grown from it. */
+async function tableOf(folder: string, table: ShardedTable, { base, grown }: AdapterTensors): Promise<ShardedTable> {
   const mismatch = (what: string, theirs: unknown, ours: unknown): never => {
     throw new FinetableError(
       'MISMATCH',
@@ -138,33 +168,80 @@ function checkBase(folder: string, table: ShardedTable, { base }: AdapterTensors
       { file: folder, table: table.name },
     );
   };
-  if (base.rows !== table.rows) mismatch('rows', base.rows, table.rows);
   if (base.dim !== table.dim) mismatch('dims', base.dim, table.dim);
-  if (base.fingerprint !== null && base.fingerprint !== table.fingerprint) {
-    mismatch('fingerprint', base.fingerprint, table.fingerprint);
+  // Without a fingerprint, nothing but their number says that the rows are the same.
+  const recognised = base.fingerprint !== null && base.rows < table.rows;
+  if (base.rows !== table.rows && base.rows !== table.grownFrom && !recognised) mismatch('rows', base.rows, table.rows);
+  if (base.fingerprint !== null) {
+    const found = await table.computeFingerprint(base.rows);
+    const which = base.rows < table.rows ? ` of its first ${base.rows} rows` : '';
+    if (base.fingerprint !== found) mismatch(`fingerprint${which}`, base.fingerprint, found);
   }
+  if (!grown) return table;
+  const added = matrix(grown.length / base.dim, base.dim, grown);
+  const present = Math.min(table.rows - base.rows, added.rows);
+  if (present > 0) {
+    const differs = await firstDifference(table, base.rows, rowsOf(added, 0, present));
+    if (differs >= 0)
+      mismatch(`other vectors in rows that were added to its ${base.rows}, from row`, differs, 'its own there');
+  }
+  if (present === added.rows) return table;
+  return growTable(table, { vectors: rowsOf(added, present, added.rows - present) });
 }
 
-/** The adapter that these arrays describe, with memory of its own. The base is not looked at. */
-export function adapterOf(table: ShardedTable, tensors: AdapterTensors, options: LoadAdaptersOptions = {}): Adapter {
+/** The first row from `first` on that is not the one in `rows`, as the table's dtype rounds it; -1 where there is none. */
+async function firstDifference(table: ShardedTable, first: number, rows: Matrix): Promise<number> {
+  const { dim, dtype, groupDims, kernels } = table;
+  const ids = range(rows.rows).map((i) => first + i);
+  const [found, rounded] = [await table.gatherAsync(ids), createTable(table.name, rows, { dtype, groupDims, kernels })];
+  const expected = rounded.gather(range(rows.rows)).data;
+  rounded.close();
+  // A scale that is worked out from rounded values may differ in its last bit.
+  const differs = expected.findIndex((value, i) => Math.abs(value - found.data[i]!) > 1e-6 * Math.abs(value));
+  return differs < 0 ? -1 : first + Math.floor(differs / dim);
+}
+
+/**
+ * The adapter that these arrays describe, with memory of its own. The base is not looked at, but must have the rows that the
+ * arrays are about; what it has more is a group of its own, see `loadAdapters`.
+ * @param ownsTable whether the table is closed with the adapter
+ */
+export function adapterOf(
+  table: ShardedTable,
+  tensors: AdapterTensors,
+  options: LoadAdaptersOptions = {},
+  ownsTable = false,
+): Adapter {
   const [rest, ...groups] = tensors.groups;
   const { learningRateB, freeze, ...shared } = options;
   const { learningRate, weightDecay } = options;
+  const known = tensors.base.rows + (tensors.grown?.length ?? 0) / tensors.base.dim;
   const factors = ({ kind, rank, alpha, rsLora, untouched }: GroupTensors): FactorOptions => {
     if (kind === 'dense') return { kind, learningRate, weightDecay };
-    const init = untouched ? new HeUniformRows(untouched.seed, untouched.stream, table.rows, rank) : 'sparse';
+    const init = untouched
+      ? new HeUniformRows(untouched.seed, untouched.stream, untouched.rows ?? known, rank)
+      : 'sparse';
     return { rank, alpha, rsLora, learningRate, weightDecay, learningRateB, freeze, init };
   };
+  const named: GroupOptions[] = groups.map((group) => ({
+    ...factors(group),
+    name: group.name,
+    rows: new RowSet(group.members!),
+  }));
+  if (known < table.rows) {
+    const name = tensors.groups.some((group) => group.name === 'grown') ? `grown-${known}` : 'grown';
+    named.push({ kind: 'dense', learningRate, weightDecay, name, rows: { from: known } });
+  }
   const adapter = new Adapter(
     table,
     {
       ...shared,
       ...factors(rest!),
-      rows: rest!.members ? new RowSet(rest!.members) : undefined,
-      groups: groups.map((group) => ({ ...factors(group), name: group.name, rows: new RowSet(group.members!) })),
+      rows: new RowSet(rest!.members ?? Int32Array.of(0, known)),
+      groups: named,
       dora: tensors.magnitude !== null,
     },
-    { baseSquares: tensors.baseSquares },
+    { baseSquares: tensors.baseSquares, rows: known, ownsTable },
   );
   tensors.groups.forEach(({ rows, a, b }, i) => {
     const group = adapter.groups[i]!;

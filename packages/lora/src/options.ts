@@ -59,6 +59,11 @@ export interface SharedOptions {
   readonly rows?: RowSelection | undefined;
   /** Groups of rows with factors of their own; the adapter's own options are for the rest. */
   readonly groups?: readonly GroupOptions[] | undefined;
+  /**
+   * Of a table that was grown: the factors of the rows that were added, as a group named `grown`, or `tied` for those of the rest.
+   * Rows in `groups` are not in it, and with `rows` there is none. Default: dense.
+   */
+  readonly grown?: 'tied' | FactorOptions | undefined;
   /** A row that gets no gradient and so stays its base row. */
   readonly paddingRow?: number | undefined;
   /**

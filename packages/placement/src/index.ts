@@ -10,6 +10,7 @@
  * @module
  */
 export { createTable, openTable, type OpenTableOptions } from './open.ts';
+export { growTable, type GrowSpec, type SampledInit } from './grow.ts';
 export type { FetchedRows } from './fetched.ts';
 export { ShardedTable, type TableExtras } from './table.ts';
 export type { Device, DeviceRows } from './device.ts';

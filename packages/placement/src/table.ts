@@ -2,8 +2,16 @@
  * A frozen table whose rows lie in one or more places. The rows never change, so parts need no coherence: some may be in
  * RAM, others mapped from the file or on a device, and every result is the same.
  */
-import { FinetableError, matrix, type LookupPlan, type Matrix, type RowDtype, type RowFormat } from '@finetable/core';
-import type { Delta, Kernels, Shard } from '@finetable/kernels';
+import {
+  FinetableError,
+  matrix,
+  range,
+  type LookupPlan,
+  type Matrix,
+  type RowDtype,
+  type RowFormat,
+} from '@finetable/core';
+import type { Delta, Kernels, RowStore, Shard } from '@finetable/kernels';
 import { HotRowCache, type CacheOptions, type RowRange } from './cache.ts';
 import { Fingerprint } from './fingerprint.ts';
 import { nearestRows, type Nearest, type NearestOptions } from './nearest.ts';
@@ -11,6 +19,7 @@ import { OverlayRows } from './overlay.ts';
 import { Fetched, type FetchedRows } from './fetched.ts';
 import { checkCovered, type DevicePart, type OpenPart } from './parts.ts';
 import { lowerBound, RawRows } from './raw.ts';
+import { SharedParts } from './shared.ts';
 import type { TableOrigin } from './source.ts';
 import type { FileWatch } from './watch.ts';
 
@@ -21,8 +30,10 @@ export interface TableExtras {
   readonly cache?: CacheOptions | undefined;
   /** The files that mapped rows are in. */
   readonly watch?: FileWatch | undefined;
-  /** The file that the first rows, or all, were read from. */
+  /** The file that all rows were read from. */
   readonly origin?: TableOrigin | undefined;
+  /** @internal The table that this one adds rows to, and the parts that hold those: see `growTable`. */
+  readonly growth?: { readonly base: ShardedTable; readonly added: readonly RowStore[] } | undefined;
 }
 
 export class ShardedTable {
@@ -32,14 +43,16 @@ export class ShardedTable {
   readonly dtype: RowDtype;
   /** Columns that share a scale; 0 without scales. */
   readonly groupDims: number;
-  /** What the kernels read in place, as `LookupArgs.base` has it. Owned by the table. */
+  /** V before rows were added, the first time if it was grown more than once; null of a table that was opened or made. */
+  readonly grownFrom: number | null;
+  /** What the kernels read in place, as `LookupArgs.base` has it. Owned by the table, and by those grown from it. */
   readonly shards: readonly Shard[];
-  /** Parts on devices. Owned by the table. */
+  /** Parts on devices. Owned likewise. */
   readonly devices: readonly DevicePart[];
-  /** The hot-row cache, where the table was opened with one. */
+  /** The hot-row cache, where the table was opened with one; shared with those grown from it. */
   readonly cache: HotRowCache | null;
   readonly kernels: Kernels;
-  /** The file that its rows, from the first on, were read from; null where they come from memory. */
+  /** The file that its rows, but for those that were added, were read from; null where they come from memory. */
   readonly origin: TableOrigin | null;
   readonly #raw: RawRows;
   readonly #watch: FileWatch | null;
@@ -50,12 +63,14 @@ export class ShardedTable {
   readonly #away: readonly RowRange[];
   /** Slots of lookups that are over, to be used again. */
   readonly #spare: Int32Array[] = [];
-  #fingerprint: string | undefined;
+  /** By how many rows they are of. */
+  readonly #fingerprints: Map<number, string>;
+  readonly #open: SharedParts;
   #closed = false;
 
   /** @param shards in the order of `LookupArgs.base`; with `extras.devices`, they hold every element of the table once */
   constructor(name: string, shards: readonly Shard[], kernels: Kernels, extras: TableExtras = {}) {
-    const { devices = [], cache, watch } = extras;
+    const { devices = [], cache, growth } = extras;
     const { dtype, dim, groupDims } = extras.format ?? formatOf(name, shards);
     const parts: OpenPart[] = [
       ...shards.map(({ store, firstRow, firstColumn = 0 }) => ({
@@ -75,18 +90,33 @@ export class ShardedTable {
     this.shards = shards;
     this.devices = devices;
     this.kernels = kernels;
-    this.origin = extras.origin ?? null;
-    this.#watch = watch ?? null;
+    this.origin = growth ? growth.base.origin : (extras.origin ?? null);
+    this.grownFrom = growth ? (growth.base.grownFrom ?? growth.base.rows) : null;
+    this.#fingerprints = new Map(growth ? growth.base.#fingerprints : []);
+    this.#watch = growth ? growth.base.#watch : (extras.watch ?? null);
     this.#raw = new RawRows(name, { dtype, dim, groupDims }, parts, kernels);
     const columns = [...new Set(parts.map(({ firstColumn }) => firstColumn))];
     const whole = columns.every((column) => shards.some(({ firstColumn = 0 }) => firstColumn === column));
     this.#base = whole ? shards : [];
     this.#away = whole ? ranges(devices) : [{ begin: 0, end: this.rows }];
+    if (growth) {
+      // The rows that were added are in RAM and so need no copies.
+      this.cache = growth.base.cache;
+      this.#overlay = growth.base.#overlay;
+      this.#open = new SharedParts(growth.added, growth.base.#open);
+      return;
+    }
     const slow = ranges(parts.filter((part) => !('store' in part) || part.store.home !== 'ram'));
     this.cache = cache ? new HotRowCache(name, this.rows, this.#raw.format, slow, cache, kernels) : null;
     const [hotRows, stagedRows] = [this.cache?.capacity ?? 0, devices.length > 0 ? this.rows : 0];
     this.#overlay =
       hotRows + stagedRows > 0 ? new OverlayRows(name, this.#raw.format, hotRows, stagedRows, kernels) : null;
+    const copies = [this.cache, this.#overlay].filter((part) => part !== null);
+    this.#open = new SharedParts([
+      ...copies,
+      ...shards.map(({ store }) => store),
+      ...devices.map(({ device }) => device),
+    ]);
   }
 
   /** Bytes of all parts, wherever they are. */
@@ -111,23 +141,48 @@ export class ShardedTable {
 
   /** Recognises these rows: sampled blocks and sizes, the same wherever the rows live. Computed once. */
   get fingerprint(): string {
-    if (this.#fingerprint !== undefined) return this.#fingerprint;
-    this.#checkOpen();
-    this.#refuseDevices('fingerprint', 'computeFingerprint');
-    const print = new Fingerprint(this.rows, this.#raw.format);
-    const bytes = new Uint8Array(this.#raw.sizeBytes(print.rows.length));
-    this.#raw.readHere(print.rows, bytes);
-    return (this.#fingerprint = print.of(bytes));
+    return this.fingerprintOf(this.rows);
   }
 
-  /** @internal The fingerprint, of devices too; `fingerprint` has it from then on. */
-  async computeFingerprint(signal?: AbortSignal): Promise<string> {
-    if (this.#fingerprint !== undefined) return this.#fingerprint;
-    this.#checkOpen();
-    const print = new Fingerprint(this.rows, this.#raw.format);
+  /**
+   * The fingerprint of a table of the first `rows` rows alone: so what was made before rows were added recognises its table.
+   * Computed once for each `rows`.
+   * @throws INVALID_ARGUMENT for rows that are not 1 to V; UNSUPPORTED where rows are on devices, but for all rows and those of
+   *   the table that this one was grown from
+   */
+  fingerprintOf(rows: number): string {
+    const known = this.#fingerprints.get(rows);
+    if (known !== undefined) return known;
+    const print = this.#fingerprinting(rows);
+    this.#refuseDevices('fingerprint', 'computeFingerprint');
+    const bytes = new Uint8Array(this.#raw.sizeBytes(print.rows.length));
+    this.#raw.readHere(print.rows, bytes);
+    return this.#remember(rows, print.of(bytes));
+  }
+
+  /** @internal As `fingerprintOf`, of devices too; that has it from then on. */
+  async computeFingerprint(rows = this.rows, signal?: AbortSignal): Promise<string> {
+    const known = this.#fingerprints.get(rows);
+    if (known !== undefined) return known;
+    const print = this.#fingerprinting(rows);
     const bytes = new Uint8Array(this.#raw.sizeBytes(print.rows.length));
     await this.#raw.read(print.rows, bytes, signal);
-    return (this.#fingerprint = print.of(bytes));
+    return this.#remember(rows, print.of(bytes));
+  }
+
+  #fingerprinting(rows: number): Fingerprint {
+    this.#checkOpen();
+    if (Number.isInteger(rows) && rows >= 1 && rows <= this.rows) return new Fingerprint(rows, this.#raw.format);
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `${this.name}: a fingerprint of ${rows} rows; allowed: 1 to ${this.rows}`,
+      { table: this.name },
+    );
+  }
+
+  #remember(rows: number, fingerprint: string): string {
+    this.#fingerprints.set(rows, fingerprint);
+    return fingerprint;
   }
 
   /** @internal Fills the cache from counts. */
@@ -196,6 +251,18 @@ export class ShardedTable {
   gather(ids: Int32Array): Matrix {
     this.#checkIds(ids);
     this.#refuseDevices('gather', 'gatherAsync');
+    return this.#gather(ids);
+  }
+
+  /** The rows from `grownFrom` on, decoded to f32, `[k, D]`, newly allocated; null of a table that was not grown. */
+  gatherGrown(): Matrix | null {
+    this.#checkOpen();
+    const { grownFrom } = this;
+    return grownFrom === null ? null : this.#gather(range(this.rows - grownFrom).map((i) => grownFrom + i));
+  }
+
+  /** @param ids none with a part on a device */
+  #gather(ids: Int32Array): Matrix {
     const out = matrix(ids.length, this.dim);
     for (const { store, firstRow, firstColumn = 0 } of this.shards) {
       const places: number[] = [];
@@ -267,14 +334,11 @@ export class ShardedTable {
     await this.#watch?.check(this.name, 'put it back as it was, or open the table again');
   }
 
-  /** Frees every part. Safe to call twice; later use throws CLOSED. */
+  /** Frees every part that no open table grown from this one needs. Safe to call twice; later use throws CLOSED. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.cache?.close();
-    this.#overlay?.close();
-    for (const { store } of this.shards) store.close();
-    for (const { device } of this.devices) device.close();
+    this.#open.release();
   }
 
   /** The cache's copies for a plan; null without a cache. Released by the caller. */

@@ -17,7 +17,7 @@ export async function nearestCommand(path: string, options: NearestOptions, io: 
   try {
     const [adapter] = options.adapter === undefined ? [] : await loadAdapters(options.adapter, [table]);
     try {
-      await answer(path, table, adapter ?? null, options, io);
+      await answer(path, adapter?.table ?? table, adapter ?? null, options, io);
     } finally {
       adapter?.close();
     }

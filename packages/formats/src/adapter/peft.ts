@@ -142,7 +142,7 @@ function untouchedRows(
   tableRows: number,
 ): ((column: number, begin: number, values: Float32Array) => void) | null {
   if (!untouched) return null;
-  const start = new HeUniformRows(untouched.seed, untouched.stream, tableRows, rank);
+  const start = new HeUniformRows(untouched.seed, untouched.stream, untouched.rows ?? tableRows, rank);
   const bounds = members ?? Int32Array.of(0, tableRows);
   // Rows are made whole, for every column again: r times the work, and no V x r values.
   const most = Math.max(1, Math.floor(blockValues / rank));

@@ -27,7 +27,9 @@ export function sparseConfig(adapters: readonly AdapterTensors[]): object {
       groups: new Map(groups.map(({ table, groups }) => [table, groups.slice(1).map(groupJson)])),
     }),
     ...(untouched.length > 0 && {
-      untouched: new Map(untouched.map(([key, { seed, stream }]) => [key, { seed, stream }])),
+      untouched: new Map(
+        untouched.map(([key, { seed, stream, rows }]) => [key, { seed, stream, ...(rows !== undefined && { rows }) }]),
+      ),
     }),
   };
 }
@@ -59,9 +61,11 @@ export function parseSparseConfig(config: AdapterConfig, file: string): Readonly
   );
   const untouched = fields.map(json.get('untouched'), 'finetable.untouched', (value, field) => {
     const object = fields.object(value, field);
-    onlyKnown(object.keys(), ['seed', 'stream'], field);
+    onlyKnown(object.keys(), ['seed', 'stream', 'rows'], field);
     const seed = object.get('seed');
+    const rows = object.get('rows');
     return {
+      ...(rows !== undefined && { rows: fields.number(rows, `${field}.rows`) }),
       seed: typeof seed === 'number' ? seed : fields.fail('INVALID_FILE', `${field}.seed`, seed, 'an integer from 0'),
       stream: fields.text(object.get('stream'), `${field}.stream`),
     };

@@ -25,7 +25,7 @@ export interface GroupTensors {
   /** `[2 m] i32`: the rows that the group may hold, as ascending ranges [begin, end) that do not touch; null: all of the table, and there is no other group. */
   readonly members: Int32Array | null;
   /** A of members that are not in `rows`: 0 where null, else `HeUniformRows` of this seed and stream (and V, r). */
-  readonly untouched: { readonly seed: number; readonly stream: string } | null;
+  readonly untouched: UntouchedRows | null;
   readonly kind: 'lora' | 'dense';
   readonly rank: number;
   readonly alpha: number;
@@ -36,6 +36,13 @@ export interface GroupTensors {
   readonly a: Float32Array;
   /** `[rank, D] f32`; null for `dense`. */
   readonly b: Float32Array | null;
+}
+
+export interface UntouchedRows {
+  readonly seed: number;
+  readonly stream: string;
+  /** V of the table that they were first made for, where it has grown since; default: rows of the table. */
+  readonly rows?: number | undefined;
 }
 
 /** The table that an adapter belongs to. */
@@ -156,6 +163,7 @@ function checkGroup(group: GroupTensors, adapter: AdapterTensors, at: string, re
     if (kind === 'dense') refuse('is dense and yet has untouched rows other than 0; those go with an A and a B');
     if (!Number.isSafeInteger(untouched.seed) || untouched.seed < 0)
       refuse(`the seed of its untouched rows is ${show(untouched.seed)}; allowed: an integer from 0 to 2^53 - 1`);
+    if (untouched.rows !== undefined) checkSize('the number of its untouched rows', untouched.rows, refuse);
   }
 
   const most = tableRows(adapter);

@@ -14,6 +14,7 @@ import {
 import { classification } from '../classification.ts';
 import type { Objective } from '../objective.ts';
 import { Trainer } from '../trainer.ts';
+import { growByJob } from './grow.ts';
 import { planJob, readFrequencies } from './plan.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
@@ -43,10 +44,11 @@ export class OpenJob {
     const tables: Record<string, ShardedTable> = {};
     try {
       for (const planned of plan.tables) {
-        const { file, tensor } = job.tables[planned.name]!;
+        const { file, tensor, grow } = job.tables[planned.name]!;
         const [placement, cache] = [placementOf(planned), await cacheOf(planned, loaded)];
         const options = { name: planned.name, tensor, placement, cache, kernels };
-        tables[planned.name] = await openTable(resolve(folder, file), options);
+        const table = await openTable(resolve(folder, file), options);
+        tables[planned.name] = grow ? await growByJob(table, grow, folder) : table;
       }
       return new OpenJob(loaded, kernels, tables);
     } catch (error) {

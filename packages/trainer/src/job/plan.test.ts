@@ -172,3 +172,11 @@ test('caches are opened as planned, and the run ends with the same bytes', async
   await open.close();
   expect(await result(cached)).toEqual(expected);
 });
+
+test('rows that are added count', async () => {
+  const plan = await planJob(job({}, { grow: { count: 7 } }), memory);
+  expect(plan.reserved['rows added to items']).toBe(7 * D * 4);
+  expect(plan.tables[0]!.rows).toBe(V);
+  const features = { history: { table: 'items', column: 'text', tokens: { vocabulary: 'words.txt' } } };
+  expect((await planJob(job({ features }, { grow: { count: 7 } }), memory)).reserved.vocabularies).toBe(100 * (V + 7));
+});

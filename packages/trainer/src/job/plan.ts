@@ -3,7 +3,7 @@
  * examples, budgets from the machine. The planning itself is `planPlacement`.
  */
 import { resolve } from 'node:path';
-import { FinetableError, formatBytes, parseBytes } from '@finetable/core';
+import { FinetableError, formatBytes, parseBytes, storedRowBytes } from '@finetable/core';
 import { defaultTokenPattern, planLoader, sampleSource, type SampleRow } from '@finetable/data';
 import { readNpy } from '@finetable/formats';
 import {
@@ -17,6 +17,7 @@ import {
   type SystemMemory,
   type TableRequest,
 } from '@finetable/placement';
+import { grownRows } from './grow.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
 
@@ -33,6 +34,8 @@ export interface JobPlan extends PlacementPlan {
 export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory = systemMemory()): Promise<JobPlan> {
   const examples = await sampleExamples(job, folder);
   const tables = await Promise.all(Object.keys(job.tables).map((name) => tableRequest(job, folder, name, examples)));
+  const added = await Promise.all(Object.values(job.tables).map(({ grow }) => grownRows(grow, folder)));
+  const grown = tables.map((table, i) => ({ ...table, rows: added[i]! })).filter(({ rows }) => rows > 0);
   // The loaders of training and of validation are open together, each with its threads and batches.
   const loaders = job.data.validation ? 2 : 1;
   const { cache } = job.placement;
@@ -44,7 +47,13 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
     otherBytes: {
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * (examples.total ?? 0),
-      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables),
+      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables, added),
+      ...Object.fromEntries(
+        grown.map(({ name, ...table }) => [
+          `rows added to ${name}`,
+          table.rows * storedRowBytes({ ...table, groupDims: table.groupDims ?? 0 }),
+        ]),
+      ),
     },
     steps: examples.total === null ? undefined : job.train.epochs * Math.ceil(examples.total / job.data.batchSize),
     cacheBytes: cache === undefined ? undefined : parseBytes(cache, 'placement.cache', memory.totalBytes),
@@ -93,12 +102,18 @@ async function tableRequest(job: Job, folder: string, name: string, examples: Ex
   };
 }
 
-function adapterRequest({ adapters, optimizer }: Job, table: string, trainingIds: number): AdapterRequest | undefined {
+function adapterRequest(
+  { adapters, tables, optimizer }: Job,
+  table: string,
+  trainingIds: number,
+): AdapterRequest | undefined {
   const adapter = adapters[table];
   if (!adapter) return undefined;
   // Rows as wide as those of the widest group: how many each will have is not known.
-  const groups = [adapter, ...(adapter.groups ?? [])];
-  const ranks = groups.map((group) => (group.kind === 'lora' ? group.rank : Infinity));
+  const groups: { kind: 'lora' | 'dense'; rank?: number }[] = [adapter, ...(adapter.groups ?? [])];
+  if (typeof adapter.grown === 'object') groups.push(adapter.grown);
+  else if (tables[table]!.grow && adapter.grown !== 'tied' && !adapter.rows) groups.push({ kind: 'dense' });
+  const ranks = groups.map((group) => group.rank ?? Infinity);
   const rank = Math.max(...ranks);
   return {
     ...(rank === Infinity ? { kind: 'dense' } : { kind: 'lora', rank }),
@@ -127,10 +142,9 @@ export async function readFrequencies(
 }
 
 /** Of one thread's maps from word to row: about 100 bytes a word in V8, its characters included. */
-function vocabularyBytes({ features }: Job, tables: readonly TableRequest[]): number {
-  const words = Object.values(features).map(({ tokens, table }) =>
-    tokens ? tables.find(({ name }) => name === table)!.rows : 0,
-  );
+function vocabularyBytes({ features }: Job, tables: readonly TableRequest[], added: readonly number[]): number {
+  const rows = new Map(tables.map((table, i) => [table.name, table.rows + added[i]!]));
+  const words = Object.values(features).map(({ tokens, table }) => (tokens ? rows.get(table)! : 0));
   return 100 * words.reduce((sum, n) => sum + n, 0);
 }
 

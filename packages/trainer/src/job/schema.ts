@@ -25,6 +25,23 @@ const size = z.union([z.number(), z.string()]).superRefine((value, context) => {
   }
 });
 
+const row = z.int().min(0);
+
+/** Rows that are added behind those of the file, in RAM. */
+const grow = z.union([
+  /** `[k, D]` in a .npy file. */
+  z.strictObject({ vectors: z.string() }),
+  /** New row i is the mean of these rows. */
+  z.strictObject({ meanOf: z.array(z.array(row).min(1)).min(1) }),
+  /** The mean of all rows, or normal with their mean and deviation by dim; of `sampleRows` of them where there are more. */
+  z.strictObject({
+    count,
+    init: z.enum(['mean', 'random']).default('mean'),
+    sampleRows: count.optional(),
+    seed: z.int().min(0).default(0),
+  }),
+]);
+
 const table = z.strictObject({
   /** safetensors (or its index.json) or .npy. */
   file: z.string(),
@@ -41,6 +58,7 @@ const table = z.strictObject({
   sortedByFrequency: z.boolean().default(false),
   /** How `auto` may divide the table over homes: by rows (default), not at all, by columns. */
   split: z.enum(['row', 'table', 'column']).optional(),
+  grow: grow.optional(),
 });
 
 const bandwidth = z
@@ -109,12 +127,8 @@ const objective = z.discriminatedUnion('type', [
   }),
 ]);
 
-const row = z.int().min(0);
 /** A range `[from, to)`, or a list. */
-const rows = z.union([
-  z.strictObject({ from: row.optional(), to: row.optional() }),
-  z.array(row).min(1),
-]);
+const rows = z.union([z.strictObject({ from: row.optional(), to: row.optional() }), z.array(row).min(1)]);
 
 /** `kind` may be left out of LoRA factors. */
 const loraByDefault = <T extends z.ZodType>(schema: T) =>
@@ -136,10 +150,13 @@ const named = { name, rows };
 const group = loraByDefault(
   z.discriminatedUnion('kind', [z.strictObject({ ...named, ...lora }), z.strictObject({ ...named, ...dense })]),
 );
+const factors = loraByDefault(z.discriminatedUnion('kind', [z.strictObject(lora), z.strictObject(dense)]));
 const shared = {
   /** The only rows that are trained, beside those of groups. */
   rows: rows.optional(),
   groups: z.array(group).min(1).optional(),
+  /** Factors of the rows that the table's `grow` added. */
+  grown: z.union([z.literal('tied'), factors]).optional(),
   paddingRow: row.optional(),
   dropout: z.number().min(0).lt(1).optional(),
   maxNorm: z.number().positive().optional(),

@@ -126,6 +126,7 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
   delete moved.output;
   for (const table of Object.values(moved.tables)) {
     table.file = move(table.file);
+    if (table.grow && 'vectors' in table.grow) table.grow.vectors = move(table.grow.vectors);
     if (table.frequencies && 'counts' in table.frequencies) table.frequencies.counts = move(table.frequencies.counts);
   }
   moved.data.train.file = move(moved.data.train.file);

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { writeSafetensors } from '@finetable/formats';
+import { writeNpy, writeSafetensors } from '@finetable/formats';
 import { RandomStream } from '@finetable/core';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -220,4 +220,45 @@ test('as planned, mapped, in RAM or in shards of both: the same bytes', async ()
     await runJob(job({ tables: { items: { file: 'items.safetensors', placement } } }), { existing: 'overwrite' });
     expect(await bytes()).toEqual(planned);
   }
+});
+
+test('a job that adds rows to its table: trained, stopped, resumed and evaluated as any other', async () => {
+  // Ids from V on are those that the table does not have.
+  const line = (i: number): string =>
+    JSON.stringify({ ids: [(i * 7) % V, V + (i % 3)], class: i % 3 ? 'odd' : 'even' });
+  await writeFile(join(folder, 'train.jsonl'), Array.from({ length: 50 }, (_, i) => `${line(i)}\n`).join(''));
+  await writeFile(join(folder, 'test.jsonl'), Array.from({ length: 12 }, (_, i) => `${line(i + 50)}\n`).join(''));
+  await writeNpy(join(folder, 'new.npy'), { dtype: 'F32', shape: [3, D], data: new Float32Array(3 * D).fill(0.5) });
+  const grown = (grow: NonNullable<JobInput['tables'][string]['grow']>): LoadedJob =>
+    job({ tables: { items: { file: 'items.safetensors', grow } } });
+  for (const grow of [{ vectors: 'new.npy' }, { meanOf: [[1], [2, 3], [4]] }, { count: 3, init: 'random' as const }]) {
+    const result = await runJob(grown(grow), { existing: 'overwrite' });
+    expect(result).toMatchObject({
+      tables: { items: { rows: V + 3 } },
+      adapters: {
+        items: {
+          groups: [
+            { name: 'rest', kind: 'lora' },
+            { name: 'grown', kind: 'dense' },
+          ],
+        },
+      },
+    });
+    const whole = await bytes();
+    const validation = await evaluateRun(join(folder, 'runs/small'), join(folder, 'test.jsonl'));
+    expect(validation).toEqual(result.validation);
+    await expect(runJob(grown(grow), { existing: 'overwrite', ...abortAt(12) })).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+    });
+    await expect(runJob(grown({ count: 4 }), { existing: 'resume' })).rejects.toThrow(
+      /started with tables\.items\.grow/,
+    );
+    await runJob(grown(grow), { existing: 'resume' });
+    expect(await bytes()).toEqual(whole);
+  }
+  await writeNpy(join(folder, 'new.npy'), { dtype: 'F32', shape: [3], data: new Float32Array(3) });
+  await expect(runJob(grown({ vectors: 'new.npy' }), { existing: 'overwrite' })).rejects.toMatchObject({
+    code: 'INVALID_FILE',
+    message: expect.stringMatching(/shape \[3\]; new rows are \[rows, dims\]/),
+  });
 });
