@@ -110,7 +110,7 @@ export async function loadAdapters(
           { file: folder },
         );
       }
-      adapters.push(await readOnto(folder, table, tensors, options));
+      adapters.push(await onTable(folder, table, tensors, options));
     }
     return adapters;
   } catch (error) {
@@ -141,10 +141,11 @@ export async function loadAdapterOf(
       ...(name === undefined && { tables: names }),
     });
   }
-  return readOnto(folder, table, found, options);
+  return onTable(folder, table, found, options);
 }
 
-async function readOnto(
+/** The adapter on its table, or on one that is grown from it and closed with the adapter. */
+async function onTable(
   folder: string,
   table: ShardedTable,
   tensors: AdapterTensors,

@@ -30,7 +30,7 @@ export interface TableExtras {
   readonly cache?: CacheOptions | undefined;
   /** The files that mapped rows are in. */
   readonly watch?: FileWatch | undefined;
-  /** The file that the first rows, or all, were read from. */
+  /** The file that all rows were read from. */
   readonly origin?: TableOrigin | undefined;
   /** @internal The table that this one adds rows to, and the parts that hold those: see `growTable`. */
   readonly growth?: { readonly base: ShardedTable; readonly added: readonly RowStore[] } | undefined;
@@ -52,7 +52,7 @@ export class ShardedTable {
   /** The hot-row cache, where the table was opened with one; shared with those grown from it. */
   readonly cache: HotRowCache | null;
   readonly kernels: Kernels;
-  /** The file that its rows, from the first on, were read from; null where they come from memory. */
+  /** The file that its rows, but for those that were added, were read from; null where they come from memory. */
   readonly origin: TableOrigin | null;
   readonly #raw: RawRows;
   readonly #watch: FileWatch | null;

@@ -20,7 +20,7 @@ import {
   writeSafetensors,
 } from '@finetable/formats';
 import { loadKernels, type Kernels } from '@finetable/kernels';
-import { createTable, openTable, ShardedTable } from '@finetable/placement';
+import { createTable, growTable, openTable, type ShardedTable } from '@finetable/placement';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createAdapter, type Adapter } from '../adapter.ts';
 import { adapterTensors, loadAdapterOf, loadAdapters, saveAdapters } from '../files.ts';
@@ -203,17 +203,22 @@ describe('what is merged', () => {
     expect(a).toEqual(b);
   });
 
-  test('rows that were added behind those of the file come out with them', async () => {
-    const base = await openBase();
-    const kernels = loadKernels();
-    const added = kernels.createRows(5, D, 'f32');
-    kernels.scatterRows(added, range(5), normals(5, D, 9));
-    const shards = [...base.shards, { store: added, firstRow: V }];
-    const grown = keep(new ShardedTable('words', shards, kernels, { origin: base.origin! }));
+  test('rows that were added to the table come out with it, and unmerge gives the table before they were', async () => {
+    const base = await openBase(formats[1]);
+    const grown = keep(await growTable(base, { vectors: normals(5, D, 9) }));
     const adapter = keep(train(createAdapter(grown, { rank: 2 }), [3, V, V + 4]));
-    expect(await mergeAdapter(adapter, at('merged.safetensors'))).toMatchObject({ rows: V + 5, changedRows: 3 });
-    const [adapted, rows] = await both(adapter, at('merged.safetensors'));
-    expect(largestDifference(adapted, rows)).toBeLessThanOrEqual(1e-6);
+    await saveAdapters(at('adapter'), [adapter]);
+    const loaded = keep(await loadAdapterOf(at('adapter'), base));
+    for (const one of [adapter, loaded]) {
+      const merged = await mergeAdapter(one, at('merged.safetensors'), { dtype: 'f32', overwrite: true });
+      expect(merged).toMatchObject({ rows: V + 5, changedRows: 3 });
+      const [adapted, rows] = await both(adapter, at('merged.safetensors'));
+      expect(largestDifference(adapted, rows)).toBeLessThanOrEqual(1e-6);
+    }
+    await unmergeTable(at('merged.safetensors'), base, at('restored.safetensors'));
+    expect((await readFile(at('restored.safetensors'))).equals(await readFile(at('base.safetensors')))).toBe(true);
+    const onto = mergeAdapter(loaded, at('base.safetensors'), { overwrite: true });
+    await expect(onto).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 });
 

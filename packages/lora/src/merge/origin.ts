@@ -20,12 +20,12 @@ export interface MergedOrigin {
   readonly base: MergedBase;
 }
 
-export const baseOf = ({ rows, dim, dtype, fingerprint }: ShardedTable): MergedBase => ({
-  rows,
-  dim,
-  dtype,
-  fingerprint,
-});
+/** The table, without the rows that were added to it. */
+export function baseOf(table: ShardedTable): MergedBase {
+  const { rows, grownFrom, dim, dtype } = table;
+  const first = grownFrom ?? rows;
+  return { rows: first, dim, dtype, fingerprint: table.fingerprintOf(first) };
+}
 
 export const describeBase = ({ rows, dim, dtype, fingerprint }: MergedBase): string =>
   `[${rows}, ${dim}] ${dtype} with fingerprint ${fingerprint}`;
