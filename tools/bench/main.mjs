@@ -3,6 +3,7 @@
 import { measureDtypes, measurePortable } from './dtypes.mjs';
 import { measureLookups } from './lookup.mjs';
 import { describeMachine, heading } from './machine.mjs';
+import { measureMerge } from './merge.mjs';
 import { measureOpening } from './open.mjs';
 import { measurePhysical } from './physical.mjs';
 import { runParts } from './parts.mjs';
@@ -20,6 +21,7 @@ const parts = {
   dtypes: measureDtypes,
   portable: measurePortable,
   steps: measureSteps,
+  merge: measureMerge,
 };
 const begun = performance.now();
 const machine = describeMachine();

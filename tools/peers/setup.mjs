@@ -1,4 +1,5 @@
-// Prepares the Python environment in which the peers run: .cache/venv with PyTorch on the CPU and PEFT for the checks, as pinned in
+// Prepares the Python environment in which the peers run: .cache/venv with PyTorch on the CPU, PEFT,
+// sentence-transformers and model2vec for the checks, as pinned in
 // requirements.txt, or with --bench .cache/venv-bench with every peer of the benchmarks, as pinned in requirements-bench.txt.
 //
 //   node tools/peers/setup.mjs [--bench] [--json]      --json prints {available, python, versions, reason}
@@ -26,8 +27,8 @@ const INSTALL_LIMIT_MS = 10 * 60_000;
 const VERSIONS = `
 import json, logging, platform
 logging.disable(logging.WARNING)
-${bench ? 'import numpy, torch' : 'import numpy, peft, safetensors, torch; from peft import PeftModel'}
-modules = ${bench ? '(torch, numpy)' : '(torch, peft, numpy, safetensors)'}
+${bench ? 'import numpy, torch' : 'import model2vec, numpy, peft, safetensors, sentence_transformers, torch; from peft import PeftModel'}
+modules = ${bench ? '(torch, numpy)' : '(torch, peft, sentence_transformers, numpy, safetensors)'}
 print(json.dumps({"python": platform.python_version(), **{m.__name__: m.__version__ for m in modules}}))
 `;
 

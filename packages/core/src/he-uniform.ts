@@ -34,4 +34,11 @@ export class HeUniformRows {
     });
     return a;
   }
+
+  /** One column of the rows from `first` on into `out`, `[n]`: the same values as `of` gives, without the other columns. */
+  column(column: number, first: number, out: Float32Array): void {
+    const scale = (2 * this.#limit) / 2 ** 24;
+    for (let i = 0, at = first * this.#rank + column; i < out.length; i++, at += this.#rank)
+      out[i] = -this.#limit + (this.#random.uint32(at) >>> 8) * scale;
+  }
 }

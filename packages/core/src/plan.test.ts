@@ -19,6 +19,7 @@ function naivePlan({ values, offsets }: Jagged): Omit<LookupPlan, 'weights' | 't
   const bagOf = (place: number) => [...offsets.keys()].find((bag) => place < offsets[bag + 1]!)!;
   return {
     offsets,
+    placeRows: values,
     uniqueRows: Int32Array.from(rows),
     placeUnique: values.map((id) => rows.indexOf(id)),
     groupOffsets: Int32Array.from([
@@ -206,6 +207,6 @@ describe('planBuffers', () => {
     offsets[1] = 2;
     const plan = makePlan({ values: Int32Array.of(0, 1), offsets, weights: new Float32Array(memory, 8, 2) }, 2);
     // Offsets and weights lie in one buffer; one listed twice cannot be transferred.
-    expect(planBuffers(plan)).toHaveLength(6);
+    expect(planBuffers(plan)).toHaveLength(7);
   });
 });

@@ -23,7 +23,7 @@ export const poolings: readonly Pooling[] = ['sum', 'mean', 'sqrtn'];
 /**
  * The plan of `b` bags, `n` places and `u` unique rows of a table with `tableRows` rows.
  *
- * For bags [[5, 7], [5]]: `uniqueRows` [5, 7], `placeUnique` [0, 1, 0], `groupOffsets` [0, 2, 3], `groupPlaces` [0, 2, 1],
+ * For bags [[5, 7], [5]]: `placeRows` [5, 7, 5], `uniqueRows` [5, 7], `placeUnique` [0, 1, 0], `groupOffsets` [0, 2, 3], `groupPlaces` [0, 2, 1],
  * `groupBags` [0, 1, 0].
  */
 export interface LookupPlan {
@@ -33,9 +33,11 @@ export interface LookupPlan {
   readonly offsets: Int32Array;
   /** `[n] f32`, pooling folded in; null means that every weight is 1. */
   readonly weights: Float32Array | null;
-  /** `[u] i32`, ascending, each in [0, tableRows). */
+  /** `[n] i32`: the row of each place, in [0, tableRows). */
+  readonly placeRows: Int32Array;
+  /** `[u] i32`, ascending: the rows of `placeRows`, each once. */
   readonly uniqueRows: Int32Array;
-  /** `[n] i32`: the place's row is `uniqueRows[placeUnique[place]]`. */
+  /** `[n] i32`: `uniqueRows[placeUnique[place]]` is `placeRows[place]`. */
   readonly placeUnique: Int32Array;
   /** `[u + 1] i32`: unique row j stands at `groupPlaces[groupOffsets[j] .. groupOffsets[j + 1]]`, ascending. */
   readonly groupOffsets: Int32Array;
@@ -53,11 +55,12 @@ export interface PlanOptions {
 }
 
 export const planBags = (plan: LookupPlan): number => plan.offsets.length - 1;
-export const planPlaces = (plan: LookupPlan): number => plan.placeUnique.length;
+export const planPlaces = (plan: LookupPlan): number => plan.placeRows.length;
 
 /**
- * Makes the plan of `ids` over a table of `tableRows` rows. The plan keeps `ids.offsets`, and for `sum` also `ids.weights`,
- * as they are, without a copy: whoever transfers {@link planBuffers} gives those away too.
+ * Makes the plan of `ids` over a table of `tableRows` rows. The plan keeps `ids.values` and `ids.offsets`, and for `sum` also
+ * `ids.weights`, as they are, without a copy: whoever changes them changes the plan, and whoever transfers
+ * {@link planBuffers} gives them away too.
  * @throws ID_OUT_OF_RANGE naming bag, place, id and table; INVALID_ARGUMENT for bad offsets, non-finite weights, or a mean
  *   over weights that add up to 0
  */
@@ -163,13 +166,13 @@ function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, 
 }
 
 function planChecked(
-  values: Int32Array,
+  placeRows: Int32Array,
   offsets: Int32Array,
   weights: Float32Array | null,
   tableRows: number,
 ): LookupPlan {
-  const n = values.length;
-  const { work, pairs, free } = sortByRow(values, tableRows);
+  const n = placeRows.length;
+  const { work, pairs, free } = sortByRow(placeRows, tableRows);
   // Stays within the free half: n of its 2n numbers.
   for (let bag = 0, place = 0; bag + 1 < offsets.length; bag++) {
     for (const end = offsets[bag + 1]!; place < end; place++) work[free + place] = bag;
@@ -199,14 +202,15 @@ function planChecked(
     groupBags[i] = work[free + place]!;
   }
   groupOffsets[unique] = n;
-  return { tableRows, offsets, weights, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags };
+  return { tableRows, offsets, weights, placeRows, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags };
 }
 
 /** The buffers of a plan, each once, to be transferred to another thread rather than copied. */
 export function planBuffers(plan: LookupPlan): ArrayBuffer[] {
-  const { offsets, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags, weights } = plan;
+  const { offsets, placeRows, uniqueRows, placeUnique, groupOffsets, groupPlaces, groupBags, weights } = plan;
   const arrays = [
     offsets,
+    placeRows,
     uniqueRows,
     placeUnique,
     groupOffsets,

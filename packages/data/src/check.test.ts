@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { checkData, planLoader } from './check.ts';
-import type { DataSpec, FeatureSpec, LoaderOptions } from './spec.ts';
+import type { DataSpec, FeatureSpec, LoaderOptions, TokenSpec } from './spec.ts';
 
 const data = (feature: Partial<FeatureSpec> = {}, more: Partial<DataSpec> = {}): DataSpec => ({
   source: { file: 'a.jsonl' },
@@ -13,6 +13,7 @@ const data = (feature: Partial<FeatureSpec> = {}, more: Partial<DataSpec> = {}):
 test('what is right passes', () => {
   checkData(data({ ngrams: {} }));
   checkData(data({ tokens: { vocabulary: 'v' }, pooling: 'sqrtn' }, { source: { file: 'data', format: 'csv' } }));
+  checkData(data({ tokens: { tokenizer: 't.json', maxTokens: 1, unknown: 'keep' } }));
   checkData(data({ weights: 'w' }, { labels: { y: { column: 'c', classes: ['a', 'b'] } } }));
 });
 
@@ -36,6 +37,27 @@ describe('refused, with the path', () => {
     [
       data({ tokens: { vocabulary: 'v', unknown: 'keep' as 'drop' } }),
       'features.f.tokens.unknown: found "keep"; allowed: "drop", "error"',
+    ],
+    [data({ tokens: {} as TokenSpec }), 'features.f.tokens: found "neither"; allowed: vocabulary or tokenizer'],
+    [
+      data({ tokens: { vocabulary: 'v', tokenizer: 't' } as unknown as TokenSpec }),
+      'features.f.tokens: found "both"; allowed: vocabulary or tokenizer',
+    ],
+    [
+      data({ tokens: { vocabulary: 'v', maxTokens: 3 } as TokenSpec }),
+      'features.f.tokens.maxTokens: found 3; allowed: only with a tokenizer',
+    ],
+    [
+      data({ tokens: { tokenizer: 't', lowercase: false } as TokenSpec }),
+      'features.f.tokens.lowercase: found false; allowed: only with a vocabulary',
+    ],
+    [
+      data({ tokens: { tokenizer: 't', unknown: 'skip' as 'drop' } }),
+      'features.f.tokens.unknown: found "skip"; allowed: "drop", "keep", "error"',
+    ],
+    [
+      data({ tokens: { tokenizer: 't', maxTokens: 0 } }),
+      'features.f.tokens.maxTokens: found 0; allowed: integers from 1',
     ],
     [data({}, { tables: { t: { rows: 0 } } }), 'tables.t.rows: found 0; allowed: integers from 1 to 2147483647'],
     [

@@ -2,7 +2,7 @@
 import { FinetableError, poolings } from '@finetable/core';
 import { show, showNames } from './errors.ts';
 import { formatOf } from './source.ts';
-import type { DataSpec, FeatureSpec, LabelSpec, LoaderOptions } from './spec.ts';
+import type { DataSpec, FeatureSpec, LabelSpec, LoaderOptions, TokenSpec } from './spec.ts';
 
 function refuse(path: string, found: unknown, allowed: string): FinetableError {
   return new FinetableError('INVALID_ARGUMENT', `${path}: found ${show(found)}; allowed: ${allowed}`, {
@@ -38,23 +38,34 @@ function checkFeature(path: string, spec: FeatureSpec, tables: DataSpec['tables'
   checkOneOf(`${path}.pooling`, pooling, poolings);
   if (tokens && ngrams) throw refuse(path, 'tokens and ngrams', 'one of the two');
   if (weights !== undefined && (tokens ?? ngrams)) throw refuse(`${path}.weights`, weights, 'only for integer ids');
-  if (tokens) {
-    checkOneOf(`${path}.tokens.unknown`, tokens.unknown ?? 'drop', ['drop', 'error']);
-    try {
-      new RegExp(tokens.pattern ?? '', 'gu');
-    } catch (error) {
-      throw refuse(
-        `${path}.tokens.pattern`,
-        tokens.pattern,
-        `a JavaScript regular expression (${(error as Error).message})`,
-      );
-    }
-  }
+  if (tokens) checkTokens(`${path}.tokens`, tokens);
   if (ngrams) {
     const { min = 3, max = 5, seed = 0 } = ngrams;
     checkInteger(`${path}.ngrams.min`, min, 1, Number.MAX_SAFE_INTEGER);
     checkInteger(`${path}.ngrams.max`, max, min, Number.MAX_SAFE_INTEGER);
     checkInteger(`${path}.ngrams.seed`, seed, 0, 2 ** 32 - 1);
+  }
+}
+
+function checkTokens(path: string, tokens: TokenSpec): void {
+  const given = { pattern: undefined, lowercase: undefined, maxTokens: undefined, ...tokens };
+  if ((tokens.vocabulary === undefined) === (tokens.tokenizer === undefined)) {
+    throw refuse(path, tokens.vocabulary === undefined ? 'neither' : 'both', 'vocabulary or tokenizer');
+  }
+  if (tokens.tokenizer !== undefined) {
+    for (const member of ['pattern', 'lowercase'] as const) {
+      if (given[member] !== undefined) throw refuse(`${path}.${member}`, given[member], 'only with a vocabulary');
+    }
+    checkOneOf(`${path}.unknown`, tokens.unknown ?? 'drop', ['drop', 'keep', 'error']);
+    checkInteger(`${path}.maxTokens`, tokens.maxTokens ?? 1, 1, Number.MAX_SAFE_INTEGER);
+    return;
+  }
+  if (given.maxTokens !== undefined) throw refuse(`${path}.maxTokens`, given.maxTokens, 'only with a tokenizer');
+  checkOneOf(`${path}.unknown`, tokens.unknown ?? 'drop', ['drop', 'error']);
+  try {
+    new RegExp(tokens.pattern ?? '', 'gu');
+  } catch (error) {
+    throw refuse(`${path}.pattern`, tokens.pattern, `a JavaScript regular expression (${(error as Error).message})`);
   }
 }
 

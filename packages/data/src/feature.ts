@@ -4,6 +4,7 @@ import { integerFeature } from './integers.ts';
 import { ngramFeature } from './ngrams.ts';
 import type { Records } from './source.ts';
 import type { FeatureSpec } from './spec.ts';
+import { tokenizerFeature } from './tokenizer/feature.ts';
 import { tokenFeature } from './tokens.ts';
 
 /** One feature, compiled once per thread: vocabulary, pattern and scratch memory are kept between batches. */
@@ -17,10 +18,12 @@ export interface FeatureExtractor {
 
 /**
  * @param rows of its table
- * @throws NOT_FOUND, IO, INVALID_FILE for its vocabulary
+ * @throws NOT_FOUND, IO, INVALID_FILE for its vocabulary, and UNSUPPORTED for its tokenizer
  */
 export function compileFeature(spec: FeatureSpec, rows: number): FeatureExtractor {
-  if (spec.tokens) return tokenFeature(spec, spec.tokens, rows);
+  const { tokens } = spec;
+  if (tokens)
+    return tokens.tokenizer === undefined ? tokenFeature(spec, tokens, rows) : tokenizerFeature(spec, tokens, rows);
   if (spec.ngrams) return ngramFeature(spec, spec.ngrams, rows);
   return integerFeature(spec, rows);
 }

@@ -16,6 +16,15 @@
  * for await (const batch of loader.batches(0)) step(batch.plans.words, batch.labels.intent);
  * await loader.close();
  * ```
+ *
+ * Static embedding models (sentence-transformers, model2vec) open with their tokenizer:
+ *
+ * ```ts
+ * const model = await openStaticModel('potion-base-8M');
+ * const adapter = createAdapter(model.table, { rank: 8 }); // of @finetable/lora
+ * model.encode(['a text'], adapter); // [1, D]
+ * await model.save('potion-tuned', { adapter }); // for the Python library
+ * ```
  * @module
  */
 export type { Batch, FeatureBags } from './batch.ts';
@@ -27,10 +36,14 @@ export type {
   LoaderPosition,
   NgramSpec,
   SourceSpec,
+  TokenizerSpec,
   TokenSpec,
+  VocabularySpec,
 } from './spec.ts';
 export { planLoader, type LoaderPlan } from './check.ts';
 export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';
 export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';
+export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/model.ts';
+export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
 export { defaultTokenPattern } from './tokens.ts';
 export { wordLines } from './word-lines.ts';

@@ -2,11 +2,13 @@ import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { LookupPlan } from '@finetable/core';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Batch } from './batch.ts';
 import { openLoader, type Loader } from './loader.ts';
-import type { DataSpec, LoaderOptions } from './spec.ts';
+import type { DataSpec, LoaderOptions, TokenizerSpec } from './spec.ts';
+import { readTokenizer } from './tokenizer/tokenizer.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -51,8 +53,9 @@ const collect = async (batches: AsyncIterable<Batch>): Promise<Batch[]> => {
   return all;
 };
 
-const idsOf = (plan: LookupPlan, bag: number): number[] =>
-  [...plan.placeUnique.subarray(plan.offsets[bag], plan.offsets[bag + 1])].map((unique) => plan.uniqueRows[unique]!);
+const idsOf = (plan: LookupPlan, bag: number): number[] => [
+  ...plan.placeRows.subarray(plan.offsets[bag], plan.offsets[bag + 1]),
+];
 
 const examplesOf = (batches: readonly Batch[]): number[] =>
   batches.flatMap((batch) => {
@@ -139,6 +142,43 @@ describe('batches', () => {
     expect(await order(1, 0)).toEqual(first);
     expect(await order(1, 1)).not.toEqual(first);
     expect(await order(2, 0)).not.toEqual(first);
+  });
+
+  test('by a tokenizer, on the calling thread and on workers', async () => {
+    const tokenizer = fileURLToPath(new URL('../test/static/st-wordpiece/tokenizer.json', import.meta.url));
+    const texts = ['the quick fox', '', 'qqqq fox', 'déjà vu'];
+    const lines = texts.map((text) => `${JSON.stringify({ text })}\n`).join('');
+    const reader = readTokenizer(tokenizer);
+    const of = (tokens: Omit<TokenizerSpec, 'tokenizer'>, rows = reader.size): DataSpec => ({
+      source: { file: write('texts.jsonl', lines) },
+      features: { f: { table: 'words', column: 'text', tokens: { tokenizer, ...tokens } } },
+      labels: {},
+      tables: { words: { rows } },
+    });
+    const bags = (tokens: Omit<TokenizerSpec, 'tokenizer'>, workers: number): Promise<number[][]> =>
+      using(
+        { batchSize: 2, workers },
+        async (loader) =>
+          (await collect(loader.batches(0))).flatMap(({ plans }) => [0, 1].map((bag) => idsOf(plans['words']!, bag))),
+        of(tokens),
+      );
+    const all = texts.map((text) => reader.encode(text));
+    expect(all[2]).toContain(reader.unknownId);
+    for (const workers of [0, 2]) {
+      expect(await bags({ unknown: 'keep' }, workers)).toEqual(all);
+      expect(await bags({}, workers)).toEqual(all.map((ids) => ids.filter((id) => id !== reader.unknownId)));
+      expect(await bags({ unknown: 'keep', maxTokens: 2 }, workers)).toEqual(all.map((ids) => ids.slice(0, 2)));
+      await expect(bags({ unknown: 'error' }, workers)).rejects.toMatchObject({
+        code: 'INVALID_DATA',
+        message: expect.stringMatching(
+          /texts\.jsonl, line 3, column "text": "qqqq fox" has a token that is not in .*tokenizer\.json; leave/,
+        ),
+      });
+    }
+    await expect(openLoader(of({}, 3), { batchSize: 1 })).rejects.toMatchObject({
+      code: 'INVALID_FILE',
+      message: `${tokenizer}: has ids up to ${reader.size - 1}, but table "words" has 3 rows; a token's id is its row`,
+    });
   });
 
   test('out of CSV, tokens and given classes', async () => {

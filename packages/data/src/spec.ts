@@ -8,15 +8,32 @@ export interface SourceSpec {
   readonly format?: 'jsonl' | 'csv' | undefined;
 }
 
+/** Text to rows, by words or by the tokenizer of a model. */
+export type TokenSpec = VocabularySpec | TokenizerSpec;
+
 /** Words to rows: row i is line i of a vocabulary file (UTF-8, one token a line). */
-export interface TokenSpec {
+export interface VocabularySpec {
   readonly vocabulary: string;
+  readonly tokenizer?: undefined;
   /** What a token is, as a JavaScript regular expression (flags `gu`). Default `[\p{L}\p{N}']+`. */
   readonly pattern?: string | undefined;
   /** Default true. */
   readonly lowercase?: boolean | undefined;
   /** A token that is not in the vocabulary: left out (default), or an error. */
   readonly unknown?: 'drop' | 'error' | undefined;
+}
+
+/** Token ids are rows: those that a `tokenizer.json` of Hugging Face's gives, without special tokens. */
+export interface TokenizerSpec {
+  readonly tokenizer: string;
+  readonly vocabulary?: undefined;
+  /** Keeps the first so many of a text; default: as the file's `truncation` says. */
+  readonly maxTokens?: number | undefined;
+  /**
+   * The tokenizer's own unknown token: left out of a bag (default), kept like any other, as sentence-transformers does, or
+   * an error. Where it has none, what is unknown is left out.
+   */
+  readonly unknown?: 'drop' | 'keep' | 'error' | undefined;
 }
 
 /** Character n-grams hashed into the rows of the table. */

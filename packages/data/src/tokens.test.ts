@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { readVocabulary, tokenFeature } from './tokens.ts';
-import type { TokenSpec } from './spec.ts';
+import type { VocabularySpec } from './spec.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -14,7 +14,7 @@ const read = (content: string | Uint8Array, rows = 5) => {
   return readVocabulary(file, rows, 'words');
 };
 
-function extract(texts: readonly unknown[], tokens: Omit<TokenSpec, 'vocabulary'> = {}) {
+function extract(texts: readonly unknown[], tokens: Omit<VocabularySpec, 'vocabulary'> = {}) {
   read('the\ncat\nÉté\nété\nThe');
   const lines = Float64Array.from(texts, (_, i) => i + 1);
   const columns = new Map([['text', texts]]);

@@ -5,13 +5,13 @@ import { fileError, invalidData, show, type Place } from './errors.ts';
 import type { FeatureExtractor } from './feature.ts';
 import { IdList } from './id-list.ts';
 import { placeOf } from './source.ts';
-import type { FeatureSpec, TokenSpec } from './spec.ts';
+import type { FeatureSpec, VocabularySpec } from './spec.ts';
 import { textColumn } from './text-column.ts';
 import { wordLines } from './word-lines.ts';
 
 export const defaultTokenPattern = "[\\p{L}\\p{N}']+";
 
-export function tokenFeature(spec: FeatureSpec, tokens: TokenSpec, rows: number): FeatureExtractor {
+export function tokenFeature(spec: FeatureSpec, tokens: VocabularySpec, rows: number): FeatureExtractor {
   const { column } = spec;
   const vocabulary = readVocabulary(tokens.vocabulary, rows, spec.table);
   const pattern = new RegExp(tokens.pattern ?? defaultTokenPattern, 'gu');

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { runHere } from './testing/capture.ts';
 
-const commands = ['train', 'plan', 'evaluate', 'inspect', 'convert', 'nearest', 'doctor'];
+const commands = ['train', 'plan', 'evaluate', 'inspect', 'convert', 'merge', 'unmerge', 'nearest', 'doctor'];
 
 test('the version is that of the package', async () => {
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
@@ -24,7 +24,7 @@ test.each(commands)('the help of %s describes every option and ends with an exam
   expect(stdout).toMatch(new RegExp(`Examples:\n  \\$ finetable ${command}`));
   const options = stdout.split('\n').filter((line) => /^ {2}--/.test(line));
   expect(options.length).toBeGreaterThan(0);
-  for (const line of options) expect(line, 'has a description').toMatch(/^ {2}--[a-z]+( <[^>]+>)? {2,}\S/);
+  for (const line of options) expect(line, 'has a description').toMatch(/^ {2}--[a-z-]+( <[^>]+>)? {2,}\S/);
 });
 
 test.each([

@@ -49,7 +49,10 @@ function createProgram(io: Io): Command {
   addEvaluate(program, io);
   addInspect(program, io);
   addConvert(program, io);
+  addMerge(program, io);
+  addUnmerge(program, io);
   addNearest(program, io);
+  addEmbed(program, io);
   addDoctor(program, io);
   return program;
 }
@@ -124,23 +127,8 @@ function addConvert(program: Command, io: Io): void {
       'file or folder to write; its ending chooses the format where --to does not; word vectors write words.txt beside it',
     )
     .addOption(new Option('--to <format>', 'format to write').choices(['safetensors', 'npy', 'sparse', 'peft']))
-    .addOption(
-      new Option('--dtype <dtype>', 'element type of a table (default: as it is; word vectors: f32)').choices([
-        'f32',
-        'f16',
-        'bf16',
-        'int8',
-        'int4',
-      ]),
-    )
-    .addOption(
-      new Option('--group <dims>', 'columns of int4 that share a scale (default: 64)').choices([
-        '32',
-        '64',
-        '128',
-        'row',
-      ]),
-    )
+    .addOption(dtypeOption('element type of a table (default: as it is; word vectors: f32)'))
+    .addOption(groupOption())
     .option(
       '--tensor <name>',
       'which tensor of a safetensors file to read; for word vectors and .npy, the name to write',
@@ -167,6 +155,51 @@ function addConvert(program: Command, io: Io): void {
     );
 }
 
+function addMerge(program: Command, io: Io): void {
+  program
+    .command('merge')
+    .description('a table and its adapter as one new table; the base is kept')
+    .argument('<adapter>', 'adapter folder, sparse or PEFT')
+    .requiredOption('--base <table>', 'the table that it was made for: .safetensors, .safetensors.index.json or .npy')
+    .option('--output <file>', 'file to write, .safetensors; required')
+    .option('--tensor <name>', 'which tensor of the base is the table; the new file names it so too')
+    .option('--table <name>', 'which adapter, of a folder that adapts several tables')
+    .addOption(dtypeOption("element type of the new table (default: the base's)"))
+    .addOption(groupOption())
+    .option('--overwrite', 'replace the output where it is there')
+    .option('--in-place', 'refused: the base is shared, and unmerge needs it')
+    .option('--json', 'print what was written as one JSON object')
+    .addHelpText(
+      'after',
+      examples(
+        'finetable merge runs/intents/adapter --base vectors.safetensors --output merged.safetensors',
+        'finetable merge intents-peft --base vectors.safetensors --output merged.safetensors --dtype f16',
+      ),
+    )
+    .action(async (adapter: string, options: MergeOptions) =>
+      (await import('./merge/command.ts')).mergeCommand(adapter, options, io),
+    );
+}
+
+function addUnmerge(program: Command, io: Io): void {
+  program
+    .command('unmerge')
+    .description("the base's rows again, bit for bit, from the base that was kept")
+    .argument('<merged>', 'what merge wrote; it says what it was made of')
+    .requiredOption('--base <table>', 'the table that was kept')
+    .requiredOption('--output <file>', 'file to write, .safetensors')
+    .option('--tensor <name>', 'which tensor of the base is the table; the new file names it so too')
+    .option('--overwrite', 'replace the output where it is there')
+    .option('--json', 'print what was written as one JSON object')
+    .addHelpText(
+      'after',
+      examples('finetable unmerge merged.safetensors --base vectors.safetensors --output restored.safetensors'),
+    )
+    .action(async (merged: string, options: UnmergeOptions) =>
+      (await import('./merge/command.ts')).unmergeCommand(merged, options, io),
+    );
+}
+
 function addNearest(program: Command, io: Io): void {
   program
     .command('nearest')
@@ -190,6 +223,28 @@ function addNearest(program: Command, io: Io): void {
     )
     .action(async (table: string, options: NearestOptions) =>
       (await import('./nearest/command.ts')).nearestCommand(table, options, io),
+    );
+}
+
+function addEmbed(program: Command, io: Io): void {
+  program
+    .command('embed')
+    .description('vectors of texts, by a static embedding model or an adapted one')
+    .argument('<model>', 'folder of a sentence-transformers StaticEmbedding or model2vec model')
+    .option('--text <text>', 'a text to embed; may be repeated', append)
+    .option('--file <file>', 'texts to embed, one a line')
+    .option('--adapter <folder>', "embed as this adapter changes the model's table")
+    .option('--output <file>', '.npy to write, [texts, dims] f32 (default: print one JSON object per text)')
+    .option('--json', 'with --output, tell what was written as one JSON object')
+    .addHelpText(
+      'after',
+      examples(
+        'finetable embed potion-base-8M --text "a cat" --text "a dog"',
+        'finetable embed potion-base-8M --file texts.txt --adapter runs/intents/adapter --output vectors.npy',
+      ),
+    )
+    .action(async (model: string, options: EmbedOptions) =>
+      (await import('./embed/command.ts')).embedCommand(model, options, io),
     );
 }
 
@@ -236,6 +291,30 @@ export interface ConvertOptions {
   readonly json?: boolean;
 }
 
+export interface EmbedOptions {
+  readonly text?: readonly string[];
+  readonly file?: string;
+  readonly adapter?: string;
+  readonly output?: string;
+  readonly json?: boolean;
+}
+
+export interface UnmergeOptions {
+  readonly base: string;
+  readonly output: string;
+  readonly tensor?: string;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+export interface MergeOptions extends Omit<UnmergeOptions, 'output'> {
+  readonly output?: string;
+  readonly table?: string;
+  readonly dtype?: RowDtype;
+  readonly group?: '32' | '64' | '128' | 'row';
+  readonly inPlace?: boolean;
+}
+
 export interface NearestOptions {
   readonly adapter?: string;
   readonly ids?: readonly number[];
@@ -248,7 +327,13 @@ export interface NearestOptions {
   readonly json?: boolean;
 }
 
-const append = (value: string, before: readonly string[]): string[] => [...before, value];
+const append = (value: string, before: readonly string[] = []): string[] => [...before, value];
+const dtypeOption = (description: string): Option =>
+  new Option('--dtype <dtype>', description).choices(['f32', 'f16', 'bf16', 'int8', 'int4']);
+
+const groupOption = (): Option =>
+  new Option('--group <dims>', 'columns of int4 that share a scale (default: 64)').choices(['32', '64', '128', 'row']);
+
 
 function positiveInteger(text: string): number {
   const value = Number(text);

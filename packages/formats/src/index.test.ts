@@ -5,12 +5,14 @@ test('the public names', () => {
   expect(Object.keys(formats).sort()).toMatchInlineSnapshot(`
     [
       "adapterFormat",
+      "checkOutput",
       "ioError",
       "isScales",
       "loadAdapter",
       "loadPeftAdapter",
       "loadSparseAdapter",
       "manifestName",
+      "openFile",
       "openSafetensors",
       "quantizedTable",
       "readChunks",
@@ -18,6 +20,7 @@ test('the public names', () => {
       "readNpyF32",
       "readNpyHeader",
       "readSafetensorsHeader",
+      "readStaticLayout",
       "readTensor",
       "readTensorF32",
       "readWordVectors",
@@ -26,6 +29,7 @@ test('the public names', () => {
       "removeLeftovers",
       "savePeftAdapter",
       "saveSparseAdapter",
+      "saveStaticFolder",
       "sha256File",
       "verifyManifest",
       "withSpool",
@@ -35,6 +39,7 @@ test('the public names', () => {
       "writeNpy",
       "writeQuantizedTable",
       "writeSafetensors",
+      "writeTableBlocks",
     ]
   `);
 });

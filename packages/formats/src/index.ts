@@ -14,7 +14,7 @@
  * ```
  * @module
  */
-export { ioError, readChunks } from './io.ts';
+export { ioError, openFile, readChunks, type InputFile } from './io.ts';
 export { type ArrayInfo, type ArraySource, type TensorArray, type TensorData } from './array.ts';
 export {
   recoverFolder,
@@ -27,6 +27,7 @@ export {
   type Spool,
   type WriteChunk,
 } from './atomic.ts';
+export { checkOutput } from './output.ts';
 export { manifestName, sha256File, verifyManifest, writeManifest, type ManifestEntry } from './checksum.ts';
 export { readSafetensorsHeader, type SafetensorsHeader } from './safetensors/header.ts';
 export {
@@ -37,6 +38,7 @@ export {
   type TensorInfo,
 } from './safetensors/model.ts';
 export { isScales, quantizedTable, writeQuantizedTable, type QuantizedTable } from './safetensors/quantized.ts';
+export { writeTableBlocks, type BlockWriter, type TableBlock } from './safetensors/table.ts';
 export { writeSafetensors, type TensorSource } from './safetensors/write.ts';
 export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
 export { type Duplicates, type WordBlock } from './words/block.ts';
@@ -46,3 +48,5 @@ export { adapterFormat, loadAdapter } from './adapter/load.ts';
 export { loadPeftAdapter, savePeftAdapter, type SavePeftOptions } from './adapter/peft.ts';
 export { loadSparseAdapter, saveSparseAdapter } from './adapter/sparse.ts';
 export { type AdapterBase, type AdapterTensors, type GroupTensors, type UntouchedRows } from './adapter/tensors.ts';
+export { readStaticLayout, type StaticLayout } from './static/layout.ts';
+export { saveStaticFolder, type ChangeRows } from './static/save.ts';

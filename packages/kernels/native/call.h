@@ -51,6 +51,7 @@ class Call {
   const int32_t* ints(int i, int64_t* length = nullptr) { return (const int32_t*)array(i, napi_int32_array, length); }
   int32_t* ints_out(int i, int64_t* length = nullptr) { return (int32_t*)array(i, napi_int32_array, length); }
   const float* floats_of(napi_value value) { return (const float*)array_of(value, napi_float32_array, nullptr); }
+  const double* doubles(int i) { return (const double*)array(i, napi_float64_array, nullptr); }
   uint8_t* bytes(int i, int64_t* length) { return (uint8_t*)array(i, napi_uint8_array, length); }
 
   // A store, open or closed; null for null or undefined.
@@ -127,7 +128,7 @@ class Call {
     }
     if (length) *length = (int64_t)count;
     // The memory of an empty array may be null, which would read as absent.
-    static float nothing[1];
+    static double nothing[1];
     return data ? data : nothing;
   }
 

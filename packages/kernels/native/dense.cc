@@ -15,13 +15,15 @@ constexpr int64_t range_values = 32 << 10;
 
 int64_t grain_of(int64_t values_each) { return 1 + range_values / (values_each + 1); }
 
-double sum_squares_of(const Context& context, const float* x, int64_t length) {
+// The sum over pieces [begin, end) of `length`, added in order.
+template <class Function>
+double sum_pieces(const Context& context, int64_t length, const Function& sum_of) {
   constexpr int64_t piece = range_values;
   std::vector<double> sums((size_t)((length + piece - 1) / piece));
   parallel(context.threads, (int64_t)sums.size(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
       const int64_t from = i * piece;
-      sums[(size_t)i] = context.ops->sum_squares(x + from, length - from < piece ? length - from : piece);
+      sums[(size_t)i] = sum_of(from, length - from < piece ? length : from + piece);
     }
   });
   double sum = 0;
@@ -29,22 +31,27 @@ double sum_squares_of(const Context& context, const float* x, int64_t length) {
   return sum;
 }
 
-// (context, ruleType, ruleNumbers, parameters, first, second, gradients)
+double sum_squares_of(const Context& context, const float* x, int64_t length) {
+  return sum_pieces(context, length,
+                    [&](int64_t begin, int64_t end) { return context.ops->sum_squares(x + begin, end - begin); });
+}
+
+// (context, ruleNumbers, parameters, momentum, squares, gradients)
 napi_value update_dense(Call& call) {
   const Context& context = call.context(0);
   UpdateDenseArgs a;
   int64_t length;
-  a.rule = read_rule(call, 1, 2);
-  a.parameters = call.floats_out(3, &length);
-  a.first = call.floats_out(4);
-  a.second = call.floats_out(5);
-  a.gradients = call.floats(6);
+  a.rule = read_rule(call, 1);
+  a.parameters = call.floats_out(2, &length);
+  a.momentum = call.floats_out(3);
+  a.squares = call.floats_out(4);
+  a.gradients = call.floats(5);
   if (call.wrong() || length == 0) return nullptr;
-  if (a.rule.type == RuleType::rowwise_adagrad) {
-    const float h = a.first[0] += (float)(sum_squares_of(context, a.gradients, length) / (double)length);
-    const float rate = a.rule.learning_rate / (std::sqrt(h) + a.rule.epsilon);
-    context.ops->add_scaled(a.parameters, a.gradients, -rate, length);
-    return nullptr;
+  if (a.rule.squares == Squares::row) {
+    const double sum = sum_pieces(context, length, [&](int64_t begin, int64_t end) {
+      return context.ops->gradient_squares(a, begin, end);
+    });
+    a.squares[0] = a.rule.keep_squares * a.squares[0] + a.rule.rest_squares * (float)(sum / (double)length);
   }
   parallel(context.threads, length, range_values / 4,
            [&](int64_t begin, int64_t end) { context.ops->update_dense(a, begin, end); });

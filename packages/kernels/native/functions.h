@@ -13,7 +13,7 @@ extern const NamedFunction chosen_functions[];
 extern const NamedFunction slot_functions[];
 extern const NamedFunction nearest_functions[];
 
-// A rule from two arguments: its type, and the numbers that native/rule.ts writes.
-Rule read_rule(Call& call, int type, int numbers);
+// A rule from the numbers that native/rule.ts writes.
+Rule read_rule(Call& call, int numbers);
 
 }  // namespace finetable

@@ -11,7 +11,10 @@ namespace FT_NAMESPACE {
 #include "pooling.h"
 #include "lookup.h"
 #include "chosen.h"
+#include "state.h"
+#include "rules.h"
 #include "update.h"
+#include "replay.h"
 #include "matmul.h"
 #include "dense.h"
 #include "nearest.h"
@@ -30,6 +33,7 @@ const Ops FT_OPS = {
     FT_NAMESPACE::update_rows,
     FT_NAMESPACE::replay_rows,
     FT_NAMESPACE::update_dense,
+    FT_NAMESPACE::gradient_squares,
     FT_NAMESPACE::matmul,
     FT_NAMESPACE::cross_entropy,
     FT_NAMESPACE::normalize,

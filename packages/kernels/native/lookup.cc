@@ -11,8 +11,8 @@ namespace {
 // A call's arguments and what keeps their stores' memory in place, whoever closes them.
 class Lookup {
  public:
-  // (context, dim, [rows, firstRow, firstColumn, …], overlayRows, overlaySlots, offsets, placeUnique, uniqueRows, weights,
-  // factors, slots, b, scale, out, pooledFactors)
+  // (context, dim, [rows, firstRow, firstColumn, …], overlayRows, overlaySlots, offsets, placeRows, placeUnique, uniqueRows,
+  // weights, factors, slots, b, scale, out, pooledFactors)
   explicit Lookup(Call& call) : context_(call.context(0)) {
     LookupArgs& a = args_;
     a.dim = call.integer(1);
@@ -28,18 +28,19 @@ class Lookup {
     }
     int64_t offsets;
     a.offsets = call.ints(5, &offsets);
-    a.place_unique = call.ints(6, &a.places);
-    a.unique_rows = call.ints(7);
-    a.weights = call.floats(8);
-    if (const Rows* factors = stores_.hold(call.open_rows(9))) {
+    a.place_rows = call.ints(6, &a.places);
+    a.place_unique = call.ints(7);
+    a.unique_rows = call.ints(8);
+    a.weights = call.floats(9);
+    if (const Rows* factors = stores_.hold(call.open_rows(10))) {
       a.factors = (const float*)factors->view.data;
       a.rank = factors->view.dim;
     }
-    a.slots = call.ints(10);
-    a.b = call.floats(11);
-    a.scale = (float)call.number(12);
-    a.out = call.floats_out(13);
-    a.pooled = call.floats_out(14);
+    a.slots = call.ints(11);
+    a.b = call.floats(12);
+    a.scale = (float)call.number(13);
+    a.out = call.floats_out(14);
+    a.pooled = call.floats_out(15);
     bags_ = offsets - 1;
     // Only now, since a vector that grows moves its elements.
     for (size_t g = 0; g < groups_.size(); g++) groups_[g].shards = shards_.data() + first_shards_[g];
@@ -102,7 +103,7 @@ napi_value lookup(Call& call) {
 // As `lookup`; returns a promise.
 napi_value lookup_async(Call& call) {
   std::unique_ptr<Lookup> lookup(new Lookup(call));
-  return run_async(call, "finetable lookup", 4, 14, std::move(lookup));
+  return run_async(call, "finetable lookup", 4, 15, std::move(lookup));
 }
 
 }  // namespace

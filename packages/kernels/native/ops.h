@@ -56,6 +56,7 @@ struct LookupArgs {
   RowsView overlay;              // whole rows
   const int32_t* overlay_slots;  // [u], -1 where a row is in a shard; null without an overlay
   const int32_t* offsets;        // [b + 1]
+  const int32_t* place_rows;     // [n]
   const int32_t* place_unique;   // [n]
   const int32_t* unique_rows;    // [u]
   const float* weights;          // [n] or null
@@ -147,14 +148,15 @@ struct NearestScratch {
 // Σ x² of a vector that counts as zero: its inverse length would not be a normal f32.
 constexpr double least_square = 0x1p-252;
 
-enum class RuleType : int32_t { sgd, adagrad, rowwise_adagrad, adamw };
+// As `RuleForm` of form.ts.
+enum class Squares : int32_t { none, element, row };
 
 struct Rule {
-  RuleType type;
-  float learning_rate, weight_decay, epsilon;
-  float beta1, rest1, beta2, rest2;  // rest = 1 - beta, worked out in f64
-  float kept;                        // 1 - lr wd, worked out in f64
-  float correction, root;            // Adam's bias corrections of this step; see bias.ts
+  bool momentum;
+  Squares squares;
+  float l2, epsilon;
+  float keep_momentum, rest_momentum, keep_squares, rest_squares;
+  float step_numbers[3];  // rate, decay and root of this step
 };
 
 // Rows in slots, to be brought to `step`.
@@ -163,8 +165,10 @@ struct SlotRows {
   int32_t step;
   int64_t dim;
   float* parameters;
-  float* first;   // h or m
-  float* second;  // v
+  Dtype state_dtype;  // f32, bf16 or f16
+  char* momentum;
+  char* squares;
+  uint64_t seed;  // draws how 16-bit state is rounded
   const int32_t* slots;
   int32_t* last_steps;  // or null
 };
@@ -173,17 +177,21 @@ struct UpdateRowsArgs : SlotRows {
   const float* gradients;  // [u, dim]
 };
 
+// As `SkippedSteps` of skipped.ts has them.
 struct ReplayRowsArgs : SlotRows {
-  // Corrections of step t at 2t and 2t + 1, for t up to correction_steps; those of later steps are the last.
-  const float* corrections;
-  int32_t correction_steps;
+  const float* numbers;    // [step + 1, 3]
+  const float* sums;       // [step, 5] or null
+  const double* log_kept;  // [step + 1]
+  int64_t single_steps;
+  double log_keep_momentum, log_keep_squares;
+  bool rests;
 };
 
 struct UpdateDenseArgs {
   Rule rule;
   float* parameters;
-  float* first;
-  float* second;
+  float* momentum;
+  float* squares;  // one value where squares are by row: that of this step
   const float* gradients;
 };
 
@@ -228,7 +236,8 @@ struct Ops {
   void (*gather)(const GatherArgs&, int64_t begin, int64_t end);           // outputs
   void (*update_rows)(const UpdateRowsArgs&, int64_t begin, int64_t end);  // slots
   void (*replay_rows)(const ReplayRowsArgs&, int64_t begin, int64_t end);  // slots
-  void (*update_dense)(const UpdateDenseArgs&, int64_t begin, int64_t end);  // parameters; not for rowwise_adagrad
+  void (*update_dense)(const UpdateDenseArgs&, int64_t begin, int64_t end);  // parameters
+  double (*gradient_squares)(const UpdateDenseArgs&, int64_t begin, int64_t end);  // Σ (g + l2 w)²
   void (*matmul)(const MatmulArgs&, int64_t begin, int64_t end);             // tasks: chunks x row blocks x panels
   void (*cross_entropy)(const CrossEntropyArgs&, int64_t begin, int64_t end);        // rows
   void (*normalize)(const NormalizeArgs&, int64_t begin, int64_t end);               // rows

@@ -51,9 +51,10 @@ static const float one = 1;
 // One number per place, or 1 for all.
 struct Weights {
   const float* values;
-  int64_t step;
-  explicit Weights(const float* weights) : values(weights ? weights : &one), step(weights ? 1 : 0) {}
-  FT_MEMBER V at(int64_t place) const { return broadcast(values[place * step]); }
+  int64_t mask;
+  explicit Weights(const float* weights) : values(weights ? weights : &one), mask(weights ? -1 : 0) {}
+  FT_MEMBER float number(int64_t place) const { return values[place & mask]; }
+  FT_MEMBER V at(int64_t place) const { return broadcast(number(place)); }
 };
 
 // Rows of A, or none where a row was never touched.
@@ -67,9 +68,12 @@ struct FactorRows {
 
   FactorRows(const LookupArgs& a)
       : data(a.factors), rank(a.rank), slots(a.slots), place_unique(a.place_unique), weights(a.weights) {}
+  FT_MEMBER int64_t slot(int64_t place) const { return slots[place_unique[place]]; }
+  FT_MEMBER const float* row(int64_t slot) const { return data + slot * rank; }
+  // Any row where there is none: a fetch costs less than a branch that nothing predicts.
   FT_MEMBER const float* row_ahead(int64_t place) const {
-    const int64_t slot = slots[place_unique[place]];
-    return data + (slot < 0 ? 0 : slot) * rank;
+    const int64_t slot = this->slot(place);
+    return row(slot < 0 ? 0 : slot);
   }
   FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(slots + place_unique[place]); }
   template <int N>
@@ -78,10 +82,10 @@ struct FactorRows {
   }
   template <int N>
   FT_MEMBER void add(int64_t place, int64_t at, int lanes, V* sums) {
-    const int64_t slot = slots[place_unique[place]];
+    const int64_t slot = this->slot(place);
     if (slot < 0) return;
     touched = true;
-    add_weighted<N>(data + slot * rank + at, weights.at(place), lanes, sums);
+    add_weighted<N>(row(slot) + at, weights.at(place), lanes, sums);
   }
 };
 
@@ -95,7 +99,7 @@ struct BagRows {
 
   BagRows(const SegmentSumArgs& a)
       : values(a.values), cols(a.cols), group_bags(a.group_bags), group_places(a.group_places), weights(a.weights) {}
-  FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(weights.values + group_places[place] * weights.step); }
+  FT_MEMBER void prefetch_index(int64_t place) const { prefetch_line(weights.values + (group_places[place] & weights.mask)); }
   template <int N>
   FT_MEMBER void prefetch(int64_t i, int64_t at, int lanes) const {
     prefetch_block<N>(values + group_bags[i] * cols + at, lanes);

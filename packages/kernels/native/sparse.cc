@@ -31,38 +31,38 @@ napi_value segment_sum(Call& call) {
 
 }  // namespace
 
-// type, then the numbers that native/rule.ts writes.
-Rule read_rule(Call& call, int type, int numbers) {
+Rule read_rule(Call& call, int numbers) {
   Rule rule = {};
-  rule.type = (RuleType)call.integer(type);
   const float* x = call.floats(numbers);
   if (call.wrong()) return rule;
-  rule.learning_rate = x[0];
-  rule.weight_decay = x[1];
-  rule.epsilon = x[2];
-  rule.beta1 = x[3];
-  rule.rest1 = x[4];
-  rule.beta2 = x[5];
-  rule.rest2 = x[6];
-  rule.kept = x[7];
-  rule.correction = x[8];
-  rule.root = x[9];
+  rule.momentum = x[0] != 0;
+  rule.squares = (Squares)x[1];
+  rule.l2 = x[2];
+  rule.epsilon = x[3];
+  rule.keep_momentum = x[4];
+  rule.rest_momentum = x[5];
+  rule.keep_squares = x[6];
+  rule.rest_squares = x[7];
+  for (int i = 0; i < 3; i++) rule.step_numbers[i] = x[8 + i];
   return rule;
 }
 
 namespace {
 
-// The arguments that both begin with: (context, ruleType, ruleNumbers, step, parameters, first, second, slots, lastSteps).
-// Returns how many slots there are.
+// The arguments that both begin with:
+// (context, ruleNumbers, step, parameters, momentum, squares, roundingSeed, slots, lastSteps). Returns how many slots there are.
 int64_t read_slot_rows(Call& call, SlotRows& a) {
   int64_t count;
-  a.rule = read_rule(call, 1, 2);
-  a.step = (int32_t)call.integer(3);
-  const Rows* parameters = call.open_rows(4);
+  a.rule = read_rule(call, 1);
+  a.step = (int32_t)call.integer(2);
+  const Rows* parameters = call.open_rows(3);
   a.dim = parameters ? parameters->view.dim : 0;
-  a.parameters = (float*)call.memory(4);
-  a.first = (float*)call.memory(5);
-  a.second = (float*)call.memory(6);
+  a.parameters = (float*)call.memory(3);
+  const Rows* state = a.rule.momentum ? call.open_rows(4) : call.open_rows(5);
+  a.state_dtype = state ? state->view.dtype : Dtype::f32;
+  a.momentum = call.memory(4);
+  a.squares = call.memory(5);
+  a.seed = (uint64_t)call.number(6);
   a.slots = call.ints(7, &count);
   a.last_steps = (int32_t*)call.memory(8);
   return count;
@@ -81,15 +81,20 @@ napi_value update_rows(Call& call) {
   return nullptr;
 }
 
-// (…, corrections, correctionSteps)
+// (…, numbers, sums, logKept, singleSteps, logKeepMomentum, logKeepSquares, rests)
 napi_value replay_rows(Call& call) {
   const Context& context = call.context(0);
   ReplayRowsArgs a;
   const int64_t count = read_slot_rows(call, a);
-  a.corrections = call.floats(after_slot_rows);
-  a.correction_steps = (int32_t)call.integer(after_slot_rows + 1);
+  a.numbers = call.floats(after_slot_rows);
+  a.sums = call.floats(after_slot_rows + 1);
+  a.log_kept = call.doubles(after_slot_rows + 2);
+  a.single_steps = call.integer(after_slot_rows + 3);
+  a.log_keep_momentum = call.number(after_slot_rows + 4);
+  a.log_keep_squares = call.number(after_slot_rows + 5);
+  a.rests = call.boolean(after_slot_rows + 6);
   if (call.wrong()) return nullptr;
-  // A row may be one step behind or thousands: small ranges even that out.
+  // Most rows cost the same; some are made step by step: small ranges even that out.
   constexpr int64_t grain = 128;
   parallel(context.threads, count, grain, [&](int64_t begin, int64_t end) { context.ops->replay_rows(a, begin, end); });
   return nullptr;

@@ -14,6 +14,8 @@
  * @module
  */
 export { kernelsStatus, loadKernels, type KernelsStatus, type LoadOptions } from './load.ts';
+export { stateColumns } from './form.ts';
+export { SkippedSteps } from './skipped.ts';
 export type {
   CrossEntropyArgs,
   ChosenDeltas,
@@ -25,6 +27,7 @@ export type {
   NearestArgs,
   Overlay,
   ReplayRowsArgs,
+  RuleBase,
   RowStore,
   ScalesLocation,
   SegmentSumArgs,

@@ -10,6 +10,7 @@
  * row, CLOSED for a closed store); nothing is written then.
  */
 import type { LookupPlan, Matrix, RowDtype } from '@finetable/core';
+import type { SkippedSteps } from './skipped.ts';
 
 /** What rows of a store hold: base dtypes, or `i32` for step counts beside factor rows. */
 export type StoreDtype = RowDtype | 'i32';
@@ -173,29 +174,47 @@ export interface SegmentSumArgs {
   readonly out: Matrix;
 }
 
+/** What every rule has beside its own numbers. */
+export interface RuleBase {
+  readonly learningRate: number;
+  readonly weightDecay: number;
+  /** `l2`: g += wd w before all else. `decoupled`: w *= 1 - lr wd beside the step (Loshchilov and Hutter 2019). */
+  readonly decay: 'l2' | 'decoupled';
+}
+
 /**
- * Update rules, g being the gradient summed per row. Epsilon is outside the root; bias correction uses the shared step.
- * Formulas: `sgd` w -= lr (g + wd w). `adagrad` h += g², w -= lr g / (√h + ε). `rowwise-adagrad` h += mean(g²) with one h
- * a row. `adamw` (Loshchilov and Hutter 2019) w *= 1 - lr wd, then w -= lr m̂ / (√v̂ + ε).
+ * Update rules, g being the gradient summed per row. Epsilon is outside the root; bias corrections use the shared step.
+ * - `sgd`: b = momentum b + g, w -= lr b; as PyTorch without dampening (momentum 0 keeps no b).
+ * - `adagrad`: h += g², w -= lr g / (√h + ε) (Duchi, Hazan and Singer 2011).
+ * - `rowwise-adagrad`: h += mean(g²) with one h a row (as FBGEMM).
+ * - `adam`: m = β₁ m + (1 - β₁) g, v = β₂ v + (1 - β₂) g², w -= lr m̂ / (√v̂ + ε) (Kingma and Ba 2015).
+ * - `rowwise-adam`: the same with one v a row, from mean(g²) (FBGEMM's partial row-wise Adam).
  */
 export type UpdateRule =
-  | { readonly type: 'sgd'; readonly learningRate: number; readonly weightDecay: number }
-  | { readonly type: 'adagrad'; readonly learningRate: number; readonly epsilon: number }
-  | { readonly type: 'rowwise-adagrad'; readonly learningRate: number; readonly epsilon: number }
-  | {
-      readonly type: 'adamw';
-      readonly learningRate: number;
+  | (RuleBase & { readonly type: 'sgd'; readonly momentum: number })
+  | (RuleBase & { readonly type: 'adagrad' | 'rowwise-adagrad'; readonly epsilon: number })
+  | (RuleBase & {
+      readonly type: 'adam' | 'rowwise-adam';
       readonly beta1: number;
       readonly beta2: number;
       readonly epsilon: number;
-      readonly weightDecay: number;
-    };
+    });
 
-/** Rows in slots with their optimiser state. State stores are `[capacity, c]` f32 with c = r, or 1 for `rowwise-adagrad`. */
+/** Rows in slots with their optimiser state. */
 export interface UpdatableRows {
   readonly parameters: RowStore;
-  /** none for sgd; [h] for adagrad and rowwise-adagrad; [m, v] for adamw. */
+  /**
+   * As `stateColumns(rule, r)` has them: first momentum (b or m), then squares (h or v). `[capacity, c]`, all of one dtype:
+   * f32, bf16 or f16. Arithmetic is in f32; 16-bit state is rounded at random from the f32 result, up in proportion to how near
+   * the upper neighbour is, so that small steps are not lost. f16 holds no square below 6e-8: one that is not 0 is never
+   * rounded to 0, and one above 65504 becomes that.
+   */
   readonly state: readonly RowStore[];
+  /**
+   * Draws the rounding of 16-bit state, with the step, the slot and the element: results do not depend on threads. An integer
+   * in [0, 2^53), default 0.
+   */
+  readonly roundingSeed?: number;
 }
 
 export interface UpdateRowsArgs extends UpdatableRows {
@@ -211,11 +230,12 @@ export interface UpdateRowsArgs extends UpdatableRows {
 }
 
 /**
- * Brings rows to where the dense optimiser would have them after step `step`: applies steps `lastSteps[slot] + 1 .. step`
- * with a zero gradient, then sets `lastSteps[slot] = step`. Exact for a constant learning rate.
+ * Brings rows to where the dense optimiser would have them after step `step`: steps `lastSteps[slot] + 1 .. step` with a zero
+ * gradient, then `lastSteps[slot] = step`. Many steps cost what one does, to about 1e-8 of how far they move a row; but adam,
+ * adagrad and sgd with momentum, where their decay is L2, take them one by one.
  */
 export interface ReplayRowsArgs extends UpdatableRows {
-  readonly rule: UpdateRule;
+  readonly skipped: SkippedSteps;
   readonly step: number;
   /** `[m] i32`, distinct; -1 entries are passed over. */
   readonly slots: Int32Array;
@@ -226,7 +246,7 @@ export interface UpdateDenseArgs {
   readonly rule: UpdateRule;
   readonly step: number;
   readonly parameters: Float32Array;
-  /** As in {@link UpdatableRows}, for one row of all parameters (`rowwise-adagrad`: one element). */
+  /** As in {@link UpdatableRows}, f32, for one row of all parameters (one of squares where those are by row). */
   readonly state: readonly Float32Array[];
   readonly gradients: Float32Array;
 }

@@ -28,6 +28,7 @@ import {
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { FileRows, Kernels, RowStore, TablePart } from './kernels.ts';
+import { SkippedSteps } from './skipped.ts';
 import { normals, partBytes, upTo } from './testing/cases.ts';
 import { native, needAddon, portable, testBoth } from './testing/implementations.ts';
 
@@ -445,7 +446,7 @@ testBoth('a mapped store cannot be written', (kernels) => {
   const store = kernels.openRows(tableFile('read-only', 4, 2, 'f32', 0), 'mapped');
   expect(() => kernels.scatterRows(store, Int32Array.of(0), matrix(1, 2))).toThrow(code('INVALID_ARGUMENT', 'mapped'));
   expect(() => kernels.writeBytes(store, 0, new Uint8Array(1))).toThrow(code('INVALID_ARGUMENT', 'mapped'));
-  const rule = { type: 'sgd', learningRate: 1, weightDecay: 0 } as const;
+  const rule = { type: 'sgd', learningRate: 1, momentum: 0, weightDecay: 0, decay: 'l2' } as const;
   const update = { parameters: store, state: [], rule, step: 1, slots: Int32Array.of(0), gradients: matrix(1, 2) };
   expect(() => kernels.updateRows(update)).toThrow(code('INVALID_ARGUMENT', 'mapped'));
   expect(gather(kernels, store, 0)).toEqual([0, 0.5]);
@@ -459,7 +460,8 @@ testBoth('a closed store may be closed again and is refused everywhere else', (k
   expect(store.closed).toBe(true);
   const out = matrix(1, 2);
   const plan = makePlan(jagged([[1]]), 2);
-  const rule = { type: 'sgd', learningRate: 1, weightDecay: 0 } as const;
+  const rule = { type: 'sgd', learningRate: 1, momentum: 0, weightDecay: 0, decay: 'l2' } as const;
+  const skipped = new SkippedSteps(rule);
   const delta = { factors: store, slots: Int32Array.of(0), b: null, scale: 1 };
   const calls: (() => void)[] = [
     () => kernels.gatherRows(store, Int32Array.of(0), out),
@@ -470,7 +472,7 @@ testBoth('a closed store may be closed again and is refused everywhere else', (k
     () => kernels.addDelta({ plan, delta, out }),
     () => kernels.updateRows({ parameters: store, state: [], rule, step: 1, slots: Int32Array.of(0), gradients: out }),
     () =>
-      kernels.replayRows({ parameters: store, state: [], rule, step: 1, slots: Int32Array.of(0), lastSteps: store }),
+      kernels.replayRows({ parameters: store, state: [], skipped, step: 1, slots: Int32Array.of(0), lastSteps: store }),
   ];
   for (const call of calls) expect(call).toThrow(code('CLOSED', 'closed'));
 });

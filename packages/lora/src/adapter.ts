@@ -18,12 +18,12 @@ import {
   type LookupPlan,
   type Matrix,
 } from '@finetable/core';
-import type { Kernels, UpdateRule } from '@finetable/kernels';
+import { stateColumns, type Kernels, type UpdateRule } from '@finetable/kernels';
 import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
 import { ColumnNorms } from './dora.ts';
 import { RowGroup, type GroupGradients } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
-import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
+import { rateOf, ruleOf, type OptimizerSpec } from './optimizer.ts';
 import type { AdapterOptions, FactorOptions } from './options.ts';
 import { dropPlaces, withWeights } from './plans.ts';
 import { RowSet } from './row-set.ts';
@@ -43,10 +43,23 @@ export function gradientArrays({ groups, magnitude }: AdapterGradients): Float32
   );
 }
 
+/** What is known of an adapter that was not made to be trained from its start. Its rank may pass the dims, as sums of adapters do. */
+export interface AdapterOrigin {
+  /** `[D]`: Σ W² of every column, so that DoRA needs no pass over the base; null where it is not known. */
+  readonly baseSquares: Float64Array | null;
+  /** Rows that the adapter was made for, where the table has more: DoRA's norms are those of their columns. */
+  readonly rows?: number | undefined;
+  /** The table was opened for this adapter and is closed with it. */
+  readonly ownsTable?: boolean | undefined;
+}
+
+/** See `Delta.b`. */
+const mostKernelRank = 4096;
+
 interface Training {
   readonly magnitudeRule: UpdateRule;
+  readonly magnitudeRateOf: (step: number) => number;
   readonly magnitudeState: readonly Float32Array[];
-  step: number;
 }
 
 /** What the last lookup that kept something left for the gradients. */
@@ -56,16 +69,6 @@ interface Kept {
   readonly used: LookupPlan;
   /** `[D]`: magnitude / norm. */
   readonly factors: Float32Array | null;
-}
-
-/** What a file knows of an adapter's table. */
-export interface AdapterOrigin {
-  /** Sums of squares of the base's columns: DoRA's pass over it is spared. */
-  readonly baseSquares?: Float64Array | null | undefined;
-  /** Rows that the adapter was made for, where the table has more: DoRA's norms are those of their columns. */
-  readonly rows?: number | undefined;
-  /** The table was opened for this adapter and is closed with it. */
-  readonly ownsTable?: boolean | undefined;
 }
 
 export class Adapter {
@@ -82,13 +85,14 @@ export class Adapter {
   readonly #scratch = new Scratch();
   #kept: Kept | null = null;
 
-  /** @param origin of an adapter that was read */
-  constructor(table: ShardedTable, options: AdapterOptions, origin: AdapterOrigin = {}) {
+  /** @param made of an adapter that is there already, in a file or from others */
+  constructor(table: ShardedTable, options: AdapterOptions, made: AdapterOrigin | null = null) {
     this.table = table;
     this.options = options;
-    this.#ownsTable = origin.ownsTable ?? false;
+    this.#ownsTable = made?.ownsTable ?? false;
     checkShared(options, table);
     const { seed = 0, paddingRow, rows, groups = [], dora = false, maxNorm } = options;
+    const mostRank = made ? mostKernelRank : Math.min(table.rows, table.dim);
     let free = new RowSet(Int32Array.of(0, table.rows));
     if (paddingRow !== undefined) free = free.without(RowSet.of([paddingRow], table.rows, `${table.name}: paddingRow`));
     const named = groups.map((group) => {
@@ -97,17 +101,17 @@ export class Adapter {
       const members = asked.without(asked.without(free));
       free = free.without(members);
       if (members.count === 0) throw invalid(`${where}: all its rows are in groups before it`);
-      return new RowGroup(table, group.name, members, group, seed, where);
+      return new RowGroup(table, group.name, members, group, seed, where, mostRank);
     });
     const added = grownGroup(options, table, free);
     if (added) {
       free = free.without(added.members);
-      named.push(new RowGroup(table, 'grown', added.members, added.factors, seed, `${table.name}: grown`));
+      named.push(new RowGroup(table, 'grown', added.members, added.factors, seed, `${table.name}: grown`, mostRank));
     }
     const rest =
       rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
-    this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name), ...named];
-    this.#norms = dora ? new ColumnNorms(table, this.groups, origin.baseSquares ?? null, origin.rows) : null;
+    this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name, mostRank), ...named];
+    this.#norms = dora ? new ColumnNorms(table, this.groups, made?.baseSquares ?? null, made?.rows) : null;
     this.magnitude = this.#norms && Float32Array.from(this.#norms.baseSquares, Math.sqrt);
     if (dora && maxNorm !== undefined)
       throw invalid(`${table.name}: maxNorm goes without dora, which scales every dim`);
@@ -154,7 +158,8 @@ export class Adapter {
     const magnitudeRule = ruleOf(optimizer, { learningRate, weightDecay });
     const length = this.magnitude?.length ?? 0;
     const magnitudeState = stateColumns(magnitudeRule, length).map((cols) => new Float32Array(cols));
-    this.#training = { magnitudeRule, magnitudeState, step: 0 };
+    const magnitudeRateOf = rateOf(optimizer, magnitudeRule.learningRate);
+    this.#training = { magnitudeRule, magnitudeRateOf, magnitudeState };
   }
 
   /** E = Σ w (W + s A B)[id] into `out` (`[b, D]`, overwritten). With `keep`, as in training: what `gradients` needs is kept. */
@@ -264,7 +269,7 @@ export class Adapter {
     this.groups.forEach((group, i) => group.update(used, gradients.groups[i]!, step));
     if (this.magnitude && gradients.magnitude) {
       this.#kernels.updateDense({
-        rule: training.magnitudeRule,
+        rule: { ...training.magnitudeRule, learningRate: training.magnitudeRateOf(step) },
         step,
         parameters: this.magnitude,
         state: training.magnitudeState,

@@ -46,11 +46,23 @@ function everyRow(adapter: Adapter): Float32Array {
   return out.data;
 }
 
+const grouped: AdapterOptions = {
+  rank: 2,
+  paddingRow: 3,
+  groups: [
+    { name: 'new', rows: { from: 30 }, kind: 'dense' },
+    { name: 'hot', rows: [0, 7, 14], rank: 4, alpha: 2 },
+  ],
+};
+
 const cases: [string, AdapterOptions, OptimizerSpec][] = [
   ['adamw', { rank: 3, alpha: 6 }, adamw({ learningRate: 0.05, weightDecay: 0.01 })],
   ['lazy adamw', { rank: 3, rsLora: true }, adamw({ learningRate: 0.05, mode: 'lazy' })],
   ['adagrad, dense', { kind: 'dense' }, adagrad({ learningRate: 0.05 })],
   ['adamw, frozen B', { rank: 2, learningRateB: 0 }, adamw({ learningRate: 0.05 })],
+  ['adamw, groups', grouped, adamw({ learningRate: 0.05 })],
+  ['adamw, dora of groups', { ...grouped, dora: true }, adamw({ learningRate: 0.05 })],
+  ['adamw, keras and dropout', { rank: 2, init: 'keras', dropout: 0.3 }, adamw({ learningRate: 0.05 })],
 ];
 
 test.each(cases)('%s: state saved, loaded and trained on gives the same bytes', async (_, options, optimizer) => {
@@ -136,6 +148,29 @@ test.each(['sparse', 'peft'] as const)('%s adapters give the same vectors after 
   expect(loaded!.touchedRows).toBe(adapter.touchedRows);
 });
 
+test.each<[string, AdapterOptions, number]>([
+  ['groups', grouped, 0],
+  ['dora of groups', { ...grouped, dora: true }, 5],
+  ['keras', { rank: 2, alpha: 20, init: 'keras', seed: 4 }, 0],
+  ['rows only', { rank: 2, rows: { from: 5, to: 20 } }, 0],
+])('%s come back from a folder, under another name too, and train on', async (_, options, digits) => {
+  const adapter = createAdapter(table(), options);
+  adapter.startTraining(adamw({ learningRate: 0.05 }));
+  steps(adapter, 0, 12);
+  await saveAdapters(join(folder, 'adapter'), [adapter]);
+  const [loaded] = await loadAdapters(join(folder, 'adapter'), [table(1, 'other')], { learningRate: 0.01 });
+  // Column norms are summed anew.
+  everyRow(loaded!).forEach((x, i) =>
+    digits > 0 ? expect(x).toBeCloseTo(everyRow(adapter)[i]!, digits) : expect(x).toBe(everyRow(adapter)[i]),
+  );
+  expect(adapterTensors(loaded!)).toEqual({ ...adapterTensors(adapter), table: 'other' });
+  loaded!.startTraining(adamw({ learningRate: 0.05 }));
+  expect(loaded!.groups.map(({ training }) => training!.rowRule.learningRate)).toEqual(loaded!.groups.map(() => 0.01));
+  const before = everyRow(loaded!);
+  steps(loaded!, 12, 14);
+  expect(everyRow(loaded!)).not.toEqual(before);
+});
+
 test('an adapter is not laid on the wrong table', async () => {
   const adapter = createAdapter(table(), { rank: 3 });
   adapter.startTraining(adamw({ learningRate: 0.05 }));
@@ -168,8 +203,8 @@ test('where the second of two adapters does not fit, the first is freed', async 
 });
 
 test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp]>([
-  ['a row outside the table', { rows: Int32Array.of(3, V) }, '1', /row 40 is not one of the table's 0 to 39/],
-  ['a negative row', { rows: Int32Array.of(-1, 3) }, '1', /row -1 is not one of the table/],
+  ['a row outside the table', { rows: Int32Array.of(3, V) }, '1', /row 40 is not in the table's 0 to 39/],
+  ['a negative row', { rows: Int32Array.of(-1, 3) }, '1', /row -1 is not in the table/],
   ['a row twice', { rows: Int32Array.of(3, 3) }, '1', /row 3 is there twice/],
   ['a step that is no number', {}, 'many', /step many; allowed: an integer of 0 or more/],
   ['rows of another dtype', { rows: Float32Array.of(1, 2) }, '1', /tensor "rows" must be I32, found F32/],

@@ -40,7 +40,7 @@ function groupTensors(group: RowGroup): GroupTensors {
   table.kernels.gatherRows(group.factors, slots, a);
   return {
     name,
-    members: members.count === table.rows ? null : members.bounds.slice(),
+    members: name === 'rest' && members.count === table.rows ? null : members.bounds.slice(),
     untouched: untouched && startOf(untouched, table.rows),
     kind,
     rank,
@@ -109,17 +109,51 @@ export async function loadAdapters(
           { file: folder },
         );
       }
-      const grown = await tableOf(folder, table, tensors);
-      try {
-        adapters.push(adapterOf(grown, tensors, options, grown !== table));
-      } catch (error) {
-        if (grown !== table) grown.close();
-        throw error;
-      }
+      adapters.push(await adapterOnto(folder, table, tensors, options));
     }
     return adapters;
   } catch (error) {
     for (const adapter of adapters) adapter.close();
+    throw error;
+  }
+}
+
+/**
+ * Reads one adapter of a folder onto a table of any name.
+ * @param name of the table that it was made for; may be left out where the folder has one adapter
+ * @throws INVALID_ARGUMENT where the folder has several and none is named, or none of that name; else as {@link loadAdapters}
+ */
+export async function loadAdapterOf(
+  folder: string,
+  table: ShardedTable,
+  name?: string,
+  options: LoadAdaptersOptions = {},
+): Promise<Adapter> {
+  const loaded = await loadAdapter(folder);
+  const found =
+    name === undefined && loaded.length === 1 ? loaded[0] : loaded.find((tensors) => tensors.table === name);
+  if (!found) {
+    const names = loaded.map((tensors) => tensors.table);
+    const problem = name === undefined ? 'adapts several tables; name one' : `adapts no table "${name}"`;
+    throw new FinetableError('INVALID_ARGUMENT', `${folder}: ${problem}; allowed: ${names.join(', ')}`, {
+      file: folder,
+      ...(name === undefined && { tables: names }),
+    });
+  }
+  return adapterOnto(folder, table, found, options);
+}
+
+async function adapterOnto(
+  folder: string,
+  table: ShardedTable,
+  tensors: AdapterTensors,
+  options: LoadAdaptersOptions,
+): Promise<Adapter> {
+  const grown = await tableOf(folder, table, tensors);
+  try {
+    return adapterOf(grown, tensors, options, grown !== table);
+  } catch (error) {
+    if (grown !== table) grown.close();
     throw error;
   }
 }
@@ -138,7 +172,7 @@ async function tableOf(folder: string, table: ShardedTable, { base, grown }: Ada
   const recognised = base.fingerprint !== null && base.rows < table.rows;
   if (base.rows !== table.rows && base.rows !== table.grownFrom && !recognised) mismatch('rows', base.rows, table.rows);
   if (base.fingerprint !== null) {
-    const found = await table.computeFingerprint(base.rows);
+    const found = await table.computeFingerprint(undefined, base.rows);
     const which = base.rows < table.rows ? ` of its first ${base.rows} rows` : '';
     if (base.fingerprint !== found) mismatch(`fingerprint${which}`, base.fingerprint, found);
   }

@@ -12,12 +12,20 @@ import {
   type LookupPlan,
   type Matrix,
 } from '@finetable/core';
-import type { Delta, Kernels, RowStore, UpdateRule } from '@finetable/kernels';
+import {
+  SkippedSteps,
+  stateColumns,
+  type Delta,
+  type Kernels,
+  type RowStore,
+  type UpdateRule,
+} from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
 import { initialB } from './init.ts';
-import { ruleOf, stateColumns, type OptimizerSpec } from './optimizer.ts';
+import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer.ts';
 import type { FactorOptions, LoraOptions } from './options.ts';
 import type { RowSet } from './row-set.ts';
+import type { Schedule } from './schedule.ts';
 import { SlotMap } from './slots.ts';
 
 /** Gradients of one batch; views into memory that the next batch uses again. */
@@ -31,8 +39,13 @@ export interface GroupGradients {
 }
 
 export interface GroupTraining {
+  /** Rules at the learning rates that the schedule multiplies. */
   readonly rowRule: UpdateRule;
   readonly bRule: UpdateRule;
+  readonly optimizer: OptimizerSpec;
+  readonly rowRateOf: (step: number) => number;
+  readonly bRateOf: (step: number) => number;
+  readonly skipped: SkippedSteps;
   readonly rowState: readonly RowStore[];
   readonly bState: readonly Float32Array[];
   /** Step up to which each slot's row is current; null in lazy mode, and where A is not trained. */
@@ -62,6 +75,8 @@ export class RowGroup {
   /** A of rows without a slot; null: 0. */
   readonly untouched: HeUniformRows | null;
   readonly options: FactorOptions;
+  /** Draws how 16-bit optimiser state is rounded. */
+  readonly #seed: number;
   #slots: SlotMap;
   #factors: RowStore;
   #training: GroupTraining | null = null;
@@ -71,12 +86,24 @@ export class RowGroup {
   /** What `#current` found last. */
   #found: { readonly plan: LookupPlan; readonly slots: Int32Array } | null = null;
 
-  /** @param where names the group in errors */
-  constructor(table: ShardedTable, name: string, members: RowSet, options: FactorOptions, seed: number, where: string) {
+  /**
+   * @param where names the group in errors
+   * @param mostRank of LoRA factors
+   */
+  constructor(
+    table: ShardedTable,
+    name: string,
+    members: RowSet,
+    options: FactorOptions,
+    seed: number,
+    where: string,
+    mostRank: number,
+  ) {
     this.table = table;
     this.name = name;
     this.members = members;
     this.options = options;
+    this.#seed = seed;
     const refuse = (message: string): never => {
       throw new FinetableError('INVALID_ARGUMENT', `${where}: ${message}`, { table: table.name, group: name });
     };
@@ -91,7 +118,7 @@ export class RowGroup {
       this.b = null;
       this.untouched = null;
     } else {
-      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = checkLora(options, table, refuse);
+      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = checkLora(options, table, mostRank, refuse);
       this.rank = rank;
       this.alpha = alpha;
       this.rsLora = rsLora;
@@ -168,7 +195,6 @@ export class RowGroup {
     const rowRule = ruleOf(optimizer, { learningRate: lora.freeze === 'A' ? 0 : learningRate, weightDecay });
     const learningRateB = this.b === null || lora.freeze === 'B' ? 0 : (lora.learningRateB ?? learningRate);
     const bRule = ruleOf(optimizer, { learningRate: learningRateB, weightDecay });
-    const exact = optimizer.mode !== 'lazy' && rowRule.learningRate !== 0;
     if (lora.freeze === 'A' && !this.untouched && this.touchedRows === 0) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
@@ -178,35 +204,57 @@ export class RowGroup {
     }
     const had = this.#training;
     if (!had) {
-      this.#training = this.#freshTraining(rowRule, bRule, exact);
+      this.#training = this.#freshTraining(rowRule, bRule, optimizer);
     } else if (
-      JSON.stringify([had.rowRule, had.bRule, had.lastSteps !== null]) !== JSON.stringify([rowRule, bRule, exact])
+      JSON.stringify([had.rowRule, had.bRule, settingsOf(had.optimizer)]) !==
+      JSON.stringify([rowRule, bRule, settingsOf(optimizer)])
     ) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
-        `${this.table.name}: the adapter is being trained with other settings (${had.rowRule.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
+        `${this.table.name}: the adapter is being trained with other settings (${had.optimizer.type}, learning rate ${had.rowRule.learningRate}); to train with new ones, save it and load it`,
         { table: this.table.name },
       );
     }
   }
 
-  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, exact: boolean): GroupTraining {
+  #freshTraining(rowRule: UpdateRule, bRule: UpdateRule, optimizer: OptimizerSpec): GroupTraining {
     const kernels = this.#kernels;
+    const { mode, stateDtype } = settingsOf(optimizer);
+    const rowRateOf = rateOf(optimizer, rowRule.learningRate);
     const count = this.#capacity;
     const bCount = this.b?.data.length ?? 0;
     const rowColumns = rowRule.learningRate === 0 ? [] : stateColumns(rowRule, this.rank);
     return {
       rowRule,
       bRule,
-      rowState: rowColumns.map((cols) => kernels.createRows(count, cols, 'f32')),
+      optimizer,
+      rowRateOf,
+      bRateOf: rateOf(optimizer, bRule.learningRate),
+      skipped: new SkippedSteps(rowRule, rowRateOf),
+      rowState: rowColumns.map((cols) => kernels.createRows(count, cols, stateDtype)),
       bState: bRule.learningRate === 0 ? [] : stateColumns(bRule, bCount).map((cols) => new Float32Array(cols)),
-      lastSteps: exact ? kernels.createRows(count, 1, 'i32') : null,
+      lastSteps: mode === 'exact' && rowRule.learningRate !== 0 ? kernels.createRows(count, 1, 'i32') : null,
     };
   }
 
   /** The delta of a plan's unique rows, those at the current step. */
   delta(plan: LookupPlan, step: number): Delta {
     return { factors: this.#factors, slots: this.#current(plan, step), b: this.b, scale: this.scale };
+  }
+
+  /**
+   * The slots of some rows, those at the current step, newly allocated; valid until the group is trained or looked up again.
+   * @param rows ascending, each once
+   */
+  slotsOf(rows: Int32Array, step: number): Int32Array {
+    const slots = new Int32Array(rows.length);
+    this.#slots.find(rows, slots);
+    this.#catchUp(slots, step);
+    if (this.untouched) {
+      this.#found = null; // what it lent is lent anew
+      this.#lend(rows, slots, this.untouched);
+    }
+    return slots;
   }
 
   /** Where a lookup leaves Ā, `[b, r]`, for the gradient of B; null where that is not wanted. */
@@ -246,10 +294,11 @@ export class RowGroup {
     if (gradients.rows) {
       const slots = this.#slotsToUpdate(plan, gradients.members, step);
       const args = {
-        rule: training.rowRule,
+        rule: { ...training.rowRule, learningRate: training.rowRateOf(step) },
         step,
         parameters: this.#factors,
         state: training.rowState,
+        roundingSeed: this.#seed,
         slots,
         gradients: gradients.rows,
         lastSteps: training.lastSteps,
@@ -258,7 +307,7 @@ export class RowGroup {
     }
     if (this.b && gradients.b) {
       kernels.updateDense({
-        rule: training.bRule,
+        rule: { ...training.bRule, learningRate: training.bRateOf(step) },
         step,
         parameters: this.b.data,
         state: training.bState,
@@ -296,9 +345,7 @@ export class RowGroup {
       touched.map((i) => slots[i]!),
       found,
     );
-    touched.forEach((i, at) =>
-      a.data.set(found.data.subarray(at * this.rank, (at + 1) * this.rank), i * this.rank),
-    );
+    touched.forEach((i, at) => a.data.set(found.data.subarray(at * this.rank, (at + 1) * this.rank), i * this.rank));
     return a;
   }
 
@@ -319,8 +366,8 @@ export class RowGroup {
     this.#factors = this.#kernels.createRows(this.#capacity, this.rank, 'f32');
     this.#found = null;
     if (!this.#training) return;
-    const { rowRule, bRule, lastSteps } = this.#training;
-    this.#training = this.#freshTraining(rowRule, bRule, lastSteps !== null);
+    const { rowRule, bRule, optimizer } = this.#training;
+    this.#training = this.#freshTraining(rowRule, bRule, optimizer);
   }
 
   /** Frees factors and state. */
@@ -340,8 +387,8 @@ export class RowGroup {
     const training = this.#training;
     const lastSteps = training?.lastSteps;
     if (!lastSteps || step === 0) return;
-    const { rowRule: rule, rowState: state } = training;
-    const args = { rule, step, parameters: this.#factors, state, slots, lastSteps };
+    const { skipped, rowState: state } = training;
+    const args = { skipped, step, parameters: this.#factors, state, roundingSeed: this.#seed, slots, lastSteps };
     this.#change(slots, () => this.#kernels.replayRows(args));
   }
 
@@ -357,29 +404,41 @@ export class RowGroup {
     const slots = this.#slotScratch.subarray(0, u);
     this.#slots.find(plan.uniqueRows, slots);
     this.#catchUp(slots, step);
-    if (this.untouched) this.#lend(plan, slots, this.untouched);
+    if (this.untouched) this.#lend(plan.uniqueRows, slots, this.untouched);
     this.#found = { plan, slots };
     return slots;
   }
 
-  /** Gives members without a slot the free ones after the last, with their start values, until the next plan. */
-  #lend({ uniqueRows }: LookupPlan, slots: Int32Array, start: HeUniformRows): void {
-    const members = this.members.indicesOf(uniqueRows) ?? range(uniqueRows.length);
+  /** Gives members without a slot the free ones after the last, with their start values, until the next plan. @param rows ascending */
+  #lend(rows: Int32Array, slots: Int32Array, start: HeUniformRows): void {
+    const members = this.members.indicesOf(rows) ?? range(rows.length);
     const missing = members.filter((i) => slots[i]! < 0);
     if (missing.length === 0) return;
     const lent = range(missing.length).map((i) => this.touchedRows + i);
-    this.#kernels.scatterRows(this.#factors, lent, start.of(missing.map((i) => uniqueRows[i]!)));
+    this.#kernels.scatterRows(this.#factors, lent, start.of(missing.map((i) => rows[i]!)));
     missing.forEach((unique, i) => (slots[unique] = lent[i]!));
   }
 }
 
-function checkLora(options: LoraOptions, table: ShardedTable, refuse: (message: string) => never): LoraOptions {
+/** Of an optimiser, beside its rule. */
+function settingsOf({ mode = 'exact', schedule, stateDtype = 'f32' }: OptimizerSpec): {
+  mode: 'exact' | 'lazy';
+  schedule: Schedule | null;
+  stateDtype: StateDtype;
+} {
+  return { mode, schedule: schedule ?? null, stateDtype };
+}
+
+function checkLora(
+  options: LoraOptions,
+  table: ShardedTable,
+  most: number,
+  refuse: (message: string) => never,
+): LoraOptions {
   const { rank, alpha = rank, init = 'sparse', freeze } = options;
-  const most = Math.min(table.rows, table.dim);
   if (!Number.isInteger(rank) || rank < 1 || rank > most) {
-    refuse(
-      `rank ${rank}; allowed: an integer from 1 to ${most}, the smaller of the table's ${table.rows} rows and ${table.dim} dims`,
-    );
+    const of = `, the smaller of the table's ${table.rows} rows and ${table.dim} dims`;
+    refuse(`rank ${rank}; allowed: an integer from 1 to ${most}${most === Math.min(table.rows, table.dim) ? of : ''}`);
   }
   if (!Number.isFinite(alpha) || alpha <= 0) refuse(`alpha ${alpha}; allowed: a number above 0`);
   if (!(init instanceof HeUniformRows)) oneOf('init', init, ['sparse', 'orthogonal', 'pissa', 'keras']);

@@ -12,9 +12,14 @@
  * @module
  */
 export { Adapter, createAdapter, gradientArrays, type AdapterGradients } from './adapter.ts';
+export { combineAdapters, type WeightedAdapter } from './combine/adapters.ts';
+export { combineLowRank, type CombineOptions } from './combine/combine.ts';
+export { type LowRank, type WeightedDelta } from './combine/lowrank.ts';
+export { type MajoritySign } from './combine/merge.ts';
 export {
   adapterOf,
   adapterTensors,
+  loadAdapterOf,
   loadAdapters,
   saveAdapters,
   type LoadAdaptersOptions,
@@ -32,15 +37,23 @@ export type {
   SharedOptions,
 } from './options.ts';
 export { RowSet, type RowRange, type RowSelection } from './row-set.ts';
+export { ChangedRows } from './merge/changed-rows.ts';
+export { mergeAdapter, unmergeTable, type MergedTable, type MergeOptions, type RewriteOptions } from './merge/merge.ts';
 export { loadAdapterState, saveAdapterState } from './state.ts';
 export {
   adagrad,
+  adam,
   adamw,
+  optimizerTypes,
+  rateOf,
   rowwiseAdagrad,
+  rowwiseAdam,
   ruleOf,
   sgd,
-  stateColumns,
   type OptimizerOverrides,
   type OptimizerSpec,
+  type StateDtype,
 } from './optimizer.ts';
+export { AdapterSet } from './set.ts';
+export { scheduleFactor, scheduleTypes, type Schedule } from './schedule.ts';
 export { SlotMap } from './slots.ts';

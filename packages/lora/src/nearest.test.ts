@@ -1,8 +1,9 @@
 import { jagged, makePlan, matrix, RandomStream, range, type Matrix } from '@finetable/core';
 import { createTable } from '@finetable/placement';
 import { expect, test } from 'vitest';
-import { createAdapter, type Adapter, type AdapterOptions } from './adapter.ts';
+import { createAdapter, type Adapter } from './adapter.ts';
 import { adamw } from './optimizer.ts';
+import type { AdapterOptions } from './options.ts';
 
 const V = 300;
 const D = 10;
@@ -40,6 +41,29 @@ test.each<AdapterOptions>([{ rank: 3, alpha: 6 }, { rank: 10, rsLora: true }, { 
     }
   },
 );
+
+test.each<[AdapterOptions, 'dot' | 'cosine']>([
+  [{ rank: 3, groups: [{ name: 'new', rows: { from: 240 }, kind: 'dense' }] }, 'cosine'],
+  [{ rank: 2, alpha: 40, init: 'keras' }, 'cosine'],
+  [{ rank: 3, dora: true }, 'dot'],
+])('and so with groups, DoRA or Keras rows: %o', async (options, metric) => {
+  const adapter = trained(options);
+  const queries = normals(5, D, 'queries');
+  const found = await adapter.nearest(queries, 20, { metric });
+  const merged = await createTable('merged', trained(options).vectors(range(V))).nearest(queries, 20, { metric });
+  expect(found.rows).toEqual(merged.rows);
+  found.scores.data.forEach((score, i) => expect(score).toBeCloseTo(merged.scores.data[i]!, 4));
+  expect(found.rows).not.toEqual((await adapter.table.nearest(queries, 20, { metric })).rows);
+});
+
+test('nearest rows with maxNorm, or by cosine with dora, are refused', async () => {
+  await expect(trained({ rank: 2, maxNorm: 1 }).nearest(normals(1, D, 'q'), 1)).rejects.toThrow(
+    /nearest rows with maxNorm/,
+  );
+  await expect(trained({ rank: 2, dora: true }).nearest(normals(1, D, 'q'), 1, { metric: 'cosine' })).rejects.toThrow(
+    /nearest rows by cosine with dora; merge the adapter/,
+  );
+});
 
 test('vectors are the adapted rows, and each is its own nearest', async () => {
   const adapter = trained({ rank: 4 });

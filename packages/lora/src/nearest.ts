@@ -17,9 +17,13 @@ export async function nearestAdapted(
 ): Promise<Nearest> {
   const { table, groups } = adapter;
   const unsupported = (what: string): never => {
-    throw new FinetableError('UNSUPPORTED', `${table.name}: nearest rows ${what}; merge the adapter, and search the merged table`, {
-      table: table.name,
-    });
+    throw new FinetableError(
+      'UNSUPPORTED',
+      `${table.name}: nearest rows ${what}; merge the adapter, and search the merged table`,
+      {
+        table: table.name,
+      },
+    );
   };
   if (!adapter.addsApart) unsupported('with maxNorm');
   const factors = adapter.columnFactors();

@@ -142,7 +142,10 @@ describe.each(cases)('%s', (_, options) => {
       });
     });
     gradients.magnitude?.forEach((x, j) => {
-      const numeric = out.data.reduce((sum, e, i) => sum + (i % D === j ? (c.data[i]! * e) / adapter.magnitude![j]! : 0), 0);
+      const numeric = out.data.reduce(
+        (sum, e, i) => sum + (i % D === j ? (c.data[i]! * e) / adapter.magnitude![j]! : 0),
+        0,
+      );
       expect(x).toBeCloseTo(numeric, 4);
     });
   });
@@ -271,8 +274,26 @@ test.each<[AdapterOptions, RegExp]>([
   [{ rank: 2, freeze: 'C' as never }, /freeze "C"; allowed: A, B/],
   [{ rank: 2, paddingRow: 14 }, /words: paddingRow: found row 14/],
   [{ rank: 2, groups: [{ name: 'rest', rows: [1], rank: 1 }] }, /group name "rest"; allowed: text, each once/],
-  [{ rank: 2, groups: [{ name: 'a', rows: [1], rank: 1 }, { name: 'a', rows: [2], rank: 1 }] }, /group name "a"/],
-  [{ rank: 2, groups: [{ name: 'a', rows: [1], rank: 1 }, { name: 'b', rows: [1], rank: 1 }] }, /group "b": all its rows/],
+  [
+    {
+      rank: 2,
+      groups: [
+        { name: 'a', rows: [1], rank: 1 },
+        { name: 'a', rows: [2], rank: 1 },
+      ],
+    },
+    /group name "a"/,
+  ],
+  [
+    {
+      rank: 2,
+      groups: [
+        { name: 'a', rows: [1], rank: 1 },
+        { name: 'b', rows: [1], rank: 1 },
+      ],
+    },
+    /group "b": all its rows/,
+  ],
   [{ rank: 2, groups: [{ name: 'a', rows: [1, 99], rank: 1 }] }, /group "a": rows: found row 99/],
   [{ rank: 2, groups: [{ name: 'a', rows: [1], rank: 9 }] }, /group "a": rank 9; allowed: an integer from 1 to 6/],
 ])('refuses %j', (options, message) => {

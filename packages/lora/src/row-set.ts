@@ -86,7 +86,8 @@ export class RowSet {
   /** Which of these ascending rows are in the set, as indices; null where all are. */
   indicesOf(rows: Int32Array): Int32Array | null {
     const { bounds } = this;
-    if (bounds.length === 2 && (rows.length === 0 || (bounds[0]! <= rows[0]! && rows.at(-1)! < bounds[1]!))) return null;
+    if (bounds.length === 2 && (rows.length === 0 || (bounds[0]! <= rows[0]! && rows.at(-1)! < bounds[1]!)))
+      return null;
     const found = new Int32Array(rows.length);
     let count = 0;
     for (let i = 0; i < rows.length; i++) if (this.has(rows[i]!)) found[count++] = i;

@@ -2,7 +2,7 @@
  * An adapter with its optimiser's state, as one safetensors file: training goes on from it with the same bytes as if it
  * had never stopped. Rows keep the order of their slots.
  */
-import { FinetableError } from '@finetable/core';
+import { FinetableError, type TensorDtype } from '@finetable/core';
 import { readSafetensorsHeader, readTensor, writeSafetensors, type TensorSource } from '@finetable/formats';
 import type { Kernels, RowStore } from '@finetable/kernels';
 import type { Adapter } from './adapter.ts';
@@ -62,7 +62,7 @@ export async function saveAdapterState(path: string, adapter: Adapter): Promise<
     return { name: `${prefix(group)}rows`, dtype: 'I32', shape: [rows.length], data: rows };
   });
   for (const { name, store, rows } of storesOf(adapter, ({ touchedRows }) => touchedRows)) {
-    const data = chunks(kernels, store, rows * store.dim * 4);
+    const data = chunks(kernels, store, (rows * store.sizeBytes) / store.rows);
     tensors.push({ name, dtype: dtypeOf(store), shape: [rows, store.dim], data });
   }
   for (const { name, data } of arraysOf(adapter)) {
@@ -92,7 +92,7 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
       table: adapter.table.name,
     });
   }
-  const expect = (name: string, dtype: 'F32' | 'F64' | 'I32', shape: readonly number[]): void => {
+  const expect = (name: string, dtype: TensorDtype, shape: readonly number[]): void => {
     const found = header.tensors.get(name);
     if (found?.shape.join() !== shape.join()) {
       throw new FinetableError(
@@ -141,15 +141,15 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
   for (const { name, data } of arraysOf(adapter)) data.set((await readTensor(path, header, name)).data as Float64Array);
 }
 
-const dtypeOf = (store: RowStore): 'F32' | 'I32' => (store.dtype === 'i32' ? 'I32' : 'F32');
+const dtypeOf = (store: RowStore): TensorDtype => store.dtype.toUpperCase() as TensorDtype;
 
 /** Rows in the order of their slots: any order, each once. */
 function checkRows(path: string, rows: Int32Array, { members, table, name }: RowGroup): void {
   const sorted = rows.slice().sort();
   sorted.forEach((row, i) => {
     if (!members.has(row) || row === sorted[i - 1]) {
-      const rowsOf = name === 'rest' ? `the table's 0 to ${table.rows - 1} that are trained` : `group "${name}"`;
-      const what = row === sorted[i - 1] ? 'is there twice' : `is not one of ${rowsOf}`;
+      const rowsOf = name === 'rest' ? `the table's 0 to ${table.rows - 1}` : `group "${name}"`;
+      const what = row === sorted[i - 1] ? 'is there twice' : `is not in ${rowsOf}`;
       throw new FinetableError('INVALID_FILE', `${path}: row ${row} ${what}`, { file: path, row });
     }
   });

@@ -17,7 +17,8 @@ export type { Device, DeviceRows } from './device.ts';
 export type { DevicePart, Home, ShardSpec } from './parts.ts';
 export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';
 export { nearestRows, type Metric, type Nearest, type NearestOptions } from './nearest.ts';
-export { findRows } from './source.ts';
+export { findRows, type TableOrigin } from './source.ts';
+export { StoredRows } from './stored.ts';
 export { planPlacement } from './planner/plan.ts';
 export { systemMemory, type SystemMemory } from './planner/system-memory.ts';
 export type {

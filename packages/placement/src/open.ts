@@ -4,7 +4,7 @@ import { loadKernels, type FileRows, type Kernels, type Shard } from '@finetable
 import type { CacheOptions } from './cache.ts';
 import type { Device } from './device.ts';
 import { placeParts, type DevicePart, type Home, type PlacedPart, type ShardSpec } from './parts.ts';
-import { findRows } from './source.ts';
+import { findRows, findTable } from './source.ts';
 import { ShardedTable } from './table.ts';
 import { FileWatch } from './watch.ts';
 
@@ -32,7 +32,8 @@ export async function openTable(path: string, options: OpenTableOptions = {}): P
   // Which files there are to watch, the header tells; so it is read again once they are watched.
   const { path: file, scales } = await findRows(path, tensor);
   const watch = await FileWatch.of([...new Set([path, file, ...(scales ? [scales.path] : [])])]);
-  const found = await findRows(path, tensor);
+  const origin = await findTable(path, tensor);
+  const found = origin.rows;
   const parts = placeParts(name, found, placement);
   const shards: Shard[] = [];
   const devices: DevicePart[] = [];
@@ -42,7 +43,13 @@ export async function openTable(path: string, options: OpenTableOptions = {}): P
     await watch.check(name, 'it is being written; wait until that is done');
     const format = { ...found, groupDims: found.scales?.groupDims ?? 0 };
     const watched = parts.some(({ home }) => (typeof home === 'string' ? home : home.kind) === 'mapped');
-    table = new ShardedTable(name, shards, kernels, { format, devices, cache, watch: watched ? watch : undefined });
+    table = new ShardedTable(name, shards, kernels, {
+      format,
+      devices,
+      cache,
+      watch: watched ? watch : undefined,
+      origin,
+    });
     if (cache?.counts) await table.fillCache(cache.counts);
     // Later there may be no time to wait for devices.
     if (table.needsFetch) await table.computeFingerprint();

@@ -5,6 +5,19 @@ import type { FileRows } from '@finetable/kernels';
 
 const storable: Partial<Record<TensorDtype, RowDtype>> = { F32: 'f32', F16: 'f16', BF16: 'bf16' };
 
+/** Where a table was read from. */
+export interface TableOrigin {
+  /** What was opened: a table file, or the index of several. */
+  readonly path: string;
+  /** Every file that belongs to it. */
+  readonly files: readonly string[];
+  /** The tensor's name; null in a `.npy` file. */
+  readonly tensor: string | null;
+  /** What the safetensors file says beside its tensors. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly rows: FileRows;
+}
+
 /**
  * Finds the rows of a table in a file, reading headers only. Quantised tables are int8 and int4 as docs/formats.md has them.
  * @param tensor which tensor of a safetensors file; may be left out where only one is a table
@@ -12,6 +25,11 @@ const storable: Partial<Record<TensorDtype, RowDtype>> = { F32: 'f32', F16: 'f16
  * such tensor), UNSUPPORTED (over 2^31 - 1 rows)
  */
 export async function findRows(path: string, tensor?: string): Promise<FileRows> {
+  return (await findTable(path, tensor)).rows;
+}
+
+/** As {@link findRows}, with what else there is to know. */
+export async function findTable(path: string, tensor?: string): Promise<TableOrigin> {
   if (path.endsWith('.npy')) {
     if (tensor !== undefined) {
       throw new FinetableError(
@@ -20,7 +38,7 @@ export async function findRows(path: string, tensor?: string): Promise<FileRows>
       );
     }
     const header = await readNpyHeader(path);
-    return floatRows(path, path, header);
+    return { path, files: [path], tensor: null, metadata: {}, rows: floatRows(path, path, header) };
   }
   const file = await openSafetensors(path);
   const name = tensor ?? onlyTable(path, file);
@@ -34,16 +52,21 @@ export async function findRows(path: string, tensor?: string): Promise<FileRows>
   }
   const where = `${path}: tensor "${name}"`;
   const quantized = quantizedTable(file, name);
-  if (quantized === null) return floatRows(entry.file, where, entry);
+  const files = [...new Set([path, ...[...file.tensors.values()].map((info) => info.file)])];
+  const origin = { path, files, tensor: name, metadata: entry.metadata };
+  if (quantized === null) return { ...origin, rows: floatRows(entry.file, where, entry) };
   const { rows, format, scales } = quantized;
   checkRows(entry.file, where, rows);
   return {
-    path: entry.file,
-    byteOffset: entry.byteOffset,
-    rows,
-    dim: format.dim,
-    dtype: format.dtype,
-    scales: { path: scales.file, byteOffset: scales.byteOffset, groupDims: format.groupDims },
+    ...origin,
+    rows: {
+      path: entry.file,
+      byteOffset: entry.byteOffset,
+      rows,
+      dim: format.dim,
+      dtype: format.dtype,
+      scales: { path: scales.file, byteOffset: scales.byteOffset, groupDims: format.groupDims },
+    },
   };
 }
 

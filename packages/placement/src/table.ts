@@ -20,6 +20,7 @@ import { Fetched, type FetchedRows } from './fetched.ts';
 import { checkCovered, type DevicePart, type OpenPart } from './parts.ts';
 import { lowerBound, RawRows } from './raw.ts';
 import { SharedParts } from './shared.ts';
+import type { TableOrigin } from './source.ts';
 import type { FileWatch } from './watch.ts';
 
 export interface TableExtras {
@@ -31,6 +32,8 @@ export interface TableExtras {
   readonly watch?: FileWatch | undefined;
   /** @internal The table that this one adds rows to, and the parts that hold those: see `growTable`. */
   readonly growth?: { readonly base: ShardedTable; readonly added: readonly RowStore[] } | undefined;
+  /** The file that the first rows, or all, were read from. */
+  readonly origin?: TableOrigin | undefined;
 }
 
 export class ShardedTable {
@@ -49,6 +52,8 @@ export class ShardedTable {
   /** The hot-row cache, where the table was opened with one; shared with those grown from it. */
   readonly cache: HotRowCache | null;
   readonly kernels: Kernels;
+  /** The file that its rows, from the first on, were read from; null where they come from memory. */
+  readonly origin: TableOrigin | null;
   readonly #raw: RawRows;
   readonly #watch: FileWatch | null;
   readonly #overlay: OverlayRows | null;
@@ -88,6 +93,7 @@ export class ShardedTable {
     this.grownFrom = growth ? (growth.base.grownFrom ?? growth.base.rows) : null;
     this.#fingerprints = new Map(growth ? growth.base.#fingerprints : []);
     this.#watch = growth ? growth.base.#watch : (extras.watch ?? null);
+    this.origin = growth ? growth.base.origin : (extras.origin ?? null);
     this.#raw = new RawRows(name, { dtype, dim, groupDims }, parts, kernels);
     const columns = [...new Set(parts.map(({ firstColumn }) => firstColumn))];
     const whole = columns.every((column) => shards.some(({ firstColumn = 0 }) => firstColumn === column));
@@ -155,7 +161,7 @@ export class ShardedTable {
   }
 
   /** @internal As `fingerprintOf`, of devices too; that has it from then on. */
-  async computeFingerprint(rows = this.rows, signal?: AbortSignal): Promise<string> {
+  async computeFingerprint(signal?: AbortSignal, rows = this.rows): Promise<string> {
     const known = this.#fingerprints.get(rows);
     if (known !== undefined) return known;
     const print = this.#fingerprinting(rows);
@@ -297,6 +303,15 @@ export class ShardedTable {
     } finally {
       store.close();
     }
+  }
+
+  /**
+   * @internal Stored bytes of whole rows: the elements of all, then the scales of all.
+   * @param rows `[n] i32`, ascending @param out `[n * storedRowBytes]`, overwritten
+   */
+  async readStored(rows: Int32Array, out: Uint8Array, signal?: AbortSignal): Promise<void> {
+    this.#checkIds(rows);
+    await this.#raw.read(rows, out, signal);
   }
 
   /**

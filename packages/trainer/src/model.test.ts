@@ -103,7 +103,7 @@ test('gradients go to the rows of the feature they came from', () => {
   const { model, seen } = build();
   const { gradients } = model.train(batch);
   expect(seen).toEqual(pooled);
-  const rows = (name: string): number[] => [...gradients.get(name)!.rows.data].filter((_, i) => i % 2 === 0);
+  const rows = (name: string): number[] => [...gradients.get(name)!.groups[0]!.rows!.data].filter((_, i) => i % 2 === 0);
   expect([...gradients.keys()]).toEqual(['items', 'users']);
   expect(rows('items')).toEqual([1 + 10, 1 + 1, 10 + 10]); // rows 1, 2 and 4
   expect(rows('users')).toEqual([100, 100]);

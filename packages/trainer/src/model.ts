@@ -231,7 +231,7 @@ function planOf(batch: Batch, table: string): LookupPlan {
 function badRow(name: string, table: ShardedTable, plan: LookupPlan, bag: number, batch: Batch): FinetableError {
   for (let place = plan.offsets[bag]!; place < plan.offsets[bag + 1]!; place++) {
     if (table.needsFetch) break; // it cannot be looked at without waiting
-    const row = plan.uniqueRows[plan.placeUnique[place]!]!;
+    const row = plan.placeRows[place]!;
     if (!table.gather(Int32Array.of(row)).data.every(Number.isFinite)) {
       return new FinetableError(
         'NON_FINITE',

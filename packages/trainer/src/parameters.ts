@@ -1,8 +1,8 @@
 /** An objective's dense parameters with their optimiser: updated, saved and loaded together. */
 import { FinetableError } from '@finetable/core';
 import { readSafetensorsHeader, readTensor, writeSafetensors } from '@finetable/formats';
-import type { Kernels, UpdateRule } from '@finetable/kernels';
-import { ruleOf, stateColumns, type OptimizerOverrides, type OptimizerSpec } from '@finetable/lora';
+import { stateColumns, type Kernels, type UpdateRule } from '@finetable/kernels';
+import { rateOf, ruleOf, type OptimizerOverrides, type OptimizerSpec } from '@finetable/lora';
 import type { DenseParameter } from './objective.ts';
 
 interface Named {
@@ -14,6 +14,7 @@ interface Named {
 export class ParameterGroup {
   readonly parameters: readonly DenseParameter[];
   readonly #rule: UpdateRule;
+  readonly #rateOf: (step: number) => number;
   readonly #state: readonly (readonly Float32Array[])[];
   /** Steps since its optimiser state was fresh, over every `fit`: bias corrections need them. */
   #step = 0;
@@ -21,6 +22,7 @@ export class ParameterGroup {
   constructor(parameters: readonly DenseParameter[], optimizer: OptimizerSpec, overrides: OptimizerOverrides) {
     this.parameters = parameters;
     this.#rule = ruleOf(optimizer, overrides);
+    this.#rateOf = rateOf(optimizer, this.#rule.learningRate);
     this.#state = parameters.map(({ value }) =>
       stateColumns(this.#rule, value.length).map((cols) => new Float32Array(cols)),
     );
@@ -28,8 +30,9 @@ export class ParameterGroup {
 
   update(kernels: Kernels): void {
     const step = ++this.#step;
+    const rule = { ...this.#rule, learningRate: this.#rateOf(step) };
     this.parameters.forEach(({ value, gradient }, i) => {
-      kernels.updateDense({ rule: this.#rule, step, parameters: value, state: this.#state[i]!, gradients: gradient });
+      kernels.updateDense({ rule, step, parameters: value, state: this.#state[i]!, gradients: gradient });
     });
   }
 

@@ -69,7 +69,7 @@ export async function convert(
 }
 
 /** For outputs that are there and were not to be replaced. */
-function exists(path: string): FinetableError {
+export function exists(path: string): FinetableError {
   return new FinetableError('EXISTS', `${path} is there already; choose another name, or replace it with --overwrite`, {
     file: path,
   });

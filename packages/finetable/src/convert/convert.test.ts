@@ -8,6 +8,8 @@ import {
   readTensor,
   writeNpy,
   writeSafetensors,
+  saveSparseAdapter,
+  type AdapterTensors,
 } from '@finetable/formats';
 import { openTable } from '@finetable/placement';
 import fc from 'fast-check';
@@ -133,6 +135,38 @@ test('adapters: sparse to PEFT and back with the base gives the same bytes', asy
   const other = await runHere(['convert', sparse, join(folder, 'wrong'), '--to', 'peft', '--base', table]);
   expect(other.status).toBe(2);
   expect(other.stderr).toContain('fingerprints differ');
+});
+
+test('adapters with groups and DoRA: to PEFT as one group; what PEFT cannot hold is refused', async () => {
+  const folder = await temporaryFolder();
+  const group = { untouched: null, kind: 'lora', rank: 1, alpha: 2, rsLora: false, b: Float32Array.of(1, 2) } as const;
+  const adapter: AdapterTensors = {
+    table: 'items',
+    base: { rows: 6, dim: 2, dtype: 'f32', fingerprint: null },
+    groups: [
+      { ...group, name: 'rest', members: Int32Array.of(0, 4), rows: Int32Array.of(1), a: Float32Array.of(3) },
+      { ...group, name: 'new', members: Int32Array.of(4, 6), rows: Int32Array.of(4, 5), a: Float32Array.of(1, 2) },
+    ],
+    magnitude: Float32Array.of(1, 2),
+    baseSquares: Float64Array.of(1, 2),
+    grown: null,
+  };
+  const sparse = join(folder, 'sparse');
+  await saveSparseAdapter(sparse, [adapter]);
+  const text = await convert(sparse, join(folder, 'again'), '--to', 'sparse');
+  expect(text).toContain('sparse adapter, items: rank 1, 1 rows, "new" rank 1, 2 rows\n');
+  expect(await loadAdapter(join(folder, 'again'))).toEqual([adapter]);
+  await convert(sparse, join(folder, 'peft'), '--to', 'peft');
+  expect(await loadAdapter(join(folder, 'peft'))).toMatchObject([
+    {
+      groups: [{ name: 'rest', members: null, rank: 2, alpha: 2, rows: Int32Array.of(1, 4, 5) }],
+      magnitude: adapter.magnitude,
+    },
+  ]);
+  await saveSparseAdapter(sparse, [{ ...adapter, grown: Float32Array.of(1, 2) }], { replace: true });
+  const { status, stderr } = await runHere(['convert', sparse, join(folder, 'no'), '--to', 'peft']);
+  expect(status).toBe(2);
+  expect(stderr).toContain('no format for rows that the base lacks; merge the adapter');
 });
 
 test.each([

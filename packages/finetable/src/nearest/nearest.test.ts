@@ -97,10 +97,11 @@ test('an adapter is searched with the table, and not merged into it', async () =
   const { folder, table } = await writeCompass();
   const opened = await openTable(table);
   const adapter = createAdapter(opened, { kind: 'dense' });
-  adapter.reset(Int32Array.of(3), 0);
+  const rest = adapter.groups[0]!;
+  rest.reset(Int32Array.of(3));
   // South turns to the north.
   const turned: Matrix = matrix(1, 2, Float32Array.of(0.1, 3));
-  opened.kernels.scatterRows(adapter.factors, Int32Array.of(0), turned);
+  opened.kernels.scatterRows(rest.factors, Int32Array.of(0), turned);
   await mkdir(join(folder, 'runs'));
   await saveAdapters(join(folder, 'runs', 'adapter'), [adapter]);
   const adapted = ['--adapter', join(folder, 'runs', 'adapter'), '--json', '-k', '1'];

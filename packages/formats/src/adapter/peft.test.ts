@@ -1,12 +1,13 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { HeUniformRows } from '@finetable/core';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openSafetensors, readTensorF32 } from '../safetensors/model.ts';
 import { writeSafetensors, type TensorSource } from '../safetensors/write.ts';
 import { loadAdapter } from './load.ts';
 import { loadPeftAdapter, savePeftAdapter } from './peft.ts';
-import type { AdapterTensors } from './tensors.ts';
+import type { AdapterTensors, GroupTensors } from './tensors.ts';
 import { adapterOf, withRest } from '../testing/adapter.ts';
 
 let root: string;
@@ -71,9 +72,88 @@ test('an adapter that changes nothing', async () => {
   expect(await loadAdapter(folder)).toEqual([nothing]);
 });
 
+const group: GroupTensors = {
+  name: 'new', members: new Int32Array([3, 4]), untouched: null, kind: 'lora', rank: 1, alpha: 3, rsLora: false,
+  rows: new Int32Array([3]), a: new Float32Array([7]), b: new Float32Array([1, 0, -1]),
+}; // prettier-ignore
+
+/** The delta of every row, in f64. */
+function deltas({ base: { rows: V, dim }, groups }: AdapterTensors): number[] {
+  const out = new Array<number>(V * dim).fill(0);
+  for (const { rows, rank, alpha, rsLora, a, b } of groups) {
+    const scale = alpha / (rsLora ? Math.sqrt(rank) : rank);
+    rows.forEach((row, i) => {
+      for (let k = 0; k < rank; k++)
+        for (let j = 0; j < dim; j++) out[row * dim + j]! += scale * a[i * rank + k]! * b![k * dim + j]!;
+    });
+  }
+  return out;
+}
+
+test('groups become one adapter of their ranks together, with the same deltas', async () => {
+  const grouped: AdapterTensors = {
+    ...words,
+    groups: [
+      { ...words.groups[0]!, members: new Int32Array([0, 2, 4, 5]) },
+      group,
+      { ...group, name: 'none', members: new Int32Array([2, 3]), rank: 2, rows: new Int32Array(0), a: new Float32Array(0), b: new Float32Array(6) },
+    ],
+  }; // prettier-ignore
+  await savePeftAdapter(folder, [grouped, { ...words, table: 'other' }]);
+  const [loaded, other] = await loadPeftAdapter(folder).then((all) => all.reverse());
+  expect(loaded!.groups).toMatchObject([
+    { name: 'rest', members: null, rank: 5, alpha: 5, rsLora: false, rows: new Int32Array([1, 3, 4]) },
+  ]);
+  expect([...loaded!.groups[0]!.a]).toEqual([1, 2, 0, 0, 0, 0, 0, 7, 0, 0, 3, 4, 0, 0, 0]);
+  const found = deltas(loaded!);
+  deltas(grouped).forEach((delta, i) =>
+    expect(Math.abs(found[i]! - delta)).toBeLessThanOrEqual(1e-7 * Math.abs(delta)),
+  );
+  // PEFT has one use_rslora for all modules: here alpha tells the scale.
+  expect(other!.groups[0]).toMatchObject({ rank: 2, rsLora: false, alpha: 16 * Math.sqrt(2) });
+  expect(other!.groups[0]!.b).toEqual(words.groups[0]!.b);
+});
+
+test('rows that start at random are written out, members only', async () => {
+  const V = 2 ** 20 + 5;
+  const untouched = { seed: 3, stream: 'words/A' };
+  const members = new Int32Array([1, 3, 2 ** 20 - 2, 2 ** 20 + 3]);
+  const rows = new Int32Array([2, 2 ** 20]);
+  const random: AdapterTensors = {
+    ...withRest(words, { untouched, members, rows, rank: 3, a: new Float32Array(6).fill(9), b: new Float32Array(9) }),
+    base: { ...base, rows: V },
+  };
+  await savePeftAdapter(folder, [random]);
+  const [loaded] = await loadPeftAdapter(folder);
+  const expected = new Int32Array([1, 2, 2 ** 20 - 2, 2 ** 20 - 1, 2 ** 20, 2 ** 20 + 1, 2 ** 20 + 2]);
+  const a = new HeUniformRows(untouched.seed, untouched.stream, V, 3).of(expected).data;
+  a.fill(9, 3, 6).fill(9, 12, 15);
+  expect(loaded!.groups[0]).toMatchObject({ untouched: null, members: null, rows: expected, a });
+});
+
+test('DoRA: magnitudes come and go', async () => {
+  const dora: AdapterTensors = { ...words, magnitude: new Float32Array([1, 2, 3]) };
+  await savePeftAdapter(folder, [{ ...dora, baseSquares: new Float64Array(3) }]);
+  const model = await openSafetensors(join(folder, 'adapter_model.safetensors'));
+  expect([...model.tensors.keys()]).toContain('base_model.model.words.lora_magnitude_vector');
+  expect(await readFile(join(folder, 'adapter_config.json'), 'utf8')).toContain('"use_dora": true');
+  expect(await loadAdapter(folder)).toEqual([dora]);
+});
+
 test('refuses to save what PEFT cannot hold, and writes nothing', async () => {
   const dense = withRest(words, { kind: 'dense', rank: 3, a: new Float32Array(6), b: null });
   await expect(savePeftAdapter(folder, [dense])).rejects.toThrow(/PEFT has no format for a dense delta/);
+  const partly = { ...words, groups: [{ ...words.groups[0]!, members: new Int32Array([0, 2, 4, 5]) }, { ...dense.groups[0]!, name: 'new', members: new Int32Array([2, 3]), rows: new Int32Array(0), a: new Float32Array(0) }] }; // prettier-ignore
+  await expect(savePeftAdapter(folder, [partly])).rejects.toThrow(/PEFT has no format for a dense delta.*merge it/);
+  await expect(savePeftAdapter(folder, [{ ...words, grown: new Float32Array(3) }])).rejects.toThrow(
+    /no format for rows that the base lacks; merge the adapter/,
+  );
+  const dora = { ...words, table: 'other', magnitude: new Float32Array(3) };
+  await expect(savePeftAdapter(folder, [words, dora])).rejects.toThrow(/one use_dora for all tables, and these differ/);
+  const huge = { ...words, groups: [{ ...words.groups[0]!, members: new Int32Array([0, 2, 4, 5]) }, { ...group, alpha: 1e39 }] }; // prettier-ignore
+  await expect(savePeftAdapter(folder, [huge])).rejects.toThrow(
+    /group "new": B times its scale, 1e\+39, goes beyond f32/,
+  );
   await expect(savePeftAdapter(folder, [{ ...words, table: 'a(b' }])).rejects.toThrow(/module path "a\(b"/);
   expect(await readdir(root)).toEqual([]);
 });
@@ -148,6 +228,48 @@ test('F16 and BF16 factors, and a copy of the base', async () => {
   await expect(loadPeftAdapter(folder)).rejects.toThrow(
     /base_layer.weight" is BF16 \[3, 5\]; needed: \[V, D\] = \[5, 3\]/,
   );
+});
+
+test('patterns as PEFT matches them: the end of a path, a dot as any character, the first that matches', async () => {
+  const one = (name: string): TensorSource[] =>
+    [aTensor, bTensor].map((tensor) => ({ ...tensor, name: tensor.name.replace('embedding.', `${name}.`) }));
+  const names = ['x.a.b', 'x.azb', 'xa.b', 'a.b'];
+  const target_modules = names;
+  const alphas = async (alpha_pattern: object) => {
+    await python({ ...smallest, target_modules, alpha_pattern }, names.flatMap(one));
+    return Object.fromEntries((await loadPeftAdapter(folder)).map(({ table, groups }) => [table, groups[0]!.alpha]));
+  };
+  expect(await alphas({ 'a.b': 1, 'x.a.b': 2 })).toEqual({ 'x.a.b': 1, 'x.azb': 1, 'xa.b': 16, 'a.b': 1 });
+  expect(await alphas({ 'x.a.b': 2, 'a.b': 1 })).toEqual({ 'x.a.b': 2, 'x.azb': 2, 'xa.b': 16, 'a.b': 1 });
+  // Saved so that each finds its own.
+  const adapters = ['a.b', 'azb', 'x.a.b', 'x.azb'].map((table, i) => ({
+    ...withRest(words, { alpha: i + 1 }),
+    table,
+  }));
+  await rm(folder, { recursive: true });
+  await savePeftAdapter(folder, adapters);
+  expect(await loadPeftAdapter(folder)).toEqual(adapters);
+});
+
+test('what training did and the file need not say: dropout, starts that leave the base alone', async () => {
+  for (const change of [{ lora_dropout: 0.1 }, { init_lora_weights: 'orthogonal' }, { init_lora_weights: 'mica' }])
+    expect(await loadPeftAdapter(await python({ ...smallest, ...change }))).toEqual([expected]);
+});
+
+test('DoRA as PEFT writes it, in F16 too, and with .weight', async () => {
+  const name = 'base_model.model.embedding.lora_magnitude_vector';
+  const magnitude: TensorSource = { name, dtype: 'F16', shape: [3], data: new Uint16Array([0x3c00, 0x4000, 0x4200]) };
+  const dora = { ...smallest, use_dora: true };
+  const loaded = { ...expected, magnitude: new Float32Array([1, 2, 3]) };
+  expect(await loadPeftAdapter(await python(dora, [aTensor, bTensor, magnitude]))).toEqual([loaded]);
+  const again = { ...magnitude, name: `${name}.weight` };
+  expect(await loadPeftAdapter(await python(dora, [aTensor, bTensor, again]))).toEqual([loaded]);
+  await python(dora, [aTensor, bTensor, magnitude, again]);
+  await expect(loadPeftAdapter(folder)).rejects.toThrow(/lora_magnitude_vector" again; allowed: one of them/);
+  await python(dora, [aTensor, bTensor, { ...magnitude, shape: [1, 3] }]);
+  await expect(loadPeftAdapter(folder)).rejects.toThrow(/is F16 \[1, 3\]; needed: \[D\] = \[3\]/);
+  await python(dora, [aTensor, bTensor, { ...magnitude, dtype: 'F64', data: new Float64Array(3) }]);
+  await expect(loadPeftAdapter(folder)).rejects.toThrow(/is F64 \[3\]; needed: F32, F16 or BF16/);
 });
 
 test.each<[name: string, config: object, code: string, message: RegExp]>([

@@ -8,7 +8,7 @@
  */
 import { constants } from 'node:buffer';
 import { join } from 'node:path';
-import { FinetableError, formatBytes, HeUniformRows, range } from '@finetable/core';
+import { FinetableError, formatBytes, HeUniformRows } from '@finetable/core';
 import { allocate, bytesOf, checkFloat, readValuesF32, type ArrayInfo } from '../array.ts';
 import { show, withFile } from '../io.ts';
 import { readJsonObject } from '../json.ts';
@@ -144,16 +144,12 @@ function untouchedRows(
   if (!untouched) return null;
   const start = new HeUniformRows(untouched.seed, untouched.stream, untouched.rows ?? tableRows, rank);
   const bounds = members ?? Int32Array.of(0, tableRows);
-  // Rows are made whole, for every column again: r times the work, and no V x r values.
-  const most = Math.max(1, Math.floor(blockValues / rank));
   return (column, begin, values) => {
     const end = begin + values.length;
-    for (let i = 0; i < bounds.length; i += 2) {
+    for (let i = 0; i < bounds.length && bounds[i]! < end; i += 2) {
+      const first = Math.max(begin, bounds[i]!);
       const last = Math.min(end, bounds[i + 1]!);
-      for (let first = Math.max(begin, bounds[i]!); first < last; first += most) {
-        const { data } = start.of(range(Math.min(most, last - first)).map((row) => first + row));
-        for (let at = column, row = first; at < data.length; at += rank, row++) values[row - begin] = data[at]!;
-      }
+      if (first < last) start.column(column, first, values.subarray(first - begin, last - begin));
     }
   };
 }

@@ -21,11 +21,11 @@ export interface QuantizedTable {
 
 type Tensors = SafetensorsModel['tensors'];
 
-const elementDtypes = { int8: 'I8', int4: 'U8' } as const satisfies Record<string, TensorDtype>;
-type QuantizedDtype = keyof typeof elementDtypes;
+export const elementDtypes = { int8: 'I8', int4: 'U8' } as const satisfies Record<string, TensorDtype>;
+export type QuantizedDtype = keyof typeof elementDtypes;
 
-const scalesSuffix = '.scale';
-const metadataKeyOf = (name: string): string => `finetable.${name}`;
+export const scalesSuffix = '.scale';
+export const metadataKeyOf = (name: string): string => `finetable.${name}`;
 
 /** Whether a tensor holds the scales of another. */
 export function isScales(tensors: Tensors, name: string): boolean {

@@ -51,7 +51,8 @@ export async function writeSafetensors(
   });
 }
 
-interface Entry {
+/** A tensor as the header has it. */
+export interface Entry {
   name: string;
   dtype: string;
   shape: readonly number[];
@@ -63,7 +64,11 @@ function inFileOrder(a: TensorSource, b: TensorSource): number {
   return bySize || (a.name < b.name ? -1 : 1);
 }
 
-function checkNames(path: string, sources: readonly TensorSource[], metadata: Readonly<Record<string, string>>): void {
+export function checkNames(
+  path: string,
+  sources: readonly Pick<TensorSource, 'name'>[],
+  metadata: Readonly<Record<string, string>>,
+): void {
   const refuse = (message: string): never => {
     throw new FinetableError('INVALID_ARGUMENT', `${path}: ${message}`, { file: path });
   };
@@ -80,7 +85,7 @@ function checkNames(path: string, sources: readonly TensorSource[], metadata: Re
 }
 
 /** Length prefix and JSON, padded with spaces to `length` bytes in all, or to the next multiple of 8. */
-function formatHeader(
+export function formatHeader(
   path: string,
   entries: readonly Entry[],
   metadata: Readonly<Record<string, string>>,

@@ -1,7 +1,8 @@
 /** Every argument check, on both implementations: what is refused, in which words, and that nothing was written then. */
 import { isFinetableError, makePlan, jagged, matrix, type LookupPlan, type Matrix } from '@finetable/core';
 import { expect } from 'vitest';
-import type { Kernels, LookupArgs, UpdateRule, UpdateRowsArgs } from '../kernels.ts';
+import type { Kernels, LookupArgs, ReplayRowsArgs, StoreDtype, UpdateRowsArgs, UpdateRule } from '../kernels.ts';
+import { SkippedSteps } from '../skipped.ts';
 import { testBoth } from '../testing/implementations.ts';
 
 type Changes<T> = { [K in keyof T]?: unknown };
@@ -46,6 +47,10 @@ testBoth('lookup', (kernels) => {
   wrongPlan('plan.offsets', { offsets: Int32Array.of(1, 2, 3, 3) });
   wrongPlan('plan.offsets', { offsets: Int32Array.of(0, 3, 2, 3) });
   wrongPlan('plan.offsets', { offsets: Int32Array.of(0, 2, 3, 4) });
+  wrongPlan('plan.placeRows', { placeRows: [5, 1, 5] });
+  wrongPlan('plan.placeRows', { placeRows: Int32Array.of(5, 6, 5) }, 'ID_OUT_OF_RANGE');
+  wrongPlan('plan.placeRows', { placeRows: Int32Array.of(5, -1, 5) }, 'ID_OUT_OF_RANGE');
+  wrongPlan('plan.placeUnique', { placeUnique: Int32Array.of(1, 0) });
   wrongPlan('plan.placeUnique', { placeUnique: Int32Array.of(1, 0, 2) });
   wrongPlan('plan.placeUnique', { placeUnique: Int32Array.of(1, 0, -1) });
   wrongPlan('plan.weights', { weights: new Float32Array(2) });
@@ -171,12 +176,20 @@ testBoth('segmentSum', (kernels) => {
   expect([...out.data]).toEqual(new Array<number>(8).fill(7));
 });
 
-const adamw: UpdateRule = { type: 'adamw', learningRate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 };
+const adam: UpdateRule = {
+  type: 'adam',
+  learningRate: 0.1,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  decay: 'decoupled',
+};
 
 testBoth('updateRows and replayRows', (kernels) => {
-  const make = (dim: number, dtype: 'f32' | 'i32' = 'f32') => kernels.createRows(5, dim, dtype);
+  const make = (dim: number, dtype: StoreDtype = 'f32') => kernels.createRows(5, dim, dtype);
   const args = {
-    rule: adamw,
+    rule: adam,
     step: 1,
     parameters: make(2),
     state: [make(2), make(2)],
@@ -184,10 +197,11 @@ testBoth('updateRows and replayRows', (kernels) => {
     slots: Int32Array.of(4, 0),
     gradients: matrix(2, 2, Float32Array.of(1, 1, 1, 1)),
   };
+  const skipped = new SkippedSteps(adam);
   const wrong = (argument: string, changes: Changes<UpdateRowsArgs>) => {
     refused(() => kernels.updateRows({ ...args, ...changes } as UpdateRowsArgs), 'updateRows', argument);
-    if ('gradients' in changes) return;
-    refused(() => kernels.replayRows({ ...args, ...changes } as typeof args), 'replayRows', argument);
+    if ('gradients' in changes || 'rule' in changes) return;
+    refused(() => kernels.replayRows({ ...args, skipped, ...changes } as ReplayRowsArgs), 'replayRows', argument);
   };
   wrong('step', { step: 0 });
   wrong('step', { step: 1.5 });
@@ -201,12 +215,24 @@ testBoth('updateRows and replayRows', (kernels) => {
   wrong('state[1]', { state: [make(2), make(3)] });
   wrong('state[0]', { state: [kernels.createRows(4, 2, 'f32'), make(2)] });
   wrong('state', { state: [args.parameters, make(2)] });
+  wrong('state[0]', { state: [make(2, 'int8'), make(2)] });
+  wrong('state[1]', { state: [make(2, 'bf16'), make(2)] });
+  wrong('roundingSeed', { roundingSeed: -1 });
+  refused(() => kernels.replayRows({ ...args, skipped: {} as SkippedSteps }), 'replayRows', 'skipped');
   wrong('lastSteps', { lastSteps: make(1) });
   wrong('lastSteps', { lastSteps: make(2, 'i32') });
   refused(() => kernels.updateRows({ ...args, slots: Int32Array.of(4, -1) }), 'updateRows', 'slots');
   const wrongRule = (field: string, changes: object) => {
-    wrong(`rule.${field}`, { rule: { ...adamw, ...changes } });
+    wrong(`rule.${field}`, { rule: { ...adam, ...changes } });
+    refused(() => new SkippedSteps({ ...adam, ...changes } as UpdateRule), 'SkippedSteps', `rule.${field}`);
   };
+  const plain = { weightDecay: 0, decay: 'l2' } as const;
+  const sgd = { type: 'sgd', learningRate: 1, momentum: 1, ...plain } as const;
+  wrong('rule.momentum', { rule: sgd, state: [] });
+  wrong('state', { rule: { ...sgd, momentum: 0.5 }, state: [] });
+  wrong('state', { rule: { ...sgd, momentum: 0 } });
+  wrongRule('decay', { decay: undefined });
+  wrongRule('weightDecay', { weightDecay: -1 });
   wrongRule('type', { type: 'momentum' });
   wrongRule('type', { type: 'toString' });
   wrongRule('learningRate', { learningRate: -1 });
@@ -216,7 +242,7 @@ testBoth('updateRows and replayRows', (kernels) => {
   wrongRule('epsilon', { epsilon: 0 });
   wrongRule('epsilon', { epsilon: 1e-60 });
   wrongRule('weightDecay', { weightDecay: Infinity });
-  wrong('rule.epsilon', { rule: { type: 'adagrad', learningRate: 1, epsilon: 0 }, state: [make(2)] });
+  wrong('rule.epsilon', { rule: { type: 'adagrad', learningRate: 1, epsilon: 0, ...plain }, state: [make(2)] });
   const left = matrix(5, 2);
   kernels.gatherRows(args.parameters, Int32Array.of(0, 1, 2, 3, 4), left);
   expect([...left.data]).toEqual(new Array<number>(10).fill(0));
@@ -224,7 +250,7 @@ testBoth('updateRows and replayRows', (kernels) => {
 
 testBoth('updateDense', (kernels) => {
   const args = {
-    rule: adamw,
+    rule: adam,
     step: 1,
     parameters: new Float32Array(3),
     state: [new Float32Array(3), new Float32Array(3)],
@@ -240,7 +266,8 @@ testBoth('updateDense', (kernels) => {
   wrong('state[0]', { state: [args.parameters, new Float32Array(3)] });
   wrong('parameters', { gradients: args.parameters });
   wrong('step', { step: -1 });
-  wrong('state[0]', { rule: { type: 'rowwise-adagrad', learningRate: 1, epsilon: 1 }, state: [new Float32Array(3)] });
+  const rowwise = { type: 'rowwise-adagrad', learningRate: 1, epsilon: 1, weightDecay: 0, decay: 'l2' };
+  wrong('state[0]', { rule: rowwise, state: [new Float32Array(3)] });
   expect([...args.parameters]).toEqual([0, 0, 0]);
 });
 

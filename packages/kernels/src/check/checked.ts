@@ -32,7 +32,8 @@ import {
   checkStretch,
   withFiles,
 } from './stores.ts';
-import { checkDense, checkUpdatable } from './update.ts';
+import { checkRule } from './rule.ts';
+import { checkDense, checkSkipped, checkUpdatable } from './update.ts';
 import { checkApart, checkFloats, checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
 
 /** More threads than this is a mistake; a thread costs memory even while it sleeps. */
@@ -227,7 +228,8 @@ export class CheckedKernels implements Kernels {
 
   updateRows(args: UpdateRowsArgs): void {
     const { slots, gradients, parameters } = args;
-    checkUpdatable(this.#inner, 'updateRows', args, args.lastSteps ?? null);
+    checkRule('updateRows', args.rule);
+    checkUpdatable(this.#inner, 'updateRows', args.rule, args, args.lastSteps ?? null);
     checkIndices(this.#inner, 'updateRows', 'slots', slots, 0, parameters.rows);
     this.#checkDistinct('updateRows', slots);
     checkMatrix('updateRows', 'gradients', gradients, slots.length, parameters.dim);
@@ -236,7 +238,8 @@ export class CheckedKernels implements Kernels {
 
   replayRows(args: ReplayRowsArgs): void {
     const { slots, parameters } = args;
-    checkUpdatable(this.#inner, 'replayRows', args, args.lastSteps);
+    checkSkipped('replayRows', args);
+    checkUpdatable(this.#inner, 'replayRows', args.skipped.rule, args, args.lastSteps);
     checkIndices(this.#inner, 'replayRows', 'slots', slots, -1, parameters.rows);
     this.#checkDistinct('replayRows', slots);
     this.#inner.replayRows(args);

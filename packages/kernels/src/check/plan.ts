@@ -44,11 +44,13 @@ export function checkRows(kernels: Implementation, where: string, name: string, 
 export function checkPlaces(kernels: Implementation, where: string, plan: LookupPlan): void {
   checkInteger(where, 'plan.tableRows', plan.tableRows, 0, 0x7fffffff);
   checkInts(where, 'plan.offsets', plan.offsets);
-  checkInts(where, 'plan.placeUnique', plan.placeUnique);
+  checkInts(where, 'plan.placeRows', plan.placeRows);
+  const n = plan.placeRows.length;
+  checkInts(where, 'plan.placeUnique', plan.placeUnique, n);
   checkInts(where, 'plan.uniqueRows', plan.uniqueRows);
-  const n = plan.placeUnique.length;
   if (plan.weights !== null) checkFloats(where, 'plan.weights', plan.weights, n);
   checkOffsets(kernels, where, 'plan.offsets', plan.offsets, n);
+  checkRows(kernels, where, 'plan.placeRows', plan.placeRows, plan.tableRows);
   checkIndices(kernels, where, 'plan.placeUnique', plan.placeUnique, 0, plan.uniqueRows.length);
   checkRows(kernels, where, 'plan.uniqueRows', plan.uniqueRows, plan.tableRows);
 }

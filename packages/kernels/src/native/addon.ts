@@ -23,6 +23,7 @@ export type LookupArguments = [
   overlayRows: Handle | null,
   overlaySlots: Ints | null,
   offsets: Ints,
+  placeRows: Ints,
   placeUnique: Ints,
   uniqueRows: Ints,
   weights: Floats | null,
@@ -37,12 +38,12 @@ export type LookupArguments = [
 /** What `updateRows` and `replayRows` begin with. */
 export type SlotRows = [
   context: Context,
-  ruleType: number,
   ruleNumbers: Floats,
   step: number,
   parameters: Handle,
-  first: Handle | null,
-  second: Handle | null,
+  momentum: Handle | null,
+  squares: Handle | null,
+  roundingSeed: number,
   slots: Ints,
   lastSteps: Handle | null,
 ];
@@ -121,14 +122,24 @@ export interface Addon {
     out: Floats,
   ): void;
   updateRows(...args: [...SlotRows, gradients: Floats]): void;
-  replayRows(...args: [...SlotRows, corrections: Floats | null, correctionSteps: number]): void;
+  replayRows(
+    ...args: [
+      ...SlotRows,
+      numbers: Floats,
+      sums: Floats | null,
+      logKept: Float64Array,
+      singleSteps: number,
+      logKeepMomentum: number,
+      logKeepSquares: number,
+      rests: boolean,
+    ]
+  ): void;
   updateDense(
     context: Context,
-    ruleType: number,
     ruleNumbers: Floats,
     parameters: Floats,
-    first: Floats | null,
-    second: Floats | null,
+    momentum: Floats | null,
+    squares: Floats | null,
     gradients: Floats,
   ): void;
 

@@ -72,7 +72,7 @@ test('a store closed meanwhile is freed when it has settled, and arrays nobody h
   const outs = Array.from({ length: 6 }, () => {
     const { out, ...rest } = args();
     // Copies that only the call knows.
-    const copied = { ...plan, offsets: plan.offsets.slice(), placeUnique: plan.placeUnique.slice() };
+    const copied = { ...plan, offsets: plan.offsets.slice(), placeRows: plan.placeRows.slice() };
     return { out, settled: kernels.lookupAsync({ ...rest, out, plan: copied }) };
   });
   store.close();
@@ -101,7 +101,7 @@ const begin = `
   const search = addon.nearest(context, dim, 100000, [rows, 0, 0], new Float32Array(64 * dim), 64, 10, true, null, null,
     null, null, 0, new Int32Array(640), new Float32Array(640));
   const settled = Array.from({ length: 16 }, () => addon.lookupAsync(context, dim, [rows, 0, 0], null, null, offsets,
-    places, uniqueRows, null, null, null, null, 0, new Float32Array(bags * dim), null));
+    places, places, uniqueRows, null, null, null, null, 0, new Float32Array(bags * dim), null));
   addon.closeRows(rows);`;
 
 test('a process or a worker may end while lookups and searches run', (context) => {

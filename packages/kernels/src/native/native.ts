@@ -1,13 +1,21 @@
 /** The native implementation: hands checked arguments to the addon. */
 import { FinetableError, formatBytes, type LookupPlan, type Matrix } from '@finetable/core';
-import { biasCorrections } from '../bias.ts';
 import { elementBytes, partGroupDims, storedBytes } from '../check/stores.ts';
 import type { Implementation } from '../implementation.ts';
-import type { Delta, FileRows, LookupArgs, ReplayRowsArgs, RowStore, StoreDtype, UpdateRowsArgs } from '../kernels.ts';
+import type {
+  Delta,
+  FileRows,
+  LookupArgs,
+  ReplayRowsArgs,
+  RowStore,
+  StoreDtype,
+  UpdateRowsArgs,
+  UpdateRule,
+} from '../kernels.ts';
 import * as scans from '../portable/scans.ts';
 import { dtypes, type Addon, type Context, type Handle, type LookupArguments, type SlotRows } from './addon.ts';
 import { nearest } from './nearest.ts';
-import { ruleNumbers, ruleTypes } from './rule.ts';
+import { ruleNumbers, stateOf } from './rule.ts';
 
 export class NativeRows implements RowStore {
   readonly rows: number;
@@ -156,6 +164,7 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
     overlay ? handleOf(overlay.rows) : null,
     overlay ? overlay.slots : null,
     plan.offsets,
+    plan.placeRows,
     plan.placeUnique,
     plan.uniqueRows,
     plan.weights,
@@ -168,16 +177,16 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
   ];
   const lookup = (args: LookupArgs): LookupArguments =>
     pool(args, args.plan, args.delta ?? null, args.out, args.pooledFactors ?? null);
-  const slotRows = (args: UpdateRowsArgs | ReplayRowsArgs): SlotRows => {
-    const [first, second] = args.state;
+  const slotRows = (args: UpdateRowsArgs | ReplayRowsArgs, rule: UpdateRule): SlotRows => {
+    const { momentum, squares } = stateOf(rule, args.state);
     return [
       context,
-      ruleTypes[args.rule.type],
-      ruleNumbers(args.rule, args.step),
+      ruleNumbers(rule, args.step),
       args.step,
       handleOf(args.parameters),
-      first ? handleOf(first) : null,
-      second ? handleOf(second) : null,
+      momentum && handleOf(momentum),
+      squares && handleOf(squares),
+      args.roundingSeed ?? 0,
       args.slots,
       args.lastSteps ? handleOf(args.lastSteps) : null,
     ];
@@ -215,11 +224,19 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
         uniques ?? null,
         out.data,
       ),
-    updateRows: (args) => addon.updateRows(...slotRows(args), args.gradients.data),
+    updateRows: (args) => addon.updateRows(...slotRows(args, args.rule), args.gradients.data),
     replayRows(args) {
-      const { rule, step } = args;
-      const adam = rule.type === 'adamw' ? biasCorrections(rule.beta1, rule.beta2, step) : { values: null, steps: 0 };
-      addon.replayRows(...slotRows(args), adam.values, adam.steps);
+      const { rule, form, numbers, sums, logKept, singleSteps, rests } = args.skipped.advance(args.step);
+      addon.replayRows(
+        ...slotRows(args, rule),
+        numbers,
+        sums,
+        logKept,
+        Math.min(singleSteps, 0x7fffffff),
+        Math.log(form.keepMomentum),
+        Math.log(form.keepSquares),
+        rests,
+      );
     },
   };
 }
@@ -241,9 +258,9 @@ type DenseCalls = Pick<
 
 function denseCalls(addon: Addon, context: Context): DenseCalls {
   return {
-    updateDense({ rule, step, parameters, state: [first, second], gradients }) {
-      const numbers = ruleNumbers(rule, step);
-      addon.updateDense(context, ruleTypes[rule.type], numbers, parameters, first ?? null, second ?? null, gradients);
+    updateDense({ rule, step, parameters, state, gradients }) {
+      const { momentum, squares } = stateOf(rule, state);
+      addon.updateDense(context, ruleNumbers(rule, step), parameters, momentum, squares, gradients);
     },
     matmul({ a, b, out, transposeA = false, transposeB = false, scale = 1 }) {
       const k = transposeA ? a.rows : a.cols;

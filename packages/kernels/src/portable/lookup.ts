@@ -28,7 +28,7 @@ function poolColumns(
   firstColumn: number,
   columns: number,
 ): void {
-  const { offsets, weights, uniqueRows, placeUnique } = plan;
+  const { offsets, weights, placeRows, uniqueRows, placeUnique } = plan;
   const stores = shards.map((shard) => shard.store as PortableRows);
   const firstRows = shards.map((shard) => shard.firstRow);
   const copies = overlay ? (overlay.rows as PortableRows) : null;
@@ -38,13 +38,14 @@ function poolColumns(
   for (let bag = 0; bag < out.rows; bag++) {
     const at = bag * out.cols + firstColumn;
     for (let place = offsets[bag]!; place < offsets[bag + 1]!; place++) {
-      const unique = placeUnique[place]!;
       const w = weights ? weights[place]! : 1;
-      if (slots && slots[unique]! >= 0) {
-        sum.add(out.data, at, copies!, slots[unique]!, firstColumn, w);
+      const copy = slots ? slots[placeUnique[place]!]! : -1;
+      if (copy >= 0) {
+        sum.add(out.data, at, copies!, copy, firstColumn, w);
         continue;
       }
-      const row = uniqueRows[unique]!;
+      // Where there are copies, it is unique rows that were found to have a copy or a shard.
+      const row = slots ? uniqueRows[placeUnique[place]!]! : placeRows[place]!;
       let shard = stores.length - 1;
       while (firstRows[shard]! > row) shard--;
       sum.add(out.data, at, stores[shard]!, row - firstRows[shard]!, 0, w);

@@ -7,10 +7,11 @@ import * as dense from './dense.ts';
 import { FilePart, openFiles } from './files.ts';
 import { addChosen, addDelta, poolBase, segmentSum } from './lookup.ts';
 import { nearest } from './nearest.ts';
+import { replayRows } from './replay.ts';
 import { FileBackedRows, PortableRows, RamRows } from './rows.ts';
 import * as scans from './scans.ts';
 import { findSlots, insertSlots } from './slots.ts';
-import { replayRows, updateDense, updateRows } from './update.ts';
+import { updateDense, updateRows } from './update.ts';
 
 /** @param threads kept for `Kernels.threads`; the work is done on the calling thread whatever it says */
 export function portableKernels(threads = 1): Implementation {

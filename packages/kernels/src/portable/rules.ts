@@ -1,75 +1,46 @@
-/** The update rules, each over one stretch of parameters with its state. Arithmetic in f64, rounded to f32 where stored. */
-import { biasCorrection } from '../bias.ts';
-import type { UpdateRule } from '../kernels.ts';
+/** The formula of every rule (see form.ts) over one stretch of parameters. Arithmetic in f64, rounded to f32 where stored. */
+import type { RuleForm } from '../form.ts';
 
-/** `length` parameters at `w[at ..]`; one state value per parameter, or one for all of them (`rowwise-adagrad`). */
+/** `length` parameters at `w[wAt ..]`, their momentum, and their squares: one each, or one for all of them. */
 export interface Stretch {
   w: Float32Array;
   wAt: number;
-  /** h, or m. Not read for sgd. */
-  first: Float32Array;
-  firstAt: number;
-  /** v. */
-  second: Float32Array;
-  secondAt: number;
+  m: Float32Array;
+  mAt: number;
+  h: Float32Array;
+  hAt: number;
   length: number;
 }
 
-/** Adam's corrections for one step; see bias.ts. */
-export interface Correction {
-  first: number;
-  root: number;
+/** Mean of the squared gradients, L2 decay included. */
+function meanSquare(x: Stretch, l2: number, g: Float32Array, gAt: number): number {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += (g[gAt + i]! + l2 * x.w[x.wAt + i]!) ** 2;
+  return x.length === 0 ? 0 : sum / x.length;
 }
 
-export function correctionFor(rule: UpdateRule, step: number): Correction {
-  if (rule.type !== 'adamw') return { first: 1, root: 1 };
-  const [first, root] = biasCorrection(rule.beta1, rule.beta2, step);
-  return { first, root };
-}
-
-/** One step with gradient `g[gAt ..]`. */
-export function applyRule(rule: UpdateRule, correction: Correction, x: Stretch, g: Float32Array, gAt: number): void {
-  const { w, wAt, first, firstAt, second, secondAt, length } = x;
-  const lr = rule.learningRate;
-  switch (rule.type) {
-    case 'sgd':
-      for (let i = 0; i < length; i++) w[wAt + i]! -= lr * (g[gAt + i]! + rule.weightDecay * w[wAt + i]!);
-      break;
-    case 'adagrad':
-      for (let i = 0; i < length; i++) {
-        const gradient = g[gAt + i]!;
-        first[firstAt + i]! += gradient * gradient;
-        w[wAt + i]! -= (lr * gradient) / (Math.sqrt(first[firstAt + i]!) + rule.epsilon);
-      }
-      break;
-    case 'rowwise-adagrad': {
-      if (length === 0) break;
-      let sum = 0;
-      for (let i = 0; i < length; i++) sum += g[gAt + i]! * g[gAt + i]!;
-      first[firstAt]! += sum / length;
-      const rate = lr / (Math.sqrt(first[firstAt]!) + rule.epsilon);
-      for (let i = 0; i < length; i++) w[wAt + i]! -= rate * g[gAt + i]!;
-      break;
+/** One step with gradient `g[gAt ..]`. @param numbers rate, decay and root of the step, from `at` on */
+export function applyForm(
+  form: RuleForm,
+  numbers: Float32Array | Float64Array,
+  at: number,
+  x: Stretch,
+  g: Float32Array,
+  gAt: number,
+): void {
+  const { w, wAt, m, mAt, h, hAt, length } = x;
+  const { momentum, squares, l2, epsilon, keepMomentum, restMomentum, keepSquares, restSquares } = form;
+  const [rate, decay, root] = [numbers[at]!, numbers[at + 1]!, numbers[at + 2]!];
+  if (squares === 'row') h[hAt] = keepSquares * h[hAt]! + restSquares * meanSquare(x, l2, g, gAt);
+  let divisor = squares === 'row' ? Math.sqrt(h[hAt]!) * root + epsilon : 1;
+  for (let i = 0; i < length; i++) {
+    const before = w[wAt + i]!;
+    let gradient = g[gAt + i]! + l2 * before;
+    if (squares === 'element') {
+      h[hAt + i] = keepSquares * h[hAt + i]! + restSquares * gradient * gradient;
+      divisor = Math.sqrt(h[hAt + i]!) * root + epsilon;
     }
-    case 'adamw': {
-      const { beta1, beta2, epsilon } = rule;
-      const kept = 1 - lr * rule.weightDecay;
-      const rate = lr * correction.first;
-      for (let i = 0; i < length; i++) {
-        const gradient = g[gAt + i]!;
-        first[firstAt + i] = beta1 * first[firstAt + i]! + (1 - beta1) * gradient;
-        second[secondAt + i] = beta2 * second[secondAt + i]! + (1 - beta2) * gradient * gradient;
-        const root = Math.sqrt(second[secondAt + i]!) * correction.root;
-        w[wAt + i] = w[wAt + i]! * kept - (rate * first[firstAt + i]!) / (root + epsilon);
-      }
-      break;
-    }
-    default:
-      rule satisfies never;
+    if (momentum) gradient = m[mAt + i] = keepMomentum * m[mAt + i]! + restMomentum * gradient;
+    w[wAt + i] = before - (decay * before + (rate * gradient) / divisor);
   }
-}
-
-/** Whether a step without gradient changes nothing: h grows by 0, and w moves by lr · 0 / (√h + ε) = 0. */
-export function restsWithoutGradient(rule: UpdateRule): boolean {
-  return rule.type === 'sgd' ? rule.weightDecay === 0 : rule.type !== 'adamw';
 }

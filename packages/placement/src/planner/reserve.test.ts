@@ -50,7 +50,7 @@ test('adapter and optimiser, by hand', () => {
 });
 
 test('batches, by hand', () => {
-  expect(batchBytes(200, 150, 10)).toBe(16 * 200 + 8 * 150 + 16 * 10 + 8);
+  expect(batchBytes(200, 150, 10)).toBe(20 * 200 + 8 * 150 + 16 * 10 + 8);
   // two outs and a gradient [10, 64]; rows [150, 8] and slots [150]; pooled and projected [10, 8]; B's gradient [8, 64]
   expect(matrixBytes(table, 150)).toBe(4 * (3 * 640 + 1200 + 150 + 160 + 512));
   expect(matrixBytes({ ...table, adapter: undefined }, 150)).toBe(4 * 2 * 640);

@@ -44,9 +44,9 @@ export function writtenBytes(table: TableRequest, touched: number): number {
   return 4 * (touched * (rank + 2) + (adapter.kind === 'dense' ? 0 : rank * dim));
 }
 
-/** Arrays of a lookup plan with weights, lines and one label: 16 bytes a place, 8 a unique row, 16 a bag. */
+/** Arrays of a lookup plan with weights, lines and one label: 20 bytes a place, 8 a unique row, 16 a bag. */
 export const batchBytes = (lookups: number, uniqueRows: number, bags: number): number =>
-  16 * lookups + 8 * uniqueRows + 16 * bags + 8;
+  20 * lookups + 8 * uniqueRows + 16 * bags + 8;
 
 /** Vectors of this batch and the next, `[bags, D]`, the gradients of this one, and of an adapter the r-wide ones and the rows' gradients. */
 export function matrixBytes(table: TableRequest, uniqueRows: number): number {

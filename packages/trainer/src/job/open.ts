@@ -1,6 +1,6 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
-import { openLoader, type FeatureSpec, type Loader, type SourceSpec } from '@finetable/data';
+import { openLoader, type FeatureSpec, type Loader, type SourceSpec, type TokenSpec } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
 import {
@@ -147,7 +147,17 @@ function createObjective({ objective }: Job): Objective {
   }
 }
 
+function tokenSpec(tokens: NonNullable<Job['features'][string]['tokens']>, folder: string): TokenSpec {
+  const { vocabulary, tokenizer, pattern, lowercase, maxTokens, unknown } = tokens;
+  if (tokenizer !== undefined) return { tokenizer: resolve(folder, tokenizer), maxTokens, unknown };
+  return {
+    vocabulary: resolve(folder, vocabulary!),
+    pattern,
+    lowercase,
+    unknown: unknown === 'error' ? 'error' : 'drop',
+  };
+}
+
 function withPaths(feature: Job['features'][string], folder: string): FeatureSpec {
-  const { tokens } = feature;
-  return { ...feature, tokens: tokens && { ...tokens, vocabulary: resolve(folder, tokens.vocabulary) } };
+  return { ...feature, tokens: feature.tokens && tokenSpec(feature.tokens, folder) };
 }

@@ -70,6 +70,25 @@ test.each([
   expect(plan.reserved.vocabularies).toBe('tokens' in how ? 100 * V : 0);
 });
 
+test('a tokenizer counts its own tokens; one that cannot be read is an error', async () => {
+  const vocab = { '[UNK]': 0, a: 1, '##b': 2 };
+  const model = { type: 'WordPiece', unk_token: '[UNK]', continuing_subword_prefix: '##', vocab };
+  const plan = (maxTokens?: number) => {
+    const tokens = { tokenizer: 'tokenizer.json', maxTokens };
+    return planJob(job({ features: { history: { table: 'items', column: 'text', tokens } } }), memory);
+  };
+  await expect(plan()).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  await writeFile(
+    join(folder, 'tokenizer.json'),
+    JSON.stringify({ model, pre_tokenizer: { type: 'WhitespaceSplit' } }),
+  );
+  // "ab" is two tokens, "abc" the unknown one.
+  expect((await plan()).tables[0]!.lookups).toBe(10 * 3);
+  const cut = await plan(2);
+  expect(cut.tables[0]!.lookups).toBe(10 * 2);
+  expect(cut.reserved.vocabularies).toBe(3 * 110);
+});
+
 test('ids as text in CSV', async () => {
   const lines = ['ids,class', '1 2 3,a', '4,b', '"[5,6]",a', '7 8,b'];
   await writeFile(join(folder, 'train.csv'), lines.join('\n'));

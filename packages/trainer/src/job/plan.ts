@@ -4,7 +4,14 @@
  */
 import { resolve } from 'node:path';
 import { FinetableError, formatBytes, parseBytes, storedRowBytes } from '@finetable/core';
-import { defaultTokenPattern, planLoader, sampleSource, type SampleRow } from '@finetable/data';
+import {
+  defaultTokenPattern,
+  planLoader,
+  readTokenizer,
+  sampleSource,
+  type SampleRow,
+  type Tokenizer,
+} from '@finetable/data';
 import { readNpy } from '@finetable/formats';
 import {
   findRows,
@@ -29,13 +36,15 @@ export interface JobPlan extends PlacementPlan {
 /**
  * Where the job's tables shall lie, and what memory the run will take. Reads headers, counts and the examples once.
  * @param memory for tests; default this machine's
- * @throws DOES_NOT_FIT; what `findRows` and `readNpy` throw
+ * @throws DOES_NOT_FIT; what `findRows`, `readNpy` and `readTokenizer` throw
  */
 export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory = systemMemory()): Promise<JobPlan> {
-  const examples = await sampleExamples(job, folder);
+  const tokenizers = readTokenizers(job, folder);
+  const examples = await sampleExamples(job, folder, tokenizers);
   const tables = await Promise.all(Object.keys(job.tables).map((name) => tableRequest(job, folder, name, examples)));
   const added = await Promise.all(Object.values(job.tables).map(({ grow }) => grownRows(grow, folder)));
   const grown = tables.map((table, i) => ({ ...table, rows: added[i]! })).filter(({ rows }) => rows > 0);
+  const rows = new Map(tables.map((table, i) => [table.name, table.rows + added[i]!]));
   // The loaders of training and of validation are open together, each with its threads and batches.
   const loaders = job.data.validation ? 2 : 1;
   const { cache } = job.placement;
@@ -47,7 +56,7 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
     otherBytes: {
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * (examples.total ?? 0),
-      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables, added),
+      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, rows, tokenizers),
       ...Object.fromEntries(
         grown.map(({ name, ...table }) => [
           `rows added to ${name}`,
@@ -141,11 +150,22 @@ export async function readFrequencies(
   };
 }
 
-/** Of one thread's maps from word to row: about 100 bytes a word in V8, its characters included. */
-function vocabularyBytes({ features }: Job, tables: readonly TableRequest[], added: readonly number[]): number {
-  const rows = new Map(tables.map((table, i) => [table.name, table.rows + added[i]!]));
-  const words = Object.values(features).map(({ tokens, table }) => (tokens ? rows.get(table)! : 0));
-  return 100 * words.reduce((sum, n) => sum + n, 0);
+/** Of each feature that has one. */
+type Tokenizers = ReadonlyMap<string, Tokenizer>;
+
+function readTokenizers({ features }: Job, folder: string): Tokenizers {
+  const files = Object.entries(features).flatMap(([name, { tokens }]) =>
+    tokens?.tokenizer === undefined ? [] : [[name, tokens.tokenizer] as const],
+  );
+  return new Map(files.map(([name, file]) => [name, readTokenizer(resolve(folder, file))]));
+}
+
+/** Of one thread's maps from word to row (about 100 bytes a word in V8, its characters included) and tokenizers. */
+function vocabularyBytes({ features }: Job, rows: ReadonlyMap<string, number>, tokenizers: Tokenizers): number {
+  const bytes = Object.entries(features).map(([name, { tokens, table }]) =>
+    tokens ? (tokenizers.get(name)?.memoryBytes ?? 100 * rows.get(table)!) : 0,
+  );
+  return bytes.reduce((sum, n) => sum + n, 0);
 }
 
 interface Examples {
@@ -160,12 +180,12 @@ interface Examples {
 const assumedIds = 20;
 
 /** Looks at the first examples. Tokens that are not in a vocabulary are counted too. */
-async function sampleExamples(job: Job, folder: string): Promise<Examples> {
+async function sampleExamples(job: Job, folder: string, tokenizers: Tokenizers): Promise<Examples> {
   const { file, format } = job.data.train;
   try {
     const { totalRows, rows } = await sampleSource({ file: resolve(folder, file), format }, { rows: 256 });
     const means = Object.entries(job.features).map(([name, feature]) => {
-      const ids = rows.reduce((sum, row) => sum + countIds(feature, row), 0);
+      const ids = rows.reduce((sum, row) => sum + countIds(feature, row, tokenizers.get(name)), 0);
       return [name, ids / rows.length] as const;
     });
     const byFeature = new Map(means);
@@ -176,7 +196,11 @@ async function sampleExamples(job: Job, folder: string): Promise<Examples> {
   }
 }
 
-function countIds({ column, tokens, ngrams }: Job['features'][string], { values }: SampleRow): number {
+function countIds(
+  { column, tokens, ngrams }: Job['features'][string],
+  { values }: SampleRow,
+  tokenizer: Tokenizer | undefined,
+): number {
   const value = Object.hasOwn(values, column) ? values[column] : undefined;
   if (Array.isArray(value)) return value.length;
   if (typeof value === 'number') return 1;
@@ -186,6 +210,7 @@ function countIds({ column, tokens, ngrams }: Job['features'][string], { values 
     for (let n = ngrams.min; n <= ngrams.max && n <= value.length; n++) count += value.length - n + 1;
     return count;
   }
+  if (tokenizer) return tokenizer.encode(value, tokens?.maxTokens).length;
   const pattern = tokens ? (tokens.pattern ?? defaultTokenPattern) : '\\d+';
   return value.match(new RegExp(pattern, 'gu'))?.length ?? 0;
 }

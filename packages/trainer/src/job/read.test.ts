@@ -126,6 +126,21 @@ describe('a wrong field is named, with what was found and what is allowed', () =
       'objective.weightDecay: adagrad has no weight decay',
     ],
     [set('features.text.ngrams', {}), 'features.text: tokens and ngrams exclude each other'],
+    [set('features.text.tokens', { tokenizer: 'tokenizer.json', maxTokens: 128, unknown: 'keep' }), ''],
+    [set('features.text.tokens', {}), 'features.text.tokens: allowed: either vocabulary or tokenizer'],
+    [set('features.text.tokens.tokenizer', 't.json'), 'features.text.tokens: allowed: either vocabulary or tokenizer'],
+    [
+      set('features.text.tokens.maxTokens', 3),
+      'features.text.tokens.maxTokens: goes with a tokenizer, not with a vocabulary',
+    ],
+    [
+      set('features.text.tokens.unknown', 'keep'),
+      'features.text.tokens.unknown: found "keep", which goes with a tokenizer',
+    ],
+    [
+      set('features.text.tokens', { tokenizer: 't.json', lowercase: true }),
+      'features.text.tokens.lowercase: goes with a vocabulary, not with a tokenizer',
+    ],
   ];
   test.each(cases.map(([change, message]) => ({ change, message })))('$message', ({ change, message }) => {
     const job = minimal() as ReturnType<typeof minimal> & Record<string, unknown>;

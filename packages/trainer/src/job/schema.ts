@@ -85,19 +85,40 @@ const data = z.strictObject({
   shuffle: z.boolean().default(true),
 });
 
+const tokens = z
+  .strictObject({
+    /** One word a line: the word of line i is row i - 1. */
+    vocabulary: z.string().optional(),
+    /** A tokenizer.json: a token's id is its row. */
+    tokenizer: z.string().optional(),
+    pattern: z.string().optional(),
+    lowercase: z.boolean().optional(),
+    /** Default: as the tokenizer's file says. */
+    maxTokens: count.optional(),
+    unknown: z.enum(['drop', 'keep', 'error']).default('drop'),
+  })
+  .superRefine(({ vocabulary, tokenizer, pattern, lowercase, maxTokens, unknown }, context) => {
+    const issue = (path: string[], message: string): void => context.addIssue({ code: 'custom', path, message });
+    if ((vocabulary === undefined) === (tokenizer === undefined)) issue([], 'allowed: either vocabulary or tokenizer');
+    else if (tokenizer === undefined) {
+      if (maxTokens !== undefined) issue(['maxTokens'], 'goes with a tokenizer, not with a vocabulary');
+      if (unknown === 'keep') issue(['unknown'], 'found "keep", which goes with a tokenizer; allowed: "drop", "error"');
+    } else {
+      if (pattern !== undefined) issue(['pattern'], 'goes with a vocabulary, not with a tokenizer');
+      if (lowercase !== undefined) issue(['lowercase'], 'goes with a vocabulary, not with a tokenizer');
+    }
+  });
+
 const feature = z
   .strictObject({
     table: name,
     column: z.string(),
     pooling: z.enum(poolings).default('mean'),
-    tokens: z
-      .strictObject({
-        vocabulary: z.string(),
-        pattern: z.string().optional(),
-        lowercase: z.boolean().default(true),
-        unknown: z.enum(['drop', 'error']).default('drop'),
-      })
-      .optional(),
+    // Lower case is the default of words, and none of a tokenizer's business.
+    tokens: z.preprocess(
+      (value) => (isRecord(value) && 'vocabulary' in value ? { lowercase: true, ...value } : value),
+      tokens.optional(),
+    ),
     ngrams: z
       .strictObject({
         min: count.default(3),

@@ -131,7 +131,10 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
   }
   moved.data.train.file = move(moved.data.train.file);
   if (moved.data.validation) moved.data.validation.file = move(moved.data.validation.file);
-  for (const { tokens } of Object.values(moved.features)) if (tokens) tokens.vocabulary = move(tokens.vocabulary);
+  for (const { tokens } of Object.values(moved.features)) {
+    if (tokens?.vocabulary !== undefined) tokens.vocabulary = move(tokens.vocabulary);
+    if (tokens?.tokenizer !== undefined) tokens.tokenizer = move(tokens.tokenizer);
+  }
   return moved;
 }
 
