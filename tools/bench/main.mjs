@@ -5,6 +5,7 @@ import { measureLookups } from './lookup.mjs';
 import { describeMachine, heading } from './machine.mjs';
 import { measureMerge } from './merge.mjs';
 import { measureOpening } from './open.mjs';
+import { measureOptimizers } from './optimizers.mjs';
 import { measurePhysical } from './physical.mjs';
 import { runParts } from './parts.mjs';
 import { Report } from './report.mjs';
@@ -21,6 +22,7 @@ const parts = {
   dtypes: measureDtypes,
   portable: measurePortable,
   steps: measureSteps,
+  optimizers: measureOptimizers,
   merge: measureMerge,
 };
 const begun = performance.now();

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jagged, makePlan, matrix, RandomStream, range, rowDtypes } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
-import { adagrad, adamw, createAdapter, rowwiseAdagrad, sgd } from '@finetable/lora';
+import { adagrad, adam, adamw, createAdapter, rowwiseAdagrad, rowwiseAdam, sgd } from '@finetable/lora';
 import { createTable } from '@finetable/placement';
 
 const rounds = process.argv.includes('--short') ? 1 : 20;
@@ -97,10 +97,14 @@ function dense() {
 try {
   for (let round = 0; round < rounds; round++) {
     for (const dtype of rowDtypes) await lookups(dtype, round);
-    for (const optimizer of [sgd, adagrad, rowwiseAdagrad, adamw]) {
+    for (const optimizer of [sgd, adagrad, rowwiseAdagrad, adam, adamw, rowwiseAdam]) {
       for (const mode of ['exact', 'lazy']) {
-        training(optimizer({ learningRate: 0.01, mode }), { rank }, round);
-        training(optimizer({ learningRate: 0.01, mode }), { kind: 'dense' }, round);
+        for (const stateDtype of ['f32', 'bf16', 'f16']) {
+          const momentum = optimizer === sgd ? { momentum: 0.9 } : {};
+          const spec = optimizer({ learningRate: 0.01, mode, stateDtype, weightDecay: 0.01, ...momentum });
+          training(spec, { rank }, round);
+          training(spec, { kind: 'dense' }, round);
+        }
       }
     }
     dense();

@@ -180,11 +180,11 @@ struct UpdateRowsArgs : SlotRows {
 // As `SkippedSteps` of skipped.ts has them.
 struct ReplayRowsArgs : SlotRows {
   const float* numbers;    // [step + 1, 3]
-  const float* sums;       // [step, 5] or null
+  const float* sums;       // [step, 8] or null
+  int64_t recent;          // from here on they hold what is left of w, m and h
   const double* log_kept;  // [step + 1]
   int64_t single_steps;
   double log_keep_momentum, log_keep_squares;
-  bool rests;
 };
 
 struct UpdateDenseArgs {

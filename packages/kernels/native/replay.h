@@ -1,19 +1,22 @@
 // Steps without gradient on rows in slots, many at once: see skipped.ts for the formulas. Included by kernels.h.
 
-FT_INLINE float shrink(double log_each, int64_t steps) { return (float)__builtin_exp(log_each * (double)steps); }
-
-// What `steps` steps to the newest one leave of w, m and h where momentum moves nothing.
+// What steps `last + 1` to the newest leave of w, m and h where momentum moves nothing.
 struct Shrinking {
   V w, m, h;
   float h_row;
   template <bool momentum, Squares squares>
-  static FT_MEMBER Shrinking of(const ReplayRowsArgs& a, int64_t steps) {
-    Shrinking x;
-    x.w = broadcast((float)__builtin_exp(a.log_kept[a.step] - a.log_kept[a.step - steps]));
-    x.m = broadcast(momentum ? shrink(a.log_keep_momentum, steps) : 1);
-    x.h_row = squares == Squares::none || a.log_keep_squares == 0 ? 1 : shrink(a.log_keep_squares, steps);
-    x.h = broadcast(x.h_row);
-    return x;
+  static FT_MEMBER Shrinking of(const ReplayRowsArgs& a, int64_t last) {
+    float w, m = 1, h = 1;
+    if (momentum && a.sums && last >= a.recent) {
+      const float* x = a.sums + 8 * last + 5;
+      w = x[0], m = x[1], h = x[2];
+    } else {
+      const double steps = (double)(a.step - last);
+      w = (float)__builtin_exp(a.log_kept[a.step] - a.log_kept[last]);
+      if (momentum) m = (float)__builtin_exp(a.log_keep_momentum * steps);
+      if (momentum && squares != Squares::none) h = (float)__builtin_exp(a.log_keep_squares * steps);
+    }
+    return {broadcast(w), broadcast(m), broadcast(h), h};
   }
 };
 
@@ -28,7 +31,7 @@ static void make_steps(const ReplayRowsArgs& a, int64_t last, V& w, V& m, V& h) 
     rule.step<momentum, squares>(w, m, h, zero());
   }
   if (to == a.step) return;
-  const Shrinking rest = Shrinking::of<momentum, squares>(a, a.step - to);
+  const Shrinking rest = Shrinking::of<momentum, squares>(a, to);
   w *= rest.w;
   m *= rest.m;
   h *= rest.h;
@@ -80,9 +83,9 @@ static void replay_row(const ReplayRowsArgs& a, int64_t slot, int64_t last) {
     store_state<Codec>(row.h, 0, broadcast(h_row), 1, of_squares);
     return;
   }
-  const Shrinking shrinking = Shrinking::of<momentum, squares>(a, a.step - last);
-  static const float no_sums[5] = {};
-  const Sums sums(a.sums ? a.sums + 5 * last : no_sums);
+  const Shrinking shrinking = Shrinking::of<momentum, squares>(a, last);
+  static const float no_sums[8] = {};
+  const Sums sums(a.sums ? a.sums + 8 * last : no_sums);
   for (int64_t at = 0; at < a.dim; at += W) {
     const int64_t n = a.dim - at;
     V w = load_some(row.w + at, n), m = zero(), h = broadcast(h_row);
@@ -107,9 +110,10 @@ struct ReplaySlots {
   int64_t begin, end;
   template <class Codec, bool momentum, Squares squares>
   FT_MEMBER void run() const {
+    const bool rests = !momentum && a.rule.l2 == 0 && a.rule.step_numbers[1] == 0;
     for (int64_t i = begin; i < end; i++) {
       const int64_t ahead = a.slots[i + prefetch_slots < end ? i + prefetch_slots : end - 1];
-      if (ahead >= 0) prefetch_slot<Codec, momentum, squares>(a, ahead);
+      if (ahead >= 0 && !rests) prefetch_slot<Codec, momentum, squares>(a, ahead);
       const int64_t farther = a.slots[i + 2 * prefetch_slots < end ? i + 2 * prefetch_slots : end - 1];
       if (farther >= 0) prefetch_line(a.last_steps + farther);
       const int64_t slot = a.slots[i];
@@ -117,7 +121,7 @@ struct ReplaySlots {
       const int64_t last = a.last_steps[slot];
       if (last >= a.step) continue;
       a.last_steps[slot] = a.step;
-      if (!a.rests) replay_row<Codec, momentum, squares>(a, slot, last);
+      if (!rests) replay_row<Codec, momentum, squares>(a, slot, last);
     }
   }
 };

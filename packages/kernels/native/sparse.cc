@@ -81,18 +81,18 @@ napi_value update_rows(Call& call) {
   return nullptr;
 }
 
-// (…, numbers, sums, logKept, singleSteps, logKeepMomentum, logKeepSquares, rests)
+// (…, numbers, sums, recent, logKept, singleSteps, logKeepMomentum, logKeepSquares)
 napi_value replay_rows(Call& call) {
   const Context& context = call.context(0);
   ReplayRowsArgs a;
   const int64_t count = read_slot_rows(call, a);
   a.numbers = call.floats(after_slot_rows);
   a.sums = call.floats(after_slot_rows + 1);
-  a.log_kept = call.doubles(after_slot_rows + 2);
-  a.single_steps = call.integer(after_slot_rows + 3);
-  a.log_keep_momentum = call.number(after_slot_rows + 4);
-  a.log_keep_squares = call.number(after_slot_rows + 5);
-  a.rests = call.boolean(after_slot_rows + 6);
+  a.recent = call.integer(after_slot_rows + 2);
+  a.log_kept = call.doubles(after_slot_rows + 3);
+  a.single_steps = call.integer(after_slot_rows + 4);
+  a.log_keep_momentum = call.number(after_slot_rows + 5);
+  a.log_keep_squares = call.number(after_slot_rows + 6);
   if (call.wrong()) return nullptr;
   // Most rows cost the same; some are made step by step: small ranges even that out.
   constexpr int64_t grain = 128;

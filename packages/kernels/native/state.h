@@ -33,6 +33,12 @@ struct Rounding {
     }
     return (block[element % 8 / 2] >> (16 * (element % 2))) & 0xffff;
   }
+  // Of W elements from `at`, a multiple of W, on.
+  FT_MEMBER VI lanes(int64_t at) {
+    uint32_t words[W < 8 ? 4 : W / 2];
+    for (int64_t i = 0; i < W; i += 8) philox((uint32_t)((at + i) / 8), slot, step, squares, key0, key1, words + i / 2);
+    return widen_shorts((const char*)words + at % 8 * 2);
+  }
 };
 
 FT_INLINE uint32_t float_bits(float value) {
@@ -65,6 +71,7 @@ FT_INLINE V load_state(const char* row, int64_t at, int64_t n) {
   return n >= W ? load_columns<Codec>(row, at) : load_first_columns<Codec>(row, at, (int)n);
 }
 
+// Lanes one by one.
 template <class Codec>
 static void store_state(char* row, int64_t at, V v, int64_t n, Rounding& rounding) {
   float lanes[W];
@@ -75,6 +82,22 @@ static void store_state(char* row, int64_t at, V v, int64_t n, Rounding& roundin
     if (rounding.squares && rounded == 0 && lanes[i] > 0) rounded = 1;
     memcpy(row + (at + i) * 2, &rounded, 2);
   }
+}
+// All lanes at once: the same numbers.
+template <>
+void store_state<Bf16>(char* row, int64_t at, V v, int64_t n, Rounding& rounding) {
+  const VI x = (VI)v, magnitude = x & 0x7fffffff;
+  VI rounded = (magnitude + rounding.lanes(at)) >> 16;
+  // Finite values stay finite, and what was not keeps its top bits, with one set that keeps a NaN a NaN.
+  const VI special = (VI)(magnitude >= 0x7f800000), nan = (VI)(magnitude > 0x7f800000);
+  const VI over = (VI)(rounded > 0x7f7f);
+  rounded = (over & 0x7f7f) | (~over & rounded);
+  rounded = (special & ((magnitude >> 16) | (nan & 0x40))) | (~special & rounded);
+  if (rounding.squares) rounded |= (VI)(rounded == 0) & (VI)(v > zero()) & 1;
+  typedef uint16_t U16 __attribute__((vector_size(FT_WIDTH * 2)));
+  const U16 shorts = __builtin_convertvector(rounded | ((x >> 16) & 0x8000), U16);
+  if (n >= W) memcpy(row + at * 2, &shorts, sizeof shorts);
+  else copy_few<W>(row + at * 2, (const char*)&shorts, (int)n * 2);
 }
 template <>
 FT_MEMBER void store_state<F32>(char* row, int64_t at, V v, int64_t n, Rounding&) {

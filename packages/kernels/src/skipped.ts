@@ -31,13 +31,16 @@ import { checkNumber } from './check/values.ts';
 import { formOf, stepNumberCount, writeStepNumbers, type RuleForm } from './form.ts';
 import type { UpdateRule } from './kernels.ts';
 
-/** f32 a step in `sums`: M₀ ȳ (without squares M₀), ε ȳ, μ₂, μ₃, and the least √h that they serve. */
-export const sumCount = 5;
+/**
+ * f32 a step in `sums`: M₀ ȳ (without squares M₀), ε ȳ, μ₂, μ₃, the least √h that they serve, and for steps from
+ * `SkippedSteps.recent` on what is left of w, m and h: D, c^k, a^k.
+ */
+export const sumCount = 8;
 
 const moments = 5;
 const tolerance = 1e-8;
-// A weight of e^-30, 1e-13, is none.
-const negligible = 30;
+// A weight of e^-24, 4e-11, is none.
+const negligible = 24;
 // Beyond this many steps a momentum decays so slowly that its sums would cost more than they save.
 const longestReach = 8192;
 
@@ -48,7 +51,7 @@ const reachOf = (ratio: number): number =>
 /**
  * The steps of one training, for `Kernels.replayRows`. All that it holds is a pure function of the rule, the learning rates
  * and the newest step, however that was reached, so a training that goes on from a file meets the same numbers.
- * It takes 40 bytes a step.
+ * It takes 52 bytes a step.
  */
 export class SkippedSteps {
   readonly rule: UpdateRule;
@@ -58,11 +61,11 @@ export class SkippedSteps {
   readonly #reach: number;
   readonly #block: number;
   #step = 0;
-  /** Sums of `t₀` below this are final. */
-  #final = 0;
   /** Rate, decay and root of step t at `3 t`, as `updateRows` uses them. */
   numbers = new Float32Array(0);
-  /** Of a row that step t₀ left, at `5 t₀`; see {@link sumCount}. Valid for the newest step. Null where there are none. */
+  /** Sums of `t₀` below this are final. */
+  recent = 0;
+  /** Of a row that step t₀ left, at `8 t₀`; see {@link sumCount}. Valid for the newest step. Null where there are none. */
   sums: Float32Array | null = null;
   /** Σ log κ of steps 1 to t, at t. */
   logKept = new Float64Array(0);
@@ -96,15 +99,15 @@ export class SkippedSteps {
   /** Makes `step` the newest step. Going back is allowed and costs as much as beginning again. */
   advance(step: number): this {
     if (step === this.#step || this.rests) return this;
-    if (step < this.#step) [this.#step, this.#final] = [0, 0];
+    if (step < this.#step) [this.#step, this.recent] = [0, 0];
     this.#grow(step);
     for (let t = this.#step + 1; t <= step; t++) this.#readStep(t);
     this.#step = step;
     if (!this.sums) return this;
-    for (; this.#final + this.#block + this.#reach <= step; this.#final += this.#block) {
-      this.#writeSums(this.sums, this.#final, this.#final + this.#block, this.#final + this.#block + this.#reach);
+    for (; this.recent + this.#block + this.#reach <= step; this.recent += this.#block) {
+      this.#writeSums(this.sums, this.recent, this.recent + this.#block, this.recent + this.#block + this.#reach);
     }
-    this.#writeSums(this.sums, this.#final, step, step);
+    this.#writeSums(this.sums, this.recent, step, step);
     return this;
   }
 
@@ -120,7 +123,7 @@ export class SkippedSteps {
       this.logKept = longer(new Float64Array(steps), this.logKept);
       if (this.sums) this.sums = longer(new Float32Array(steps * sumCount), this.sums);
     } catch (cause) {
-      const sizeBytes = steps * 40;
+      const sizeBytes = steps * 52;
       throw new FinetableError(
         'OUT_OF_MEMORY',
         `replay to step ${step}: no memory for the numbers of so many steps`,
@@ -140,44 +143,55 @@ export class SkippedSteps {
     if (decay >= 1) [this.singleSteps, this.sums] = [Infinity, null];
   }
 
-  /** Sums of `t₀` in [low, high) over steps up to `newest`. */
+  /** Sums of `t₀` in [low, high) over steps up to `newest`. Runs at every step of a training: hence no arrays within. */
   #writeSums(sums: Float32Array, low: number, high: number, newest: number): void {
-    const { form, numbers } = this;
-    const count = form.squares === 'none' ? 1 : moments;
-    const decays = Float64Array.from({ length: count }, (_, n) => form.keepMomentum / form.keepSquares ** (n / 2));
-    const m = new Float64Array(count);
+    const { numbers } = this;
+    const { squares, epsilon, keepMomentum: c, keepSquares: a } = this.form;
+    const squared = squares !== 'none';
+    const [c1, c2, c3, c4] = [c / Math.sqrt(a), c / a, c / a ** 1.5, c / a ** 2];
+    let m0 = 0;
+    let m1 = 0;
+    let m2 = 0;
+    let m3 = 0;
+    let m4 = 0;
+    let kept = 1;
+    let momentum = 1;
+    let square = 1;
     for (let t0 = newest - 1; t0 >= low; t0--) {
-      const at = (t0 + 1) * stepNumberCount;
-      const inverseKept = 1 / (1 - numbers[at + 1]!);
-      const inverseRoot = 1 / numbers[at + 2]!;
-      let rate: number = numbers[at]!;
-      for (let n = 0; n < count; n++) {
-        m[n] = decays[n]! * inverseKept * (rate + m[n]!);
-        rate *= inverseRoot;
+      const rate = numbers[(t0 + 1) * stepNumberCount]!;
+      const left = 1 - numbers[(t0 + 1) * stepNumberCount + 1]!;
+      const inverse = 1 / left;
+      const y = 1 / numbers[(t0 + 1) * stepNumberCount + 2]!;
+      kept *= left;
+      momentum *= c;
+      square *= a;
+      m0 = c * inverse * (rate + m0);
+      if (squared) {
+        m1 = c1 * inverse * (rate * y + m1);
+        m2 = c2 * inverse * (rate * y * y + m2);
+        m3 = c3 * inverse * (rate * y * y * y + m3);
+        m4 = c4 * inverse * (rate * y * y * y * y + m4);
       }
-      if (t0 < high) this.#writeSum(t0, m, sums);
+      if (t0 >= high) continue;
+      // Without squares, or where all rates are 0.
+      const mean = squared && m0 > 0 ? m1 / m0 : 1;
+      // Moments of y / ȳ about 0, then about 1.
+      const scale = m0 > 0 ? 1 / (m0 * mean * mean) : 0;
+      const inverseMean = 1 / mean;
+      const r2 = m2 * scale;
+      const r3 = m3 * scale * inverseMean;
+      const r4 = m4 * scale * inverseMean * inverseMean;
+      const fourth = r4 - 4 * r3 + 6 * r2 - 3;
+      const centre = epsilon * mean;
+      const at = t0 * sumCount;
+      sums[at] = m0 * mean;
+      sums[at + 1] = centre;
+      sums[at + 2] = r2 - 1;
+      sums[at + 3] = r3 - 3 * r2 + 2;
+      sums[at + 4] = fourth > tolerance ? centre * (Math.cbrt(fourth / tolerance) - 1) : 0;
+      sums[at + 5] = kept;
+      sums[at + 6] = momentum;
+      sums[at + 7] = square;
     }
-  }
-
-  #writeSum(t0: number, m: Float64Array, out: Float32Array): void {
-    const at = t0 * sumCount;
-    const m0 = m[0]!;
-    out.fill(0, at, at + sumCount);
-    if (m.length === 1 || m0 === 0) {
-      out[at] = m0;
-      out[at + 1] = this.form.epsilon;
-      return;
-    }
-    const mean = m[1]! / m0;
-    // Moments of y / ȳ about 0, then about 1.
-    const [r2, r3, r4] = [m[2]! / (m0 * mean ** 2), m[3]! / (m0 * mean ** 3), m[4]! / (m0 * mean ** 4)];
-    const fourth = r4 - 4 * r3 + 6 * r2 - 3;
-    const centre = this.form.epsilon * mean;
-    const mostP = Math.cbrt(tolerance / Math.max(fourth, 1e-300));
-    out[at] = m0 * mean;
-    out[at + 1] = centre;
-    out[at + 2] = r2 - 1;
-    out[at + 3] = r3 - 3 * r2 + 2;
-    if (mostP < 1) out[at + 4] = centre * (1 / mostP - 1);
   }
 }

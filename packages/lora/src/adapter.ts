@@ -43,16 +43,6 @@ export function gradientArrays({ groups, magnitude }: AdapterGradients): Float32
   );
 }
 
-/** What is known of an adapter that was not made to be trained from its start. Its rank may pass the dims, as sums of adapters do. */
-export interface AdapterOrigin {
-  /** `[D]`: Σ W² of every column, so that DoRA needs no pass over the base; null where it is not known. */
-  readonly baseSquares: Float64Array | null;
-  /** Rows that the adapter was made for, where the table has more: DoRA's norms are those of their columns. */
-  readonly rows?: number | undefined;
-  /** The table was opened for this adapter and is closed with it. */
-  readonly ownsTable?: boolean | undefined;
-}
-
 /** See `Delta.b`. */
 const mostKernelRank = 4096;
 
@@ -69,6 +59,16 @@ interface Kept {
   readonly used: LookupPlan;
   /** `[D]`: magnitude / norm. */
   readonly factors: Float32Array | null;
+}
+
+/** What is known of an adapter that is there already, in a file or from others. Its rank may pass the dims, as sums of adapters do. */
+export interface AdapterOrigin {
+  /** Sums of squares of the base's columns: DoRA's pass over it is spared. */
+  readonly baseSquares?: Float64Array | null | undefined;
+  /** Rows that the adapter was made for, where the table has more: DoRA's norms are those of their columns. */
+  readonly rows?: number | undefined;
+  /** The table was opened for this adapter and is closed with it. */
+  readonly ownsTable?: boolean | undefined;
 }
 
 export class Adapter {

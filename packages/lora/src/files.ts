@@ -109,7 +109,7 @@ export async function loadAdapters(
           { file: folder },
         );
       }
-      adapters.push(await adapterOnto(folder, table, tensors, options));
+      adapters.push(await readOnto(folder, table, tensors, options));
     }
     return adapters;
   } catch (error) {
@@ -119,7 +119,7 @@ export async function loadAdapters(
 }
 
 /**
- * Reads one adapter of a folder onto a table of any name.
+ * Reads one adapter of a folder onto a table of any name; see {@link loadAdapters}.
  * @param name of the table that it was made for; may be left out where the folder has one adapter
  * @throws INVALID_ARGUMENT where the folder has several and none is named, or none of that name; else as {@link loadAdapters}
  */
@@ -140,10 +140,10 @@ export async function loadAdapterOf(
       ...(name === undefined && { tables: names }),
     });
   }
-  return adapterOnto(folder, table, found, options);
+  return readOnto(folder, table, found, options);
 }
 
-async function adapterOnto(
+async function readOnto(
   folder: string,
   table: ShardedTable,
   tensors: AdapterTensors,
@@ -172,7 +172,7 @@ async function tableOf(folder: string, table: ShardedTable, { base, grown }: Ada
   const recognised = base.fingerprint !== null && base.rows < table.rows;
   if (base.rows !== table.rows && base.rows !== table.grownFrom && !recognised) mismatch('rows', base.rows, table.rows);
   if (base.fingerprint !== null) {
-    const found = await table.computeFingerprint(undefined, base.rows);
+    const found = await table.computeFingerprint(base.rows);
     const which = base.rows < table.rows ? ` of its first ${base.rows} rows` : '';
     if (base.fingerprint !== found) mismatch(`fingerprint${which}`, base.fingerprint, found);
   }

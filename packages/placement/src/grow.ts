@@ -76,7 +76,7 @@ export async function growTable(table: ShardedTable, spec: GrowSpec, signal?: Ab
     throw error;
   }
   try {
-    if (grown.needsFetch) await grown.computeFingerprint(signal);
+    if (grown.needsFetch) await grown.computeFingerprint(grown.rows, signal);
     return grown;
   } catch (error) {
     grown.close();

@@ -30,10 +30,10 @@ export interface TableExtras {
   readonly cache?: CacheOptions | undefined;
   /** The files that mapped rows are in. */
   readonly watch?: FileWatch | undefined;
-  /** @internal The table that this one adds rows to, and the parts that hold those: see `growTable`. */
-  readonly growth?: { readonly base: ShardedTable; readonly added: readonly RowStore[] } | undefined;
   /** The file that the first rows, or all, were read from. */
   readonly origin?: TableOrigin | undefined;
+  /** @internal The table that this one adds rows to, and the parts that hold those: see `growTable`. */
+  readonly growth?: { readonly base: ShardedTable; readonly added: readonly RowStore[] } | undefined;
 }
 
 export class ShardedTable {
@@ -90,10 +90,10 @@ export class ShardedTable {
     this.shards = shards;
     this.devices = devices;
     this.kernels = kernels;
+    this.origin = growth ? growth.base.origin : (extras.origin ?? null);
     this.grownFrom = growth ? (growth.base.grownFrom ?? growth.base.rows) : null;
     this.#fingerprints = new Map(growth ? growth.base.#fingerprints : []);
     this.#watch = growth ? growth.base.#watch : (extras.watch ?? null);
-    this.origin = growth ? growth.base.origin : (extras.origin ?? null);
     this.#raw = new RawRows(name, { dtype, dim, groupDims }, parts, kernels);
     const columns = [...new Set(parts.map(({ firstColumn }) => firstColumn))];
     const whole = columns.every((column) => shards.some(({ firstColumn = 0 }) => firstColumn === column));
@@ -161,7 +161,7 @@ export class ShardedTable {
   }
 
   /** @internal As `fingerprintOf`, of devices too; that has it from then on. */
-  async computeFingerprint(signal?: AbortSignal, rows = this.rows): Promise<string> {
+  async computeFingerprint(rows = this.rows, signal?: AbortSignal): Promise<string> {
     const known = this.#fingerprints.get(rows);
     if (known !== undefined) return known;
     const print = this.#fingerprinting(rows);

@@ -154,8 +154,8 @@ test('rows that a mapping shares are adapted together', async () => {
 test('what cannot be saved', async () => {
   const model = await openStaticModel(join(fixtures, 'm2v-bpe'));
   const dense = createAdapter(model.table, { kind: 'dense' });
-  dense.reset(Int32Array.of(5), 0);
-  model.table.kernels.scatterRows(dense.factors, Int32Array.of(0), matrix(1, D, new Float32Array(D).fill(70000)));
+  dense.groups[0]!.reset(Int32Array.of(5));
+  model.table.kernels.scatterRows(dense.groups[0]!.factors, Int32Array.of(0), matrix(1, D, new Float32Array(D).fill(70000)));
   await expect(model.save(join(folder, 'overflow'), { adapter: dense })).rejects.toMatchObject({
     code: 'NON_FINITE',
     message: 'model: row 5 would hold Infinity as f16; nothing was written',

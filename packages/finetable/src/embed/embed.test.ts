@@ -44,8 +44,8 @@ async function vectorsOf(texts: readonly string[], adapterFolder?: string): Prom
 /** Every dimension of the word "fox" grows by 2; written to a folder. */
 async function adaptedBy(opened: Awaited<ReturnType<typeof openStaticModel>>, folder: string) {
   const adapter = createAdapter(opened.table, { kind: 'dense' });
-  adapter.reset(opened.ids(['fox']).values, 0);
-  opened.table.kernels.scatterRows(adapter.factors, Int32Array.of(0), matrix(1, D, new Float32Array(D).fill(2)));
+  adapter.groups[0]!.reset(opened.ids(['fox']).values);
+  opened.table.kernels.scatterRows(adapter.groups[0]!.factors, Int32Array.of(0), matrix(1, D, new Float32Array(D).fill(2)));
   if (!existsSync(folder)) await saveAdapters(folder, [adapter]);
   return adapter;
 }

@@ -127,11 +127,11 @@ export interface Addon {
       ...SlotRows,
       numbers: Floats,
       sums: Floats | null,
+      recent: number,
       logKept: Float64Array,
       singleSteps: number,
       logKeepMomentum: number,
       logKeepSquares: number,
-      rests: boolean,
     ]
   ): void;
   updateDense(

@@ -226,16 +226,16 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
       ),
     updateRows: (args) => addon.updateRows(...slotRows(args, args.rule), args.gradients.data),
     replayRows(args) {
-      const { rule, form, numbers, sums, logKept, singleSteps, rests } = args.skipped.advance(args.step);
+      const { rule, form, numbers, sums, recent, logKept, singleSteps } = args.skipped.advance(args.step);
       addon.replayRows(
         ...slotRows(args, rule),
         numbers,
         sums,
+        recent,
         logKept,
         Math.min(singleSteps, 0x7fffffff),
         Math.log(form.keepMomentum),
         Math.log(form.keepSquares),
-        rests,
       );
     },
   };

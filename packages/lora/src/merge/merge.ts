@@ -56,7 +56,7 @@ export async function mergeAdapter(adapter: Adapter, path: string, options: Merg
   await checkOutput(path, { inputs: table.origin?.files ?? [], overwrite: options.overwrite });
   checkFactors(adapter);
   adapter.settle();
-  await table.computeFingerprint(options.signal);
+  await table.computeFingerprint(undefined, options.signal);
   const base = await StoredRows.open(table);
   try {
     const merged = new MergedRows(adapter, base, format);
@@ -92,7 +92,7 @@ export async function unmergeTable(
   options: RewriteOptions = {},
 ): Promise<MergedTable> {
   const origin = await originOf(merged);
-  const fingerprint = await base.computeFingerprint(options.signal);
+  const fingerprint = await base.computeFingerprint(undefined, options.signal);
   if (origin.base.fingerprint !== fingerprint) {
     throw new FinetableError(
       'MISMATCH',

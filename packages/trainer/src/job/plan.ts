@@ -44,7 +44,6 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
   const tables = await Promise.all(Object.keys(job.tables).map((name) => tableRequest(job, folder, name, examples)));
   const added = await Promise.all(Object.values(job.tables).map(({ grow }) => grownRows(grow, folder)));
   const grown = tables.map((table, i) => ({ ...table, rows: added[i]! })).filter(({ rows }) => rows > 0);
-  const rows = new Map(tables.map((table, i) => [table.name, table.rows + added[i]!]));
   // The loaders of training and of validation are open together, each with its threads and batches.
   const loaders = job.data.validation ? 2 : 1;
   const { cache } = job.placement;
@@ -56,7 +55,7 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
     otherBytes: {
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * (examples.total ?? 0),
-      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, rows, tokenizers),
+      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables, added, tokenizers),
       ...Object.fromEntries(
         grown.map(({ name, ...table }) => [
           `rows added to ${name}`,
@@ -161,7 +160,13 @@ function readTokenizers({ features }: Job, folder: string): Tokenizers {
 }
 
 /** Of one thread's maps from word to row (about 100 bytes a word in V8, its characters included) and tokenizers. */
-function vocabularyBytes({ features }: Job, rows: ReadonlyMap<string, number>, tokenizers: Tokenizers): number {
+function vocabularyBytes(
+  { features }: Job,
+  tables: readonly TableRequest[],
+  added: readonly number[],
+  tokenizers: Tokenizers,
+): number {
+  const rows = new Map(tables.map((table, i) => [table.name, table.rows + added[i]!]));
   const bytes = Object.entries(features).map(([name, { tokens, table }]) =>
     tokens ? (tokenizers.get(name)?.memoryBytes ?? 100 * rows.get(table)!) : 0,
   );
