@@ -203,8 +203,8 @@ test('where the second of two adapters does not fit, the first is freed', async 
 });
 
 test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp]>([
-  ['a row outside the table', { rows: Int32Array.of(3, V) }, '1', /row 40 is not one of the table's 0 to 39/],
-  ['a negative row', { rows: Int32Array.of(-1, 3) }, '1', /row -1 is not one of the table/],
+  ['a row outside the table', { rows: Int32Array.of(3, V) }, '1', /row 40 is not in the table's 0 to 39/],
+  ['a negative row', { rows: Int32Array.of(-1, 3) }, '1', /row -1 is not in the table/],
   ['a row twice', { rows: Int32Array.of(3, 3) }, '1', /row 3 is there twice/],
   ['a step that is no number', {}, 'many', /step many; allowed: an integer of 0 or more/],
   ['rows of another dtype', { rows: Float32Array.of(1, 2) }, '1', /tensor "rows" must be I32, found F32/],

@@ -2,9 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jagged, makePlan, matrix, RandomStream, range, rowsOf, type Matrix } from '@finetable/core';
-import { createTable, growTable, type ShardedTable } from '@finetable/placement';
+import { writeSafetensors } from '@finetable/formats';
+import { createTable, growTable, openTable, type ShardedTable } from '@finetable/placement';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createAdapter, type Adapter } from './adapter.ts';
+import { mergeAdapter } from './merge/merge.ts';
 import { adapterOf, adapterTensors, loadAdapters, saveAdapters } from './files.ts';
 import { adamw } from './optimizer.ts';
 import type { AdapterOptions } from './options.ts';
@@ -200,4 +202,18 @@ test.each(['f16', 'int8'] as const)('rows that were added to a table of %s', asy
     const [loaded] = await loadAdapters(join(folder, 'a'), [other]);
     vectors(loaded!).forEach((x, i) => expect(x).toBeCloseTo(vectors(adapter)[i]!, 5));
   }
+});
+
+test('merged into a file of all rows, from the base and the folder alone', async () => {
+  const file = join(folder, 'words.safetensors');
+  await writeSafetensors(file, [{ name: 'rows', dtype: 'F32', shape: [V, D], data: rowsOf(all, 0, V).data.slice() }]);
+  const opened = await openTable(file);
+  const adapter = train(createAdapter(await grown(opened), { rank: 2 }));
+  await saveAdapters(join(folder, 'a'), [adapter]);
+  const [loaded] = await loadAdapters(join(folder, 'a'), [opened]);
+  expect(await mergeAdapter(loaded!, join(folder, 'merged.safetensors'))).toMatchObject({ rows: V + K });
+  const merged = await openTable(join(folder, 'merged.safetensors'));
+  const rows = merged.gather(range(V + K)).data;
+  vectors(adapter).forEach((x, i) => expect(rows[i]).toBeCloseTo(x, 6));
+  for (const part of [loaded!, opened, merged]) part.close();
 });
