@@ -16,10 +16,10 @@ const watched = ['-O1', '-g', '-fno-omit-frame-pointer'];
 
 class Unavailable extends Error {}
 
-function build(name, more) {
+async function build(name, more) {
   const addon = join(folder, `${name}.node`);
   const began = performance.now();
-  compile(compilerOf(), addon, [...watched, ...more]);
+  await compile(compilerOf(), addon, [...watched, ...more]);
   console.log(`built for ${name} in ${Math.round((performance.now() - began) / 1000)} s`);
   return addon;
 }
@@ -44,9 +44,9 @@ function suite(env) {
 }
 
 const checks = {
-  address() {
+  async address() {
     const preloaded = library('libasan.so');
-    const addon = build('address', ['-fsanitize=address,undefined', '-fno-sanitize-recover=undefined']);
+    const addon = await build('address', ['-fsanitize=address,undefined', '-fno-sanitize-recover=undefined']);
     suite({
       FINETABLE_ADDON: addon,
       LD_PRELOAD: preloaded,
@@ -54,9 +54,9 @@ const checks = {
     });
   },
 
-  thread() {
+  async thread() {
     const preloaded = library('libtsan.so');
-    const addon = build('thread', ['-fsanitize=thread']);
+    const addon = await build('thread', ['-fsanitize=thread']);
     const script = join(root, 'tools', 'sanitize', 'exercise.mjs');
     const { status, stdout, stderr } = spawnSync(process.execPath, [script], {
       env: { ...process.env, FINETABLE_ADDON: addon, LD_PRELOAD: preloaded, TSAN_OPTIONS: 'report_bugs=1:exitcode=0' },
@@ -69,9 +69,9 @@ const checks = {
     process.stdout.write(stdout);
   },
 
-  valgrind() {
+  async valgrind() {
     if (spawnSync('valgrind', ['--version']).status !== 0) throw new Unavailable('there is no valgrind');
-    const addon = build('valgrind', []);
+    const addon = await build('valgrind', []);
     const log = join(folder, 'valgrind.log');
     rmSync(log, { force: true });
     const script = join(root, 'tools', 'sanitize', 'exercise.mjs');
@@ -102,7 +102,7 @@ if (unknown) {
 const results = [];
 for (const name of asked.length > 0 ? asked : Object.keys(checks)) {
   try {
-    checks[name]();
+    await checks[name]();
     results.push(`${name}: clean`);
   } catch (error) {
     const unavailable = error instanceof Unavailable || error instanceof CannotBuild;

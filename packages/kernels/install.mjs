@@ -1,5 +1,5 @@
 /**
- * Builds the native kernels: one call of a C++ compiler, no other tool. Runs when the package is installed, and never
+ * Builds the native kernels: a C++ compiler, no other tool. Runs when the package is installed, and never
  * fails that: where it cannot build, the portable kernels serve, and `build/status.json` says why.
  */
 import { spawnSync } from 'node:child_process';
@@ -27,10 +27,10 @@ function previous() {
   }
 }
 
-function install(compiler) {
+async function install(compiler) {
   const temporary = join(build, `finetable.${process.pid}.node`);
   try {
-    compile(compiler, temporary);
+    await compile(compiler, temporary);
     // A library for another architecture, say, must not replace what works.
     const loaded = spawnSync(process.execPath, ['-e', 'require(process.argv[1])', temporary], { encoding: 'utf8' });
     if (loaded.status !== 0)
@@ -55,7 +55,7 @@ try {
     const hash = hashOf(sourceFiles(), [compiler, flags, process.platform, process.arch]);
     if (previous().hash !== hash) {
       const began = performance.now();
-      install(compiler);
+      await install(compiler);
       const seconds = Math.round((performance.now() - began) / 100) / 10;
       writeStatus({ built: true, hash, compiler: compiler.version, seconds });
     }

@@ -12,13 +12,13 @@ const folder = fileURLToPath(new URL('../../.cache/bench/', import.meta.url));
 const everything = ['-march=native']; // of this processor
 
 /** The loops, or `{ missing }` with the reason why they are not to be had. */
-export function loadLimits() {
+export async function loadLimits() {
   try {
     if (process.platform === 'win32') throw new CannotBuild('they are not made for Windows');
     const compiler = compilerOf();
     const key = createHash('sha256').update(JSON.stringify([compiler, flags, everything]));
     const library = `${folder}limits-${key.update(readFileSync(source)).digest('hex').slice(0, 16)}.node`;
-    if (!existsSync(library)) build(compiler, library);
+    if (!existsSync(library)) await build(compiler, library);
     return require(library);
   } catch (error) {
     if (error instanceof CannotBuild) return { missing: error.message };
@@ -26,11 +26,11 @@ export function loadLimits() {
   }
 }
 
-function build(compiler, library) {
+async function build(compiler, library) {
   mkdirSync(folder, { recursive: true });
   const temporary = `${library}.${process.pid}`;
   try {
-    compile(compiler, temporary, everything, [source]);
+    await compile(compiler, temporary, everything, [source]);
     renameSync(temporary, library);
   } finally {
     rmSync(temporary, { force: true });

@@ -35,7 +35,7 @@ export async function measureLookups(report) {
     'Fused LoRA lookup against reading the same cache lines',
     `f32, ${about} One thread. The bare loop reads the rows of the base and the touched rows of A, in the same order, and adds nothing up that anybody uses; it is the fastest of ${variants.length} ways on this machine, named in each row.`,
   );
-  const limits = loadLimits();
+  const limits = await loadLimits();
   if (limits.missing) {
     report.missing('fused LoRA lookup', 'the random-read limit', limits.missing);
     return;

@@ -12,7 +12,7 @@ const windows = sizeBytes / windowBytes;
 
 export async function measurePhysical(report) {
   report.section('Physical limits', 'Bytes a second of loops that do nothing else, in memory of 1 GiB.');
-  const limits = loadLimits();
+  const limits = await loadLimits();
   if (limits.missing) {
     report.missing('streaming reads, random reads, memcpy', '-', limits.missing);
     return;

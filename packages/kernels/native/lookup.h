@@ -309,8 +309,10 @@ static void pool_kind(const LookupArgs& a, const ColumnGroup& group, bool with_d
 
 template <class Codec>
 static void pool_group(const LookupArgs& a, const ColumnGroup& group, bool with_delta, int64_t begin, int64_t end) {
-  if (group.shard_count != 1 || a.overlay_slots) return pool_kind<Codec, FoundRows, 0>(a, group, with_delta, begin, end);
+  // Every kind is the kernel compiled once more: those that are rarer, or wait for memory anyway, share one.
+  if (group.shard_count != 1 || a.overlay_slots) return pool_bags<Kind<Codec, FoundRows, 0, false>>(a, group, with_delta, begin, end);
   const RowsView& view = group.shards->rows;
+  if (Codec::bits != 32 && Codec::bits != 8) return pool_kind<Codec, StoreRows, 0>(a, group, with_delta, begin, end);
   switch (straddle_lines(view.data, view.stride, element_bytes(view.dtype, view.dim)) ? 0 : view.dim) {
     case 64: return pool_kind<Codec, StoreRows, 64>(a, group, with_delta, begin, end);
     case 128: return pool_kind<Codec, StoreRows, 128>(a, group, with_delta, begin, end);
