@@ -83,12 +83,12 @@ export async function readerOf(limits, { rows, factors }, rowBytes, batches, ada
   const slots = batches.map(({ ids }) => {
     if (!adapter) return null;
     const found = new Int32Array(ids.length);
-    adapter.slots.find(ids, found);
+    adapter.groups[0].slots.find(ids, found);
     return found;
   });
   const read = (round, threads, { whole, hint, ahead }) => {
     const i = round % batches.length;
-    const ofA = adapter ? [factors, adapter.rank * 4, slots[i]] : [null, 0, null];
+    const ofA = adapter ? [factors, adapter.groups[0].rank * 4, slots[i]] : [null, 0, null];
     limits.readRows(rows, rowBytes / lineBytes, batches[i].ids, ...ofA, whole, hint, ahead, threads);
   };
   const variant = await fastest(read);

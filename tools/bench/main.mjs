@@ -1,5 +1,6 @@
 // Every row that needs nothing but this checkout; see docs/benchmarks.md. `npm run bench` builds, then runs this. With names of parts as
 // arguments it measures those and writes nothing.
+import { measureAdapters } from './adapters.mjs';
 import { measureDtypes, measurePortable } from './dtypes.mjs';
 import { measureLookups } from './lookup.mjs';
 import { describeMachine, heading } from './machine.mjs';
@@ -23,6 +24,7 @@ const parts = {
   portable: measurePortable,
   steps: measureSteps,
   optimizers: measureOptimizers,
+  adapters: measureAdapters,
   merge: measureMerge,
 };
 const begun = performance.now();

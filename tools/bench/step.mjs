@@ -6,8 +6,8 @@ import { takeTurns } from './measure.mjs';
 import { makeBatches, makeTable, million, rank } from './tables.mjs';
 
 /** A step as the trainer makes it: lookup with the delta, gradients of A and B, the optimiser. */
-export function stepper(table, { mode, ids, rank: r = rank, optimizer = {} }) {
-  const adapter = createAdapter(table, { rank: r, alpha: 16 });
+export function stepper(table, { mode, ids, rank: r = rank, optimizer = {}, adapter: options = {} }) {
+  const adapter = createAdapter(table, { rank: r, alpha: 16, ...options });
   adapter.startTraining(adamw({ learningRate: 1e-3, mode, ...optimizer }));
   const gradient = matrix(ids, table.dim);
   new RandomStream(3, 'gradient').fillNormal(gradient.data, 1e-3);

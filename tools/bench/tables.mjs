@@ -37,15 +37,21 @@ export function makeBatches(tableRows, { count, bags, perBag, below = tableRows,
 
 /** An adapter that has touched `touched` rows anywhere in the table, in no order. */
 export function makeAdapter(table, touched) {
+  return withRows(table, Int32Array.from(permutation(table.rows, 4, 'touched').subarray(0, touched)));
+}
+
+/** An adapter that has touched these rows. */
+export function withRows(table, rows) {
+  const touched = rows.length;
   const adapter = createAdapter(table, { rank, alpha: 16 });
-  const rows = Int32Array.from(permutation(table.rows, 4, 'touched').subarray(0, touched));
-  adapter.slots.insertMissing(rows, new Int32Array(touched).fill(-1));
+  const [group] = adapter.groups;
+  group.reset(rows);
   const values = matrix(Math.min(blockRows, touched), rank);
   new RandomStream(5, 'factors').fillNormal(values.data, 0.01);
   for (let first = 0; first < touched; first += values.rows) {
     const slots = Int32Array.from({ length: Math.min(values.rows, touched - first) }, (_, i) => first + i);
     table.kernels.scatterRows(
-      adapter.factors,
+      group.factors,
       slots,
       matrix(slots.length, rank, values.data.subarray(0, slots.length * rank)),
     );
@@ -54,16 +60,16 @@ export function makeAdapter(table, touched) {
 }
 
 /** The adapter's delta for a plan, its slots found already. */
-export function deltaOf(adapter, plan) {
-  const slots = new Int32Array(plan.uniqueRows.length);
-  adapter.slots.find(plan.uniqueRows, slots);
-  return adapter.delta(slots);
+export function deltaOf({ groups: [group] }, plan) {
+  const { slots, ...delta } = group.delta(plan, 0);
+  return { ...delta, slots: slots.slice() };
 }
 
 /** All that an adapter has touched, as a search over every row wants it. */
-export function touchedRows(adapter) {
-  const rows = Int32Array.from(adapter.slots.rows).sort();
+export function touchedRows({ groups: [group] }) {
+  const { factors, b, scale } = group;
+  const rows = Int32Array.from(group.slots.rows).sort();
   const slots = new Int32Array(rows.length);
-  adapter.slots.find(rows, slots);
-  return { ...adapter.delta(slots), rows };
+  group.slots.find(rows, slots);
+  return { factors, b, scale, rows, slots };
 }

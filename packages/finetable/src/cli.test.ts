@@ -53,7 +53,7 @@ test('train --json: nothing on stdout but events, the result last', async () => 
 test('bad input and usage: status 2; with --json the error is on stdout', async () => {
   const { job } = await writeTinyJob();
   const [badJob, usage] = await Promise.all([
-    jsonLines(start(['train', job, '--json', '--set', 'optimizer.type=adam'])),
+    jsonLines(start(['train', job, '--json', '--set', 'optimizer.type=lion'])),
     start(['tarin', job]).ended,
   ]);
   expect(badJob.status).toBe(2);

@@ -50,6 +50,7 @@ class Call {
   float* floats_out(int i, int64_t* length = nullptr) { return (float*)array(i, napi_float32_array, length); }
   const int32_t* ints(int i, int64_t* length = nullptr) { return (const int32_t*)array(i, napi_int32_array, length); }
   int32_t* ints_out(int i, int64_t* length = nullptr) { return (int32_t*)array(i, napi_int32_array, length); }
+  int32_t* ints_of(napi_value value, int64_t* length) { return (int32_t*)array_of(value, napi_int32_array, length); }
   const float* floats_of(napi_value value) { return (const float*)array_of(value, napi_float32_array, nullptr); }
   const double* doubles(int i) { return (const double*)array(i, napi_float64_array, nullptr); }
   uint8_t* bytes(int i, int64_t* length) { return (uint8_t*)array(i, napi_uint8_array, length); }
@@ -79,6 +80,11 @@ class Call {
     if (status != napi_ok) wrong_ = true;
   }
 
+  napi_value truth(bool value) {
+    napi_value out = nullptr;
+    check(napi_get_boolean(env_, value, &out));
+    return out;
+  }
   napi_value result(double value) {
     napi_value out = nullptr;
     check(napi_create_double(env_, value, &out));

@@ -2,7 +2,7 @@
  * What `portable/` and `native/` provide. It is `Kernels` without the checks: every argument has passed `check/` before an
  * implementation sees it, so that both refuse the same things in the same words.
  */
-import type { FileRows, Kernels, RowStore, SlotTable, StoreDtype, TablePart } from './kernels.ts';
+import type { ChosenDeltas, FileRows, Kernels, RowStore, SlotTable, StoreDtype, TablePart } from './kernels.ts';
 
 /** `scales` is null where the dtype has none. */
 export interface Descriptors {
@@ -10,7 +10,7 @@ export interface Descriptors {
   readonly scales: number | null;
 }
 
-export interface Implementation extends Omit<Kernels, 'withThreads' | 'createRows' | 'openRows'> {
+export interface Implementation extends Omit<Kernels, 'withThreads' | 'createRows' | 'openRows' | 'addChosen'> {
   withThreads(threads: number): Implementation;
   /** Whether `store` was made by this implementation. */
   owns(store: RowStore): boolean;
@@ -20,6 +20,8 @@ export interface Implementation extends Omit<Kernels, 'withThreads' | 'createRow
    * @throws IO, OUT_OF_MEMORY
    */
   openRows(file: FileRows, home: 'ram' | 'mapped', part: TablePart, descriptors: Descriptors): RowStore;
+  /** As `Kernels.addChosen`. @returns false where a table named a slot that `factors` does not have; such places were passed over */
+  addChosen(args: ChosenDeltas): boolean;
   /** As `Kernels.insertSlots`, with -1 where the table is full. */
   insertSlots(table: SlotTable, rows: Int32Array, slots: Int32Array, first: number): number;
   /** The first index where `values[i]` is outside `[low, limit)`, or -1. */

@@ -18,6 +18,7 @@ export { stateColumns } from './form.ts';
 export { SkippedSteps } from './skipped.ts';
 export type {
   CrossEntropyArgs,
+  ChosenDelta,
   ChosenDeltas,
   Delta,
   FileRows,

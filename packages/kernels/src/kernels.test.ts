@@ -121,24 +121,33 @@ testBoth('lookupAsync throws bad arguments at once and settles with the result',
 testBoth('addChosen gives each bag its own delta, of its own rank', (kernels) => {
   const plan = makePlan(jagged([[5, 7], [5], [7], [7]], [[1, 2], [10], [1], [1]]), 10);
   const filled = (dim: number, ...values: number[]) => {
-    const store = kernels.createRows(10, dim, 'f32');
+    const store = kernels.createRows(2, dim, 'f32');
     kernels.scatterRows(store, Int32Array.of(0, 1), of(2, ...values));
     return store;
   };
+  const tableOf = (rows: number[], first = 0): Int32Array => {
+    const table = new Int32Array(8).fill(-1);
+    kernels.insertSlots(table, Int32Array.from(rows), new Int32Array(rows.length).fill(-1), first);
+    return table;
+  };
   const deltas = [
-    { factors: filled(1, 1, 2), b: of(1, 10, 20), scale: 0.5 },
-    { factors: filled(2, 1, 2, 3, 4), b: null, scale: 2 },
+    { factors: filled(1, 9, 2), slots: tableOf([5], 1), b: of(1, 10, 20), scale: 0.5 },
+    { factors: filled(2, 1, 2, 3, 4), slots: tableOf([5, 7]), b: null, scale: 2 },
   ];
   const out = of(4, 1, 1, 1, 1, 1, 1, 1, 1);
-  // Place by place: bag 0 has delta 1, bag 1 delta 0, bag 2 none, bag 3 a row that was never touched.
-  const placeSlots = Int32Array.of(0, 1, 1, 99, -1);
-  const args = { plan, deltas, bagDeltas: Int32Array.of(1, 0, -1, 0), placeSlots, out };
-  expect(() => kernels.addChosen({ ...args, bagDeltas: Int32Array.of(1, 0, 1, 0) })).toThrow(
-    'addChosen: placeSlots must be -1 to 9 in bag 2, found 99',
-  );
+  // Bag 0 has delta 1, bag 1 delta 0, bag 2 none, bag 3 a row that delta 0 has not.
+  const args = { plan, deltas, bagDeltas: Int32Array.of(1, 0, -1, 0), out };
   kernels.addChosen(args);
   // 1 + 2 (1·[1, 2] + 2·[3, 4]); 1 + 0.5 · 10 · 2 · [10, 20]
   expect([...out.data]).toEqual([15, 21, 101, 201, 1, 1, 1, 1]);
+  const beyond = { ...deltas[0]!, slots: tableOf([5], 2) };
+  expect(() => kernels.addChosen({ ...args, deltas: [beyond, deltas[1]!] })).toThrow(
+    'addChosen: deltas have a slot beyond their factors',
+  );
+  expect(() => kernels.addChosen({ ...args, bagDeltas: Int32Array.of(2, 0, 0, 0) })).toThrow('addChosen: bagDeltas');
+  expect(() =>
+    kernels.addChosen({ ...args, deltas: [{ ...deltas[0]!, slots: new Int32Array(6) }, deltas[1]!] }),
+  ).toThrow('addChosen: table must have');
 });
 
 testBoth('segmentSum gives each unique row its bags, weighted', (kernels) => {

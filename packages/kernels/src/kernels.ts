@@ -102,14 +102,17 @@ export interface Delta {
   readonly scale: number;
 }
 
+/** A delta that finds the slots of its rows itself; the entries of its table are slots of `factors`. */
+export interface ChosenDelta extends Omit<Delta, 'slots'> {
+  readonly slots: SlotTable;
+}
+
 /** Deltas of which each bag has one at most: a batch for many adapters. */
 export interface ChosenDeltas {
   readonly plan: LookupPlan;
-  readonly deltas: readonly Omit<Delta, 'slots'>[];
+  readonly deltas: readonly ChosenDelta[];
   /** `[b] i32`: which of `deltas` the bag has, -1 for none. */
   readonly bagDeltas: Int32Array;
-  /** `[n] i32`: the slot of each place in its bag's delta, -1 where the row was never touched; of bags without one, anything. */
-  readonly placeSlots: Int32Array;
   /** `[b, D]`, added to. */
   readonly out: Matrix;
 }

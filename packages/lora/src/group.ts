@@ -18,6 +18,7 @@ import {
   type Delta,
   type Kernels,
   type RowStore,
+  type SlotTable,
   type UpdateRule,
 } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
@@ -243,18 +244,28 @@ export class RowGroup {
   }
 
   /**
-   * The slots of some rows, those at the current step, newly allocated; valid until the group is trained or looked up again.
-   * @param rows ascending, each once
+   * The slots of all rows, those of a batch at the current step; valid until the group is trained. Where A does not start at 0, rows
+   * of the batch without a slot get one for good.
+   * @param rows of the batch, in any order, duplicates too
    */
-  slotsOf(rows: Int32Array, step: number): Int32Array {
-    const slots = new Int32Array(rows.length);
-    this.#slots.find(rows, slots);
-    this.#catchUp(slots, step);
-    if (this.untouched) {
-      this.#found = null; // what it lent is lent anew
-      this.#lend(rows, slots, this.untouched);
+  slotTable(rows: () => Int32Array, step: number): SlotTable {
+    const start = this.untouched;
+    if (start || this.#training?.lastSteps) {
+      const distinct = Int32Array.from(new Set(rows())).sort();
+      const members = this.members.indicesOf(distinct);
+      const own = members ? members.map((i) => distinct[i]!) : distinct;
+      const slots = new Int32Array(own.length);
+      this.#slots.find(own, slots);
+      this.#catchUp(slots, step);
+      if (start) {
+        const missing = own.filter((_, i) => slots[i]! < 0);
+        this.#slots.insertMissing(own, slots);
+        const first = this.touchedRows - missing.length;
+        this.#kernels.scatterRows(this.#factors, range(missing.length).map((i) => first + i), start.of(missing)); // prettier-ignore
+        this.#found = null;
+      }
     }
-    return slots;
+    return this.#slots.table;
   }
 
   /** Where a lookup leaves Ā, `[b, r]`, for the gradient of B; null where that is not wanted. */

@@ -200,7 +200,8 @@ export class AdapterSet {
     this.#checkOpen();
     if (names.length !== planBags(plan))
       throw invalid(`${this.table.name}: ${names.length} adapter names for ${planBags(plan)} bags; allowed: one each`);
-    return names.map((name) => (name === baseName ? null : this.get(name)));
+    const known = this.#adapters;
+    return names.map((name) => known.get(name) ?? (name === baseName ? null : this.get(name)));
   }
 
   async #using(adapters: readonly Adapter[], work: () => Promise<void>): Promise<void> {

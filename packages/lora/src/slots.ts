@@ -26,6 +26,11 @@ export class SlotMap {
     return this.#table.byteLength + this.#rows.byteLength;
   }
 
+  /** The table itself, which the next insertion may replace. */
+  get table(): SlotTable {
+    return this.#table;
+  }
+
   /** `[size] i32`: the row of each slot, a view that is valid until the next insertion. */
   get rows(): Int32Array {
     return this.#rows.subarray(0, this.#size);

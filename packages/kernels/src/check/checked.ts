@@ -1,5 +1,5 @@
 /** `Kernels` over an implementation: every call is checked here, then passed on. */
-import { FinetableError, planBags, planPlaces, type LookupPlan, type Matrix } from '@finetable/core';
+import { FinetableError, planBags, type LookupPlan, type Matrix } from '@finetable/core';
 import type { Implementation } from '../implementation.ts';
 import type {
   ChosenDeltas,
@@ -21,7 +21,6 @@ import type {
 } from '../kernels.ts';
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
 import {
-  checkChosenSlots,
   checkDelta,
   checkFloatStore,
   checkGroupDims,
@@ -163,18 +162,17 @@ export class CheckedKernels implements Kernels {
 
   addChosen(args: ChosenDeltas): void {
     const where = 'addChosen';
-    const { plan, deltas, bagDeltas, placeSlots, out } = args;
+    const { plan, deltas, bagDeltas, out } = args;
     checkPlaces(this.#inner, where, plan);
     checkMatrix(where, 'out', out, planBags(plan));
     checkInts(where, 'bagDeltas', bagDeltas, planBags(plan));
     checkIndices(this.#inner, where, 'bagDeltas', bagDeltas, -1, deltas.length);
-    checkInts(where, 'placeSlots', placeSlots, planPlaces(plan));
     for (const delta of deltas) {
       checkDelta(this.#inner, where, { ...delta, slots: new Int32Array(0) }, out.cols, 0);
+      this.#checkTable(where, delta.slots);
       if (delta.b) checkApart(where, 'out', out.data, delta.b.data);
     }
-    checkChosenSlots(this.#inner, where, args);
-    this.#inner.addChosen(args);
+    if (!this.#inner.addChosen(args)) refuse(where, 'deltas', 'have a slot beyond their factors');
   }
 
   #checkDelta(where: string, plan: LookupPlan, delta: Delta | null, out: Matrix, pooled: Matrix | null): void {
@@ -217,13 +215,17 @@ export class CheckedKernels implements Kernels {
   }
 
   #checkSlots(where: string, table: SlotTable, rows: Int32Array): void {
+    this.#checkTable(where, table);
+    checkInts(where, 'rows', rows);
+    checkIndices(this.#inner, where, 'rows', rows, 0, 0x7fffffff);
+  }
+
+  #checkTable(where: string, table: SlotTable): void {
     checkInts(where, 'table', table);
     const entries = table.length / 2;
     if (entries < 1 || entries > 2 ** 30 || !Number.isInteger(Math.log2(entries))) {
       refuse(where, 'table', `must have 2, 4, 8, … values, found ${table.length}`);
     }
-    checkInts(where, 'rows', rows);
-    checkIndices(this.#inner, where, 'rows', rows, 0, 0x7fffffff);
   }
 
   updateRows(args: UpdateRowsArgs): void {

@@ -2,7 +2,7 @@
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { FinetableError, formatBytes, rowBytes, rowDtypes } from '@finetable/core';
 import type { Descriptors, Implementation } from '../implementation.ts';
-import type { ChosenDeltas, Delta, FileRows, Overlay, RowStore, Shard, StoreDtype, TablePart } from '../kernels.ts';
+import type { Delta, FileRows, Overlay, RowStore, Shard, StoreDtype, TablePart } from '../kernels.ts';
 import { checkBytes, checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
 import { checkIndices } from './plan.ts';
 
@@ -272,25 +272,5 @@ export function withPath<T>(path: string, operation: () => T): T {
       { file: path, errno: code },
       { cause: error },
     );
-  }
-}
-
-/** Every place's slot is one of its bag's delta. */
-export function checkChosenSlots(
-  kernels: Implementation,
-  where: string,
-  { plan, deltas, bagDeltas, placeSlots }: ChosenDeltas,
-): void {
-  const rows = deltas.map(({ factors }) => factors.rows);
-  // One look serves where every store has a row for every slot.
-  if (kernels.firstOutside(placeSlots, -1, Math.min(0x7fffffff, ...rows)) < 0) return;
-  for (let bag = 0; bag < bagDeltas.length; bag++) {
-    if (bagDeltas[bag]! < 0) continue;
-    for (let place = plan.offsets[bag]!; place < plan.offsets[bag + 1]!; place++) {
-      const slot = placeSlots[place]!;
-      const most = rows[bagDeltas[bag]!]!;
-      if (slot < -1 || slot >= most)
-        refuse(where, 'placeSlots', `must be -1 to ${most - 1} in bag ${bag}, found ${slot}`);
-    }
   }
 }

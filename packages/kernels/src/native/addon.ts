@@ -104,12 +104,13 @@ export interface Addon {
     factors: readonly Handle[],
     b: readonly (Floats | null)[],
     scales: Floats,
+    tables: readonly Ints[],
     bagDeltas: Ints,
-    placeSlots: Ints,
+    placeRows: Ints,
     offsets: Ints,
     weights: Floats | null,
     out: Floats,
-  ): void;
+  ): boolean;
   segmentSum(
     context: Context,
     cols: number,

@@ -178,14 +178,14 @@ describe('chosen deltas', () => {
     const deltas = ranks.map((r, i) => {
       const factors = kernels.createRows(V, r ?? dim, 'f32');
       kernels.scatterRows(factors, range(V), normals(V, r ?? dim, seed, `A${i}`));
-      return { factors, b: r === null ? null : normals(r, dim, seed, `B${i}`), scale: 1 + i };
+      const slots = new Int32Array(2 * 1024).fill(-1);
+      const rows = range(V).filter((row) => (row + i) % 3 > 0);
+      kernels.insertSlots(slots, rows, new Int32Array(rows.length).fill(-1), 0);
+      return { factors, slots, b: r === null ? null : normals(r, dim, seed, `B${i}`), scale: 1 + i };
     });
     const bagDeltas = Int32Array.from(bags, (_, b) => (b % 6) - 1).map((x) => Math.min(x, 3));
-    const placeSlots = range(plan.placeUnique.length)
-      .map((p) => random.below(5000 + p, V + 100) - 100)
-      .map((x) => Math.max(x, -1));
     const out = normals(60, dim, seed, 'out');
-    kernels.addChosen({ plan, deltas, bagDeltas, placeSlots, out });
+    kernels.addChosen({ plan, deltas, bagDeltas, out });
     for (const { factors } of deltas) factors.close();
     return out;
   };

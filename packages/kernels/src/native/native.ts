@@ -199,15 +199,16 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
     nearest: (args) => nearest(addon, context, args),
     addDelta: ({ plan, delta, out, pooledFactors }) =>
       addon.lookup(...pool({ base: [] }, plan, delta, out, pooledFactors ?? null)),
-    addChosen: ({ plan, deltas, bagDeltas, placeSlots, out }) =>
+    addChosen: ({ plan, deltas, bagDeltas, out }) =>
       addon.addChosen(
         context,
         out.cols,
         deltas.map(({ factors }) => handleOf(factors)),
         deltas.map(({ b }) => b && b.data),
         Float32Array.from(deltas, ({ scale }) => scale),
+        deltas.map(({ slots }) => slots),
         bagDeltas,
-        placeSlots,
+        plan.placeRows,
         plan.offsets,
         plan.weights,
         out.data,

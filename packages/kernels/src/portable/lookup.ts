@@ -3,6 +3,7 @@ import { planBags } from '@finetable/core';
 import type { LookupPlan, Matrix } from '@finetable/core';
 import type { ChosenDeltas, Delta, LookupArgs, RowStore, SegmentSumArgs, Shard } from '../kernels.ts';
 import type { PortableRows } from './rows.ts';
+import { findSlots } from './slots.ts';
 import { RowSum } from './sums.ts';
 import { addProduct, addScaled } from './vectors.ts';
 
@@ -74,19 +75,27 @@ export function addDelta(plan: LookupPlan, delta: Delta, out: Matrix, pooledFact
   }
 }
 
-export function addChosen({ plan, deltas, bagDeltas, placeSlots, out }: ChosenDeltas): void {
+export function addChosen({ plan, deltas, bagDeltas, out }: ChosenDeltas): boolean {
   const sums = deltas.map(({ factors }) => new RowSum(factors.dim));
+  const found = new Int32Array(1);
+  let good = true;
   const pooled = new Float32Array(Math.max(0, ...deltas.map(({ factors }) => factors.dim)));
   for (let bag = 0; bag < planBags(plan); bag++) {
     const which = bagDeltas[bag]!;
     if (which < 0) continue;
-    const { factors, b, scale } = deltas[which]!;
+    const { factors, b, scale, slots } = deltas[which]!;
     const rank = factors.dim;
-    const slotOf = (place: number): number => placeSlots[place]!;
+    const slotOf = (place: number): number => {
+      findSlots(slots, plan.placeRows.subarray(place, place + 1), found);
+      if (found[0]! < factors.rows) return found[0]!;
+      good = false;
+      return -1;
+    };
     if (!poolFactors(plan, factors, slotOf, bag, sums[which]!, pooled, 0)) continue;
     if (b === null) addScaled(out.data, bag * out.cols, pooled, 0, scale, rank);
     else addProduct(out.data, bag * out.cols, pooled, 0, 1, rank, b.data, b.cols, scale);
   }
+  return good;
 }
 
 /** `pooled[at ..] = Σ w A[slot]` of one bag; false where it has no touched row. */

@@ -91,8 +91,8 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('adapters.words.rank', true), 'adapters.words.rank: found true; allowed: a number'],
     [set('adapters.words.alpha', 0), 'adapters.words.alpha: found 0; allowed: more than 0'],
     [
-      set('optimizer.type', 'adam'),
-      'optimizer.type: found "adam"; allowed: "sgd", "adagrad", "rowwise-adagrad", "adamw"',
+      set('optimizer.type', 'lion'),
+      'optimizer.type: found "lion"; allowed: "sgd", "adagrad", "rowwise-adagrad", "adam", "adamw", "rowwise-adam"',
     ],
     [set('optimizer.beta1', 1), 'optimizer.beta1: found 1; allowed: less than 1'],
     [set('tables.words.file', undefined), 'tables.words.file: missing; allowed: a string'],
