@@ -53,6 +53,7 @@ class Call {
   int32_t* ints_of(napi_value value, int64_t* length) { return (int32_t*)array_of(value, napi_int32_array, length); }
   const float* floats_of(napi_value value) { return (const float*)array_of(value, napi_float32_array, nullptr); }
   const double* doubles(int i) { return (const double*)array(i, napi_float64_array, nullptr); }
+  double* doubles_out(int i) { return (double*)array(i, napi_float64_array, nullptr); }
   uint8_t* bytes(int i, int64_t* length) { return (uint8_t*)array(i, napi_uint8_array, length); }
 
   // A store, open or closed; null for null or undefined.

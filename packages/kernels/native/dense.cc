@@ -147,6 +147,19 @@ napi_value scale_columns(Call& call) {
   return nullptr;
 }
 
+// out = the sum of what `add(i, sums)` adds for i = 0, 1, … rows - 1, in pieces, so that threads do not change it.
+template <class Add>
+void sum_pieces(const Context& context, int64_t rows, int64_t cols, float* out, Add add) {
+  constexpr int64_t piece = 256;
+  const int64_t pieces = divide_up(rows, piece);
+  std::vector<float> sums((size_t)(pieces * cols));
+  parallel(context.threads, pieces, 1 + grain_of(cols) / piece, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * piece; i < rows && i < end * piece; i++) add(i, sums.data() + i / piece * cols);
+  });
+  memset(out, 0, (size_t)cols * sizeof(float));
+  for (int64_t i = 0; i < pieces; i++) context.ops->add_scaled(out, sums.data() + i * cols, 1, cols);
+}
+
 // (context, rows, cols, x, out)
 napi_value sum_rows(Call& call) {
   const Context& context = call.context(0);
@@ -154,16 +167,22 @@ napi_value sum_rows(Call& call) {
   const float* x = call.floats(3);
   float* out = call.floats_out(4);
   if (call.wrong()) return nullptr;
-  constexpr int64_t piece = 256;
-  const int64_t pieces = divide_up(rows, piece);
-  std::vector<float> sums((size_t)(pieces * cols));
-  parallel(context.threads, pieces, 1 + grain_of(cols) / piece, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * piece; i < rows && i < end * piece; i++) {
-      context.ops->add_scaled(sums.data() + i / piece * cols, x + i * cols, 1, cols);
-    }
+  sum_pieces(context, rows, cols, out,
+             [&](int64_t i, float* sums) { context.ops->add_scaled(sums, x + i * cols, 1, cols); });
+  return nullptr;
+}
+
+// (context, rows, cols, x, y, out)
+napi_value column_dots(Call& call) {
+  const Context& context = call.context(0);
+  const int64_t rows = call.integer(1), cols = call.integer(2);
+  const float* x = call.floats(3);
+  const float* y = call.floats(4);
+  float* out = call.floats_out(5);
+  if (call.wrong()) return nullptr;
+  sum_pieces(context, rows, cols, out, [&](int64_t i, float* sums) {
+    for (int64_t c = 0; c < cols; c++) sums[c] += x[i * cols + c] * y[i * cols + c];
   });
-  memset(out, 0, (size_t)cols * sizeof(float));
-  for (int64_t i = 0; i < pieces; i++) context.ops->add_scaled(out, sums.data() + i * cols, 1, cols);
   return nullptr;
 }
 
@@ -246,6 +265,7 @@ const NamedFunction dense_functions[] = {
     {"addToRows", entry<add_to_rows>},
     {"scaleColumns", entry<scale_columns>},
     {"sumRows", entry<sum_rows>},
+    {"columnDots", entry<column_dots>},
     {"softmaxCrossEntropy", entry<cross_entropy>},
     {"normalizeRows", entry<normalize_rows>},
     {"normalizeRowsBackward", entry<normalize_rows_backward>},

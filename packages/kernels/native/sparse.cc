@@ -29,6 +29,58 @@ napi_value segment_sum(Call& call) {
   return nullptr;
 }
 
+// Rows whose products are summed in f32 before they are added to f64 sums.
+constexpr int64_t product_rows = 256;
+
+// (context, base, rows, factors, slots, before, cross, gram)
+napi_value add_row_products(Call& call) {
+  const Context& context = call.context(0);
+  const Rows* base = call.open_rows(1);
+  int64_t count;
+  const int32_t* rows = call.ints(2, &count);
+  const Rows* factors = call.open_rows(3);
+  const int32_t* slots = call.ints(4);
+  const float* before = call.floats(5);
+  double* cross = call.doubles_out(6);
+  double* gram = call.doubles_out(7);
+  if (call.wrong() || !base || !factors || count < 1) return nullptr;
+  const RowsView& from = base->view;
+  const int64_t dim = from.dim, r = factors->view.dim;
+  const float* now = (const float*)factors->view.data;
+  const int64_t pieces = (count + product_rows - 1) / product_rows;
+  const int64_t sums_each = r * (dim + r);
+  std::vector<float> sums((size_t)(pieces * sums_each));
+  const Ops& ops = *context.ops;
+  parallel(context.threads, pieces, 1, [&](int64_t begin, int64_t end) {
+    // A row of f32 need not be aligned, and others are decoded.
+    std::vector<float> row((size_t)dim);
+    for (int64_t i = begin * product_rows; i < count && i < end * product_rows; i++) {
+      if (i + 8 < count) {
+        const char* later = from.data + rows[i + 8] * from.stride;
+        for (int64_t at = 0; at < 1024 && at < from.stride; at += 64) __builtin_prefetch(later + at);
+      }
+      if (slots[i] < 0) continue;
+      ops.gather({from, rows + i, row.data()}, 0, 1);
+      const float* a = now + slots[i] * r;
+      const float* was = before + i * r;
+      float* piece = sums.data() + i / product_rows * sums_each;
+      for (int64_t k = 0; k < r; k++) {
+        const float difference = a[k] - was[k];
+        ops.add_scaled(piece + k * dim, row.data(), difference, dim);
+        // aᵀa - a₀ᵀa₀ = dᵀa + a₀ᵀd: small where d is.
+        float* square = piece + r * dim + k * r;
+        for (int64_t l = 0; l < r; l++) square[l] += difference * a[l] + was[k] * (a[l] - was[l]);
+      }
+    }
+  });
+  for (int64_t p = 0; p < pieces; p++) {
+    const float* piece = sums.data() + p * sums_each;
+    for (int64_t x = 0; x < r * dim; x++) cross[x] += piece[x];
+    for (int64_t x = 0; x < r * r; x++) gram[x] += piece[r * dim + x];
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 Rule read_rule(Call& call, int numbers) {
@@ -143,6 +195,7 @@ napi_value first_repeated(Call& call) {
 
 const NamedFunction sparse_functions[] = {
     {"segmentSum", entry<segment_sum>},
+    {"addRowProducts", entry<add_row_products>},
     {"updateRows", entry<update_rows>},
     {"replayRows", entry<replay_rows>},
     {"firstOutside", entry<first_outside>},

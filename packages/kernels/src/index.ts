@@ -28,6 +28,7 @@ export type {
   NearestArgs,
   Overlay,
   ReplayRowsArgs,
+  RowProducts,
   RuleBase,
   RowStore,
   ScalesLocation,

@@ -150,6 +150,26 @@ testBoth('addChosen gives each bag its own delta, of its own rank', (kernels) =>
   ).toThrow('addChosen: table must have');
 });
 
+testBoth(
+  'addRowProducts adds what rows of A that changed add to products with the base and with themselves',
+  (kernels) => {
+    const base = kernels.createRows(3, 2, 'f32');
+    kernels.scatterRows(base, Int32Array.of(0, 1, 2), of(3, 1, 2, 3, 4, 5, 6));
+    const factors = kernels.createRows(4, 1, 'f32');
+    kernels.scatterRows(factors, Int32Array.of(0, 3), of(2, 10, 20));
+    const cross = Float64Array.of(100, 200);
+    const gram = Float64Array.of(1000);
+    const rows = Int32Array.of(2, 0, 1);
+    const args = { base, rows, factors, slots: Int32Array.of(3, -1, 0), before: of(3, 18, 5, 9), cross, gram };
+    kernels.addRowProducts(args);
+    expect([...cross]).toEqual([100 + 2 * 5 + 3, 200 + 2 * 6 + 4]);
+    expect([...gram]).toEqual([1000 + 400 - 324 + 100 - 81]);
+    expect(() => kernels.addRowProducts({ ...args, rows: Int32Array.of(3, 0, 0) })).toThrow('addRowProducts: rows');
+    expect(() => kernels.addRowProducts({ ...args, slots: Int32Array.of(4, 0, 0) })).toThrow('addRowProducts: slots');
+    expect(() => kernels.addRowProducts({ ...args, cross: gram })).toThrow('addRowProducts: cross must have 2 values');
+  },
+);
+
 testBoth('segmentSum gives each unique row its bags, weighted', (kernels) => {
   const plan = makePlan(jagged([[5, 7], [5]], [[1, 2], [10]]), 10);
   const out = matrix(2, 2);
@@ -189,6 +209,8 @@ testBoth('row sums and additions', (kernels) => {
   expect([...sums]).toEqual([9, 12]);
   kernels.addToRows(x, Float32Array.of(10, 20));
   expect([...x.data]).toEqual([11, 22, 13, 24, 15, 26]);
+  kernels.columnDots(x, of(3, 1, 0, 0, 1, 2, 3), sums);
+  expect([...sums]).toEqual([11 + 30, 24 + 78]);
   kernels.scaleColumns(x, Float32Array.of(2, -1));
   expect([...x.data]).toEqual([22, -22, 26, -24, 30, -26]);
 });

@@ -107,6 +107,23 @@ export interface ChosenDelta extends Omit<Delta, 'slots'> {
   readonly slots: SlotTable;
 }
 
+/** Rows of A that changed, beside the rows of the base that they belong to. */
+export interface RowProducts {
+  readonly base: RowStore;
+  /** `[n] i32`: of the base. */
+  readonly rows: Int32Array;
+  /** A as it is now, `[capacity, r] f32`. */
+  readonly factors: RowStore;
+  /** `[n] i32`: where it is; -1 is passed over. */
+  readonly slots: Int32Array;
+  /** `[n, r]`: A as it was. */
+  readonly before: Matrix;
+  /** `[r, D] f64`, added to: Σ dᵀ W, d being how a row of A differs. */
+  readonly cross: Float64Array;
+  /** `[r, r] f64`, added to: Σ AᵀA as it is less what it was. */
+  readonly gram: Float64Array;
+}
+
 /** Deltas of which each bag has one at most: a batch for many adapters. */
 export interface ChosenDeltas {
   readonly plan: LookupPlan;
@@ -318,6 +335,7 @@ export interface Kernels {
    */
   lookupAsync(args: LookupArgs): Promise<void>;
   segmentSum(args: SegmentSumArgs): void;
+  addRowProducts(args: RowProducts): void;
   /** Exact nearest rows of an adapted table that is never merged; as `lookupAsync` where it runs. */
   nearest(args: NearestArgs): Promise<void>;
   /** `out[i]` = the slot of `rows[i]` (`[u] i32`, each 0 or more) in a slot table, -1 where it has none. */
@@ -339,6 +357,8 @@ export interface Kernels {
   scaleColumns(x: Matrix, row: Float32Array): void;
   /** `out[c] = Σ_i x[i, c]`. */
   sumRows(x: Matrix, out: Float32Array): void;
+  /** `out[c] = Σ_i x[i, c] y[i, c]`. */
+  columnDots(x: Matrix, y: Matrix, out: Float32Array): void;
   softmaxCrossEntropy(args: CrossEntropyArgs): void;
   /** Divides each row by its Euclidean norm, in place; a zero row stays zero. `norms` (`[rows]`) is overwritten. */
   normalizeRows(x: Matrix, norms: Float32Array): void;

@@ -8,16 +8,7 @@
  *
  * Gradients, with g = ∂L/∂E: G = s g Bᵀ; ∂L/∂A[id] = Σ over the places of id of w G[bag]; ∂L/∂B = s Āᵀ g. (LoRA: Hu et al. 2021.)
  */
-import {
-  FinetableError,
-  makePlan,
-  matrix,
-  planBags,
-  range,
-  Scratch,
-  type LookupPlan,
-  type Matrix,
-} from '@finetable/core';
+import { FinetableError, makePlan, matrix, range, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
 import { stateColumns, type Kernels, type UpdateRule } from '@finetable/kernels';
 import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
 import { ColumnNorms } from './dora.ts';
@@ -57,7 +48,8 @@ interface Kept {
   readonly plan: LookupPlan;
   /** The plan of the delta: weights may differ from those of `plan`. */
   readonly used: LookupPlan;
-  /** `[D]`: magnitude / norm. */
+  /** `[D]`, with DoRA: column norms, and magnitude / norm. */
+  readonly norms: Float64Array | null;
   readonly factors: Float32Array | null;
 }
 
@@ -195,20 +187,18 @@ export class Adapter {
       const pooledFactors = keep ? group.pooledFactors(used) : null;
       this.#kernels.addDelta({ plan: used, delta: group.delta(used, this.#step), out, pooledFactors });
     }
-    const factors = this.#magnitudeFactors();
+    const norms = this.#norms?.norms() ?? null;
+    const factors = norms && this.#magnitudeFactors(norms);
     if (keep) {
-      this.#kept = { plan, used, factors };
+      this.#kept = { plan, used, norms, factors };
       if (factors) this.#scratch.matrix('unscaled', out.rows, out.cols).data.set(out.data);
     }
     if (factors) this.#kernels.scaleColumns(out, factors);
   }
 
   /** magnitude / norm of every dim; a column of zeros has no direction to scale. */
-  #magnitudeFactors(): Float32Array | null {
-    const { magnitude } = this;
-    if (!magnitude) return null;
-    const norms = this.#norms!.norms();
-    return magnitude.map((m, j) => (norms[j]! > 0 ? m / norms[j]! : 1));
+  #magnitudeFactors(norms: Float64Array): Float32Array {
+    return this.magnitude!.map((m, j) => (norms[j]! > 0 ? m / norms[j]! : 1));
   }
 
   /** The plan with the weights of rows longer than `maxNorm` scaled down. */
@@ -238,26 +228,21 @@ export class Adapter {
     if (kept?.plan !== plan) {
       throw invalid(`${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`);
     }
-    let inner = gradient;
-    let magnitude: Float32Array | null = null;
-    if (kept.factors) {
-      magnitude = this.#magnitudeGradient(gradient);
-      inner = this.#scratch.matrix('inner', planBags(plan), this.table.dim);
-      inner.data.set(gradient.data);
-      this.#kernels.scaleColumns(inner, kept.factors);
-    }
-    return { groups: this.groups.map((group) => group.gradients(kept.used, inner)), magnitude };
+    const { used, factors } = kept;
+    return {
+      groups: this.groups.map((group) => group.gradients(used, gradient, factors)),
+      magnitude: factors && this.#magnitudeGradient(gradient),
+    };
   }
 
   /** Σ over bags of g · (W + s A B) / norm. */
   #magnitudeGradient(gradient: Matrix): Float32Array {
-    const { data } = this.#scratch.matrix('unscaled', gradient.rows, gradient.cols);
-    const sums = new Float64Array(gradient.cols);
-    for (let i = 0, at = 0; i < gradient.rows; i++) {
-      for (let j = 0; j < sums.length; j++, at++) sums[j]! += gradient.data[at]! * data[at]!;
-    }
-    const norms = this.#norms!.norms();
-    return Float32Array.from(sums, (sum, j) => (norms[j]! > 0 ? sum / norms[j]! : 0));
+    const { rows, cols } = gradient;
+    const out = this.#scratch.matrix('magnitude', 1, cols).data;
+    this.#kernels.columnDots(gradient, this.#scratch.matrix('unscaled', rows, cols), out);
+    const { norms } = this.#kept!;
+    for (let j = 0; j < cols; j++) out[j] = norms![j]! > 0 ? out[j]! / norms![j]! : 0;
+    return out;
   }
 
   /** One optimiser step with these gradients; rows seen for the first time get their slots here. */
@@ -286,6 +271,7 @@ export class Adapter {
 
   /** The adapted rows e = W + s A B of these ids, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE */
   vectors(ids: Int32Array): Matrix {
+    if (this.magnitude) this.settle(); // column norms are those of all rows
     const out = matrix(ids.length, this.table.dim);
     this.lookup(makePlan({ values: ids, offsets: range(ids.length + 1) }, this.table.rows), out);
     return out;
@@ -303,7 +289,7 @@ export class Adapter {
 
   /** `[D]`: what every dim of a vector is multiplied by last, magnitude / norm; null without DoRA. Call `settle` before. */
   columnFactors(): Float32Array | null {
-    return this.#magnitudeFactors();
+    return this.#norms && this.#magnitudeFactors(this.#norms.norms());
   }
 
   /** @internal Optimiser state of the magnitudes, for checkpoints. */

@@ -55,8 +55,11 @@ export interface GroupTraining {
 
 /** Told of rows of A before and after they change. */
 export interface RowWatcher {
-  /** @param rows of the table, in the order of `slots` */
   changing(group: RowGroup, slots: Int32Array, change: () => void): void;
+  /** Of a plan's rows that a lookup brings to the current step; those without a slot are -1. */
+  bringing(group: RowGroup, slots: Int32Array, change: () => void): void;
+  /** Of the last plan's rows, `members` of them or all, that the optimiser moves: `rows` of the table in `slots`. */
+  updating(group: RowGroup, rows: Int32Array, slots: Int32Array, members: Int32Array | null, change: () => void): void;
 }
 
 export class RowGroup {
@@ -276,10 +279,11 @@ export class RowGroup {
   /**
    * Gradients of A's rows and B from `gradient` = ∂L/∂E (`[b, D]`), after a lookup of the same plan with `pooledFactors`.
    * Duplicates are summed.
+   * @param columns what every dim of E was multiplied by last, `[D]`; null: nothing
    */
-  gradients(plan: LookupPlan, gradient: Matrix): GroupGradients {
+  gradients(plan: LookupPlan, gradient: Matrix, columns: Float32Array | null): GroupGradients {
     const kernels = this.#kernels;
-    const { b } = this;
+    const b = this.b && columns ? this.#scaled(this.b, columns) : this.b;
     const members = this.members.indicesOf(plan.uniqueRows);
     let rows: Matrix | null = null;
     if (this.trainsA) {
@@ -290,12 +294,21 @@ export class RowGroup {
       }
       rows = this.#scratch.matrix('rows', (members ?? plan.uniqueRows).length, this.rank);
       kernels.segmentSum({ plan, values, uniques: members, out: rows });
+      if (!b && columns) kernels.scaleColumns(rows, columns);
     }
     if (!b || !this.trainsB) return { members, rows, b: null };
     const out = this.#scratch.matrix('b', this.rank, this.table.dim);
     const pooled = this.pooledFactors(plan)!;
     kernels.matmul({ a: pooled, b: gradient, out, transposeA: true, scale: this.scale });
+    if (columns) kernels.scaleColumns(out, columns);
     return { members, rows, b: out };
+  }
+
+  #scaled({ rows, cols, data }: Matrix, columns: Float32Array): Matrix {
+    const out = this.#scratch.matrix('scaled', rows, cols);
+    out.data.set(data);
+    this.#kernels.scaleColumns(out, columns);
+    return out;
   }
 
   /** Optimiser step number `step` with these gradients; rows seen for the first time get their slots here. */
@@ -303,7 +316,7 @@ export class RowGroup {
     const training = this.#training!;
     const kernels = this.#kernels;
     if (gradients.rows) {
-      const slots = this.#slotsToUpdate(plan, gradients.members, step);
+      const { rows, slots } = this.#slotsToUpdate(plan, gradients.members, step);
       const args = {
         rule: { ...training.rowRule, learningRate: training.rowRateOf(step) },
         step,
@@ -314,7 +327,9 @@ export class RowGroup {
         gradients: gradients.rows,
         lastSteps: training.lastSteps,
       };
-      this.#change(slots, () => kernels.updateRows(args));
+      const change = (): void => kernels.updateRows(args);
+      if (this.#watcher) this.#watcher.updating(this, rows, slots, gradients.members, change);
+      else change();
     }
     if (this.b && gradients.b) {
       kernels.updateDense({
@@ -327,8 +342,12 @@ export class RowGroup {
     }
   }
 
-  /** The slots of a plan's members, new ones included. */
-  #slotsToUpdate(plan: LookupPlan, members: Int32Array | null, step: number): Int32Array {
+  /** A plan's members and their slots, new ones included. */
+  #slotsToUpdate(
+    plan: LookupPlan,
+    members: Int32Array | null,
+    step: number,
+  ): { readonly rows: Int32Array; readonly slots: Int32Array } {
     const all = this.#current(plan, step - 1);
     const rows = members ? members.map((i) => plan.uniqueRows[i]!) : plan.uniqueRows;
     const slots = members ? members.map((i) => all[i]!) : all;
@@ -336,7 +355,7 @@ export class RowGroup {
     if (this.untouched) for (let i = 0; i < slots.length; i++) if (slots[i]! >= this.touchedRows) slots[i] = -1;
     this.#slots.insertMissing(rows, slots);
     members?.forEach((unique, i) => (all[unique] = slots[i]!));
-    return slots;
+    return { rows, slots };
   }
 
   /** Brings every touched row to the current step, as exporting needs. */
@@ -388,19 +407,17 @@ export class RowGroup {
     this.#training?.lastSteps?.close();
   }
 
-  #change(slots: Int32Array, change: () => void): void {
-    if (this.#watcher) this.#watcher.changing(this, slots, change);
-    else change();
-  }
-
-  /** Steps that were skipped for these slots' rows, applied. */
-  #catchUp(slots: Int32Array, step: number): void {
+  /** Steps that were skipped for these slots' rows, applied. @param looked whether they are those of a plan that is looked up */
+  #catchUp(slots: Int32Array, step: number, looked = false): void {
     const training = this.#training;
     const lastSteps = training?.lastSteps;
     if (!lastSteps || step === 0) return;
     const { skipped, rowState: state } = training;
     const args = { skipped, step, parameters: this.#factors, state, roundingSeed: this.#seed, slots, lastSteps };
-    this.#change(slots, () => this.#kernels.replayRows(args));
+    const change = (): void => this.#kernels.replayRows(args);
+    if (!this.#watcher) change();
+    else if (looked) this.#watcher.bringing(this, slots, change);
+    else this.#watcher.changing(this, slots, change);
   }
 
   /**
@@ -414,7 +431,7 @@ export class RowGroup {
     if (this.#slotScratch.length < u) this.#slotScratch = new Int32Array(u);
     const slots = this.#slotScratch.subarray(0, u);
     this.#slots.find(plan.uniqueRows, slots);
-    this.#catchUp(slots, step);
+    this.#catchUp(slots, step, true);
     if (this.untouched) this.#lend(plan.uniqueRows, slots, this.untouched);
     this.#found = { plan, slots };
     return slots;

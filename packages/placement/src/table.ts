@@ -247,23 +247,36 @@ export class ShardedTable {
     return this.#fetch(plan, signal);
   }
 
-  /** The given rows decoded to f32, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE, UNSUPPORTED where rows are on devices */
-  gather(ids: Int32Array): Matrix {
+  /**
+   * The given rows decoded to f32.
+   * @param out `[ids.length, D]`, overwritten; default: newly allocated
+   * @throws ID_OUT_OF_RANGE, UNSUPPORTED where rows are on devices
+   */
+  gather(ids: Int32Array, out: Matrix = matrix(ids.length, this.dim)): Matrix {
     this.#checkIds(ids);
     this.#refuseDevices('gather', 'gatherAsync');
-    return this.#gather(ids);
+    return this.#gather(ids, out);
   }
 
   /** The rows from `grownFrom` on, decoded to f32, `[k, D]`, newly allocated; null of a table that was not grown. */
   gatherGrown(): Matrix | null {
     this.#checkOpen();
     const { grownFrom } = this;
-    return grownFrom === null ? null : this.#gather(range(this.rows - grownFrom).map((i) => grownFrom + i));
+    if (grownFrom === null) return null;
+    const count = this.rows - grownFrom;
+    return this.#gather(
+      range(count).map((i) => grownFrom + i),
+      matrix(count, this.dim),
+    );
   }
 
   /** @param ids none with a part on a device */
-  #gather(ids: Int32Array): Matrix {
-    const out = matrix(ids.length, this.dim);
+  #gather(ids: Int32Array, out: Matrix): Matrix {
+    const [whole, ...others] = this.shards;
+    if (others.length === 0) {
+      this.kernels.gatherRows(whole!.store, ids, out);
+      return out;
+    }
     for (const { store, firstRow, firstColumn = 0 } of this.shards) {
       const places: number[] = [];
       ids.forEach((id, i) => {

@@ -11,6 +11,7 @@ import type {
   MatmulArgs,
   NearestArgs,
   ReplayRowsArgs,
+  RowProducts,
   RowStore,
   SegmentSumArgs,
   SlotTable,
@@ -33,7 +34,16 @@ import {
 } from './stores.ts';
 import { checkRule } from './rule.ts';
 import { checkDense, checkSkipped, checkUpdatable } from './update.ts';
-import { checkApart, checkFloats, checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
+import {
+  checkApart,
+  checkDoubles,
+  checkFloats,
+  checkInteger,
+  checkInts,
+  checkMatrix,
+  checkNumber,
+  refuse,
+} from './values.ts';
 
 /** More threads than this is a mistake; a thread costs memory even while it sleeps. */
 export const mostThreads = 1024;
@@ -197,6 +207,21 @@ export class CheckedKernels implements Kernels {
     this.#inner.segmentSum(args);
   }
 
+  addRowProducts(args: RowProducts): void {
+    const where = 'addRowProducts';
+    const { base, rows, factors, slots, before, cross, gram } = args;
+    checkFloatStore(this.#inner, where, 'base', base);
+    checkStore(this.#inner, where, 'factors', factors, { dtype: 'f32' });
+    checkMatrix(where, 'before', before, rows.length, factors.dim);
+    checkInts(where, 'rows', rows);
+    checkIndices(this.#inner, where, 'rows', rows, 0, base.rows);
+    checkInts(where, 'slots', slots, rows.length);
+    checkIndices(this.#inner, where, 'slots', slots, -1, factors.rows);
+    checkDoubles(where, 'cross', cross, factors.dim * base.dim);
+    checkDoubles(where, 'gram', gram, factors.dim ** 2);
+    this.#inner.addRowProducts(args);
+  }
+
   findSlots(table: SlotTable, rows: Int32Array, out: Int32Array): void {
     this.#checkSlots('findSlots', table, rows);
     checkInts('findSlots', 'out', out, rows.length);
@@ -289,6 +314,14 @@ export class CheckedKernels implements Kernels {
     checkFloats('addToRows', 'row', row, x.cols);
     checkApart('addToRows', 'x', x.data, row);
     this.#inner.addToRows(x, row);
+  }
+
+  columnDots(x: Matrix, y: Matrix, out: Float32Array): void {
+    checkMatrix('columnDots', 'x', x);
+    checkMatrix('columnDots', 'y', y, x.rows, x.cols);
+    checkFloats('columnDots', 'out', out, x.cols);
+    checkApart('columnDots', 'out', out, x.data, y.data);
+    this.#inner.columnDots(x, y, out);
   }
 
   sumRows(x: Matrix, out: Float32Array): void {

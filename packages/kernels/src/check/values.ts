@@ -30,6 +30,11 @@ export function checkNumber(where: string, name: string, value: number, low = -I
   }
 }
 
+export function checkDoubles(where: string, name: string, x: Float64Array, length: number): void {
+  if (!(x instanceof Float64Array)) refuse(where, name, `must be a Float64Array, found ${kindOf(x)}`);
+  if (x.length !== length) refuse(where, name, `must have ${length} values, found ${x.length}`);
+}
+
 export function checkFloats(where: string, name: string, x: Float32Array, length?: number): void {
   if (!(x instanceof Float32Array)) refuse(where, name, `must be a Float32Array, found ${kindOf(x)}`);
   if (length !== undefined && x.length !== length) refuse(where, name, `must have ${length} values, found ${x.length}`);

@@ -111,6 +111,16 @@ export interface Addon {
     weights: Floats | null,
     out: Floats,
   ): boolean;
+  addRowProducts(
+    context: Context,
+    base: Handle,
+    rows: Ints,
+    factors: Handle,
+    slots: Ints,
+    before: Floats,
+    cross: Float64Array,
+    gram: Float64Array,
+  ): void;
   segmentSum(
     context: Context,
     cols: number,
@@ -159,6 +169,7 @@ export interface Addon {
   addToRows(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
   scaleColumns(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
   sumRows(context: Context, rows: number, cols: number, x: Floats, out: Floats): void;
+  columnDots(context: Context, rows: number, cols: number, x: Floats, y: Floats, out: Floats): void;
   softmaxCrossEntropy(
     context: Context,
     cols: number,

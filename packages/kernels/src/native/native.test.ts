@@ -166,6 +166,37 @@ test('segment sums agree, and do not depend on threads', (context) => {
   for (const result of results) expect(result.equals(results[0]!)).toBe(true);
 });
 
+test('row products agree with the portable kernels, and do not depend on threads', (context) => {
+  const addon = needAddon(context);
+  const n = 1500;
+  for (const [dim, rank, dtype] of [
+    [7, 3, 'f32'],
+    [64, 8, 'f16'],
+    [33, 20, 'int8'],
+  ] as const) {
+    const run = (kernels: Kernels): Float64Array => {
+      const base = kernels.createRows(n, dim, dtype);
+      kernels.scatterRows(base, range(n), normals(n, dim, 1, 'base'));
+      const factors = kernels.createRows(n, rank, 'f32');
+      kernels.scatterRows(factors, range(n), normals(n, rank, 1, 'A'));
+      const cross = new Float64Array(rank * dim);
+      const gram = new Float64Array(rank * rank);
+      const slots = range(n).map((i) => (i % 7 === 0 ? -1 : n - 1 - i));
+      const rows = range(n).map((i) => (i * 11) % n);
+      kernels.addRowProducts({ base, rows, factors, slots, before: normals(n, rank, 1, 'before'), cross, gram });
+      base.close();
+      factors.close();
+      return Float64Array.of(...cross, ...gram);
+    };
+    const expected = run(portable);
+    for (const set of instructionSets(addon)) {
+      const found = run(native(addon, 1, set));
+      found.forEach((x, i) => expect(Math.abs(x - expected[i]!)).toBeLessThan(2e-3));
+      for (const threads of [2, 3, 8]) expect(run(native(addon, threads, set))).toEqual(found);
+    }
+  }
+});
+
 describe('chosen deltas', () => {
   const V = 500;
   const run = (kernels: Kernels, { rank, dim, seed }: { rank: number; dim: number; seed: number }) => {

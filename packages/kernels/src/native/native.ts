@@ -147,7 +147,15 @@ function rowCalls(addon: Addon, context: Context): RowCalls {
 
 type SparseCalls = Pick<
   Implementation,
-  'lookup' | 'lookupAsync' | 'nearest' | 'addDelta' | 'addChosen' | 'segmentSum' | 'updateRows' | 'replayRows'
+  | 'lookup'
+  | 'lookupAsync'
+  | 'nearest'
+  | 'addDelta'
+  | 'addChosen'
+  | 'addRowProducts'
+  | 'segmentSum'
+  | 'updateRows'
+  | 'replayRows'
 >;
 
 function sparseCalls(addon: Addon, context: Context): SparseCalls {
@@ -213,6 +221,8 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
         plan.weights,
         out.data,
       ),
+    addRowProducts: ({ base, rows, factors, slots, before, cross, gram }) =>
+      addon.addRowProducts(context, handleOf(base), rows, handleOf(factors), slots, before.data, cross, gram),
     segmentSum: ({ plan, values, uniques, out }) =>
       addon.segmentSum(
         context,
@@ -249,6 +259,7 @@ type DenseCalls = Pick<
   | 'addToRows'
   | 'scaleColumns'
   | 'sumRows'
+  | 'columnDots'
   | 'softmaxCrossEntropy'
   | 'normalizeRows'
   | 'normalizeRowsBackward'
@@ -270,6 +281,7 @@ function denseCalls(addon: Addon, context: Context): DenseCalls {
     addToRows: (x, row) => addon.addToRows(context, x.rows, x.cols, x.data, row),
     scaleColumns: (x, row) => addon.scaleColumns(context, x.rows, x.cols, x.data, row),
     sumRows: (x, out) => addon.sumRows(context, x.rows, x.cols, x.data, out),
+    columnDots: (x, y, out) => addon.columnDots(context, x.rows, x.cols, x.data, y.data, out),
     softmaxCrossEntropy: ({ logits, labels, losses, gradient, scale = 1 }) =>
       addon.softmaxCrossEntropy(context, logits.cols, logits.data, labels, losses, gradient?.data ?? null, scale),
     normalizeRows: (x, norms) => addon.normalizeRows(context, x.cols, x.data, norms),

@@ -43,6 +43,14 @@ export function sumRows(x: Matrix, out: Float32Array): void {
   out.set(sums);
 }
 
+export function columnDots(x: Matrix, y: Matrix, out: Float32Array): void {
+  const sums = new Float64Array(x.cols);
+  for (let i = 0, at = 0; i < x.rows; i++) {
+    for (let c = 0; c < x.cols; c++, at++) sums[c]! += x.data[at]! * y.data[at]!;
+  }
+  out.set(sums);
+}
+
 /** The largest logit is subtracted first, so that no exponential overflows. */
 export function softmaxCrossEntropy({ logits, labels, losses, gradient, scale = 1 }: CrossEntropyArgs): void {
   const { data, cols } = logits;

@@ -10,6 +10,7 @@ import { nearest } from './nearest.ts';
 import { replayRows } from './replay.ts';
 import { FileBackedRows, PortableRows, RamRows } from './rows.ts';
 import * as scans from './scans.ts';
+import { addRowProducts } from './products.ts';
 import { findSlots, insertSlots } from './slots.ts';
 import { updateDense, updateRows } from './update.ts';
 
@@ -33,6 +34,7 @@ export function portableKernels(threads = 1): Implementation {
     addChosen,
     addDelta: ({ plan, delta, out, pooledFactors }) => addDelta(plan, delta, out, pooledFactors ?? null),
     segmentSum,
+    addRowProducts,
     findSlots,
     insertSlots,
     updateRows,
