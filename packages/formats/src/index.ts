@@ -43,6 +43,7 @@ export { writeSafetensors, type TensorSource } from './safetensors/write.ts';
 export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
 export { type Duplicates, type WordBlock } from './words/block.ts';
 export { readWordVectors, type WordVectors, type WordVectorsOptions } from './words/read.ts';
+export { isPlainModule, matchPattern } from './adapter/config.ts';
 export { type SaveOptions } from './adapter/folder.ts';
 export { adapterFormat, loadAdapter } from './adapter/load.ts';
 export { loadPeftAdapter, savePeftAdapter, type SavePeftOptions } from './adapter/peft.ts';

@@ -36,6 +36,7 @@ export type {
   LoraOptions,
   SharedOptions,
 } from './options.ts';
+export { createAdapters, type Pattern, type PatternOptions } from './patterns.ts';
 export { RowSet, type RowRange, type RowSelection } from './row-set.ts';
 export { ChangedRows } from './merge/changed-rows.ts';
 export { mergeAdapter, unmergeTable, type MergedTable, type MergeOptions, type RewriteOptions } from './merge/merge.ts';

@@ -171,7 +171,7 @@ export function matchesModule(target: string, module: string): boolean {
 }
 
 /** PEFT's rule for `rank_pattern` and `alpha_pattern`, of plain keys: a dot in one stands for any character; the first match wins. */
-function matchPattern<T>(pattern: ReadonlyMap<string, T>, module: string): T | undefined {
+export function matchPattern<T>(pattern: ReadonlyMap<string, T>, module: string): T | undefined {
   for (const [key, value] of pattern) if (new RegExp(`^(?:.*\\.)?${key}$`).test(module)) return value;
   return undefined;
 }
