@@ -41,9 +41,14 @@ export function ensureInstalled() {
   run(process.execPath, ['packages/kernels/install.mjs']);
 }
 
-/** Runs Nx targets over all packages. With `quiet`, what they print is shown only when one fails. */
-export function nx(targets, { quiet = false } = {}) {
-  run(`${root}node_modules/.bin/nx`, ['run-many', '-t', ...targets, '--output-style=static'], {
+/**
+ * Runs Nx targets over packages.
+ * @param options.packages folders of `packages`, default all
+ * @param options.quiet what they print is shown only when one fails
+ */
+export function nx(targets, { packages, quiet = false } = {}) {
+  const named = packages ? [`--projects=${packages.map((name) => `packages/${name}`).join(',')}`] : [];
+  run(`${root}node_modules/.bin/nx`, ['run-many', '-t', ...targets, ...named, '--output-style=static'], {
     env: { ...process.env, NX_TUI: 'false' },
     stdio: quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
   });
