@@ -9,7 +9,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createAdapter, type Adapter } from './adapter.ts';
 import type { RowGroup } from './group.ts';
 import type { AdapterOptions } from './options.ts';
-import { adapterTensors, loadAdapters, saveAdapters } from './files.ts';
+import { adapterOf, adapterTensors, loadAdapters, saveAdapters } from './files.ts';
 import { adagrad, adamw, sgd, type OptimizerSpec } from './optimizer.ts';
 import { loadAdapterState, saveAdapterState } from './state.ts';
 
@@ -240,4 +240,24 @@ test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp
   });
   expect(everyRow(adapter)).toEqual(before);
   expect(adapter.step).toBe(3);
+});
+
+test.each<[string, AdapterOptions]>([
+  ['touched', { rank: 2 }],
+  ['moved by B', { rank: 2, init: 'keras' }],
+])('a padding row that is %s in the file is refused, another one stays its base row', (_, options) => {
+  const adapter = createAdapter(table(), { ...options, rows: { from: 1 } });
+  adapter.startTraining(adamw({ learningRate: 0.05 }));
+  steps(adapter, 1, 12);
+  const tensors = adapterTensors(adapter);
+  expect(() => adapterOf(adapter.table, tensors, { paddingRow: 7 })).toThrow(
+    'words: paddingRow 7 is a row that group "rest" of the adapter changes',
+  );
+  const padded = adapterOf(adapter.table, tensors, { paddingRow: 0 });
+  padded.startTraining(adamw({ learningRate: 0.05 }));
+  steps(padded, 0, 3);
+  const base = adapter.table.gather(Int32Array.of(0, 7)).data;
+  const found = padded.vectors(Int32Array.of(0, 7)).data;
+  expect(found.subarray(0, D)).toEqual(base.subarray(0, D));
+  expect(found.subarray(D)).not.toEqual(base.subarray(D));
 });
