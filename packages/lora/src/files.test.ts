@@ -261,3 +261,13 @@ test.each<[string, AdapterOptions]>([
   expect(found.subarray(0, D)).toEqual(base.subarray(0, D));
   expect(found.subarray(D)).not.toEqual(base.subarray(D));
 });
+
+test('what is about A and B is refused for an adapter without', () => {
+  const tensors = adapterTensors(createAdapter(table(), { kind: 'dense' }));
+  for (const options of [{ freeze: 'A' }, { learningRateB: 0.1 }] as const)
+    expect(() => adapterOf(table(), tensors, options)).toThrow(
+      /words: learningRateB and freeze .* this adapter is dense/,
+    );
+  const mixed = adapterTensors(createAdapter(table(), grouped));
+  expect(adapterOf(table(), mixed, { freeze: 'B' }).groups.map(({ options }) => 'freeze' in options)).toEqual([true, false, true]); // prettier-ignore
+});

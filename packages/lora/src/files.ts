@@ -75,7 +75,9 @@ export async function saveAdapters(
 /** What training an adapter that was read may be given; all else is in its file. */
 export type LoadAdaptersOptions = Pick<SharedOptions, 'dropout' | 'paddingRow' | 'seed'> &
   Pick<FactorOptions, 'learningRate' | 'weightDecay'> & {
+    /** Of groups with a B; refused where there is none. */
     readonly learningRateB?: number | undefined;
+    /** Likewise. */
     readonly freeze?: 'A' | 'B' | undefined;
   };
 
@@ -219,6 +221,10 @@ export function adapterOf(
   const { learningRate, weightDecay } = options;
   const known = tensors.base.rows + (tensors.grown?.length ?? 0) / tensors.base.dim;
   checkPadding(table, tensors.groups, options.paddingRow);
+  if (tensors.groups.every(({ kind }) => kind === 'dense') && (learningRateB ?? freeze) !== undefined) {
+    const message = `${table.name}: learningRateB and freeze are about the factors A and B; this adapter is dense`;
+    throw new FinetableError('INVALID_ARGUMENT', message, { table: table.name });
+  }
   const factors = ({ kind, rank, alpha, rsLora, untouched }: GroupTensors): FactorOptions => {
     if (kind === 'dense') return { kind, learningRate, weightDecay };
     const init = untouched

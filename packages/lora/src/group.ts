@@ -22,6 +22,7 @@ import {
   type UpdateRule,
 } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
+import { checkFactors } from './check.ts';
 import { initialB } from './init.ts';
 import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer.ts';
 import type { FactorOptions, LoraOptions } from './options.ts';
@@ -108,8 +109,7 @@ export class RowGroup {
     const refuse = (message: string): never => {
       throw new FinetableError('INVALID_ARGUMENT', `${where}: ${message}`, { table: table.name, group: name });
     };
-    const kind: unknown = options.kind ?? 'lora';
-    if (kind !== 'lora' && kind !== 'dense') refuse(`kind ${JSON.stringify(kind)}; allowed: lora, dense`);
+    checkFactors(options, table, mostRank, refuse);
     this.kind = options.kind ?? 'lora';
     if (options.kind === 'dense') {
       this.rank = table.dim;
@@ -119,7 +119,7 @@ export class RowGroup {
       this.b = null;
       this.untouched = null;
     } else {
-      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = checkLora(options, table, mostRank, refuse);
+      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = options;
       this.rank = rank;
       this.alpha = alpha;
       this.rsLora = rsLora;
@@ -201,6 +201,14 @@ export class RowGroup {
         'INVALID_ARGUMENT',
         `${this.table.name}: A is frozen at 0, so nothing would be trained; allowed with init "keras", or with an adapter that was loaded`,
         { table: this.table.name },
+      );
+    }
+    const { mode } = settingsOf(optimizer);
+    if (this.untouched && mode === 'exact' && rowRule.learningRate > 0 && rowRule.weightDecay > 0) {
+      throw new FinetableError(
+        'UNSUPPORTED',
+        `${this.table.name}: weightDecay ${rowRule.weightDecay} in exact mode shrinks rows that no batch holds too, and of init "keras" those take no memory; allowed: mode "lazy", weightDecay 0, or freeze "A"`,
+        { table: this.table.name, group: this.name },
       );
     }
     const had = this.#training;
@@ -438,25 +446,4 @@ function settingsOf({ mode = 'exact', schedule, stateDtype = 'f32' }: OptimizerS
   stateDtype: StateDtype;
 } {
   return { mode, schedule: schedule ?? null, stateDtype };
-}
-
-function checkLora(
-  options: LoraOptions,
-  table: ShardedTable,
-  most: number,
-  refuse: (message: string) => never,
-): LoraOptions {
-  const { rank, alpha = rank, init = 'sparse', freeze } = options;
-  if (!Number.isInteger(rank) || rank < 1 || rank > most) {
-    const of = `, the smaller of the table's ${table.rows} rows and ${table.dim} dims`;
-    refuse(`rank ${rank}; allowed: an integer from 1 to ${most}${most === Math.min(table.rows, table.dim) ? of : ''}`);
-  }
-  if (!Number.isFinite(alpha) || alpha <= 0) refuse(`alpha ${alpha}; allowed: a number above 0`);
-  if (!(init instanceof HeUniformRows)) oneOf('init', init, ['sparse', 'orthogonal', 'pissa', 'keras']);
-  if (freeze !== undefined) oneOf('freeze', freeze, ['A', 'B']);
-  return options;
-
-  function oneOf(name: string, value: string, allowed: readonly string[]): void {
-    if (!allowed.includes(value)) refuse(`${name} ${JSON.stringify(value)}; allowed: ${allowed.join(', ')}`);
-  }
 }

@@ -37,6 +37,10 @@ export class RowSet {
       return end <= tableRows ? selection : refuse(`found row ${end - 1}`);
     }
     if (!Array.isArray(selection) && !(selection instanceof Int32Array)) {
+      // Neither a misspelt bound nor another kind of list stands for all rows.
+      const given: unknown = selection;
+      const keys = typeof given === 'object' && given !== null ? Object.keys(given) : [];
+      if (keys.length === 0 || keys.some((key) => key !== 'from' && key !== 'to')) refuse(`found ${describe(given)}`);
       const { from = 0, to = tableRows } = selection as RowRange;
       const good = Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from < to && to <= tableRows;
       return good ? new RowSet(Int32Array.of(from, to)) : refuse(`found { from: ${from}, to: ${to} }`);
@@ -93,4 +97,10 @@ export class RowSet {
     for (let i = 0; i < rows.length; i++) if (this.has(rows[i]!)) found[count++] = i;
     return count === rows.length ? null : found.subarray(0, count);
   }
+}
+
+function describe(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'none';
+  const keys = Object.keys(value).slice(0, 3);
+  return `${value.constructor?.name ?? 'an object'} { ${keys.join(', ')} }`;
 }
