@@ -10,7 +10,7 @@ import { createAdapter, type Adapter } from './adapter.ts';
 import type { RowGroup } from './group.ts';
 import type { AdapterOptions } from './options.ts';
 import { adapterOf, adapterTensors, loadAdapters, saveAdapters } from './files.ts';
-import { adagrad, adamw, sgd, type OptimizerSpec } from './optimizer.ts';
+import { adagrad, adam, adamw, sgd, type OptimizerSpec } from './optimizer.ts';
 import { loadAdapterState, saveAdapterState } from './state.ts';
 
 const V = 40;
@@ -136,6 +136,24 @@ test('state of another table or another optimiser is refused, and nothing change
   const ruled = createAdapter(table(), { rank: 3 });
   ruled.startTraining(adagrad({ learningRate: 0.1 }));
   await expect(loadAdapterState(path, ruled)).rejects.toMatchObject({ code: 'MISMATCH' });
+});
+
+test.each<[string, AdapterOptions, OptimizerSpec, RegExp]>([
+  ['another alpha', { rank: 3, alpha: 30 }, adamw({ learningRate: 0.1 }), /made with scale of rest 1, now it is 10/],
+  ['another optimiser', { rank: 3 }, adam({ learningRate: 0.1 }), /optimizer of rest .*decoupled.* now it is .*"l2"/],
+  ['another start', { rank: 3, init: 'keras' }, adamw({ learningRate: 0.1 }), /start of rest null, now it is \[0,/],
+])('state of %s is refused, and nothing changes', async (_, options, optimizer, message) => {
+  const path = join(folder, 'state.safetensors');
+  const saved = createAdapter(table(), { rank: 3 });
+  saved.startTraining(adamw({ learningRate: 0.1 }));
+  steps(saved, 0, 5);
+  await saveAdapterState(path, saved);
+  const adapter = createAdapter(table(), options);
+  adapter.startTraining(optimizer);
+  steps(adapter, 0, 3);
+  const before = everyRow(adapter);
+  await expect(loadAdapterState(path, adapter)).rejects.toMatchObject({ code: 'MISMATCH', message: expect.stringMatching(message) }); // prettier-ignore
+  expect(everyRow(adapter)).toEqual(before);
 });
 
 test.each(['sparse', 'peft'] as const)('%s adapters give the same vectors after saving and loading', async (format) => {
