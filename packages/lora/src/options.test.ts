@@ -273,7 +273,9 @@ test.each<[AdapterOptions, RegExp]>([
   [{ rank: 2, init: 'random' as never }, /init "random"; allowed: sparse, orthogonal, pissa, keras/],
   [{ rank: 2, freeze: 'C' as never }, /freeze "C"; allowed: A, B/],
   [{ rank: 2, paddingRow: 14 }, /words: paddingRow: found row 14/],
-  [{ rank: 2, groups: [{ name: 'rest', rows: [1], rank: 1 }] }, /group name "rest"; allowed: text, each once/],
+  [{ rank: 2, groups: [{ name: 'rest', rows: [1], rank: 1 }] }, /group name "rest"; allowed: text .*, each once/],
+  [{ rank: 2, groups: [{ name: 'a\0', rows: [1], rank: 1 }] }, /group name "a.u0000"; allowed: text without NUL/],
+  [{ rank: 2, groups: [{ name: '\ud800', rows: [1], rank: 1 }] }, /half a surrogate pair/],
   [
     {
       rank: 2,
