@@ -234,7 +234,7 @@ test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp
   ],
 ])('a state with %s is refused, and nothing changes', async (_, changes, step, message) => {
   const adapter = createAdapter(table(), { rank: 2 });
-  adapter.startTraining(sgd({ learningRate: 0.1 }));
+  adapter.startTraining(sgd({ learningRate: 0.1, weightDecay: 0.1 }));
   steps(adapter, 0, 3);
   const before = everyRow(adapter);
   const tensors: [string, number[], TensorSource['data']][] = [

@@ -50,7 +50,7 @@ export interface GroupTraining {
   readonly skipped: SkippedSteps;
   readonly rowState: readonly RowStore[];
   readonly bState: readonly Float32Array[];
-  /** Step up to which each slot's row is current; null in lazy mode, and where A is not trained. */
+  /** Step up to which each slot's row is current; null where that is every step: in lazy mode, of rules that rest, and without training of A. */
   readonly lastSteps: RowStore | null;
 }
 
@@ -232,17 +232,20 @@ export class RowGroup {
     const rowRateOf = rateOf(optimizer, rowRule.learningRate);
     const count = this.#capacity;
     const bCount = this.b?.data.length ?? 0;
-    const rowColumns = rowRule.learningRate === 0 ? [] : stateColumns(rowRule, this.rank);
+    const trained = rowRule.learningRate !== 0;
+    const skipped = new SkippedSteps(rowRule, rowRateOf);
     return {
       rowRule,
       bRule,
       optimizer,
       rowRateOf,
       bRateOf: rateOf(optimizer, bRule.learningRate),
-      skipped: new SkippedSteps(rowRule, rowRateOf),
-      rowState: rowColumns.map((cols) => kernels.createRows(count, cols, stateDtype)),
+      skipped,
+      rowState: (trained ? stateColumns(rowRule, this.rank) : []).map((cols) =>
+        kernels.createRows(count, cols, stateDtype),
+      ),
       bState: bRule.learningRate === 0 ? [] : stateColumns(bRule, bCount).map((cols) => new Float32Array(cols)),
-      lastSteps: mode === 'exact' && rowRule.learningRate !== 0 ? kernels.createRows(count, 1, 'i32') : null,
+      lastSteps: mode === 'exact' && trained && !skipped.rests ? kernels.createRows(count, 1, 'i32') : null,
     };
   }
 
