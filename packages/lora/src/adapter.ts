@@ -83,7 +83,7 @@ export class Adapter {
     this.options = options;
     this.#ownsTable = made?.ownsTable ?? false;
     checkShared(options, table);
-    const { seed = 0, paddingRow, rows, groups = [], dora = false, maxNorm } = options;
+    const { seed = 0, paddingRow, rows, groups = [], dora = false } = options;
     const mostRank = made ? mostKernelRank : Math.min(table.rows, table.dim);
     let free = new RowSet(Int32Array.of(0, table.rows));
     if (paddingRow !== undefined) free = free.without(RowSet.of([paddingRow], table.rows, `${table.name}: paddingRow`));
@@ -105,8 +105,6 @@ export class Adapter {
     this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name, mostRank), ...named];
     this.#norms = dora ? new ColumnNorms(table, this.groups, made?.baseSquares ?? null, made?.rows) : null;
     this.magnitude = this.#norms && Float32Array.from(this.#norms.baseSquares, Math.sqrt);
-    if (dora && maxNorm !== undefined)
-      throw invalid(`${table.name}: maxNorm goes without dora, which scales every dim`);
   }
 
   get #kernels(): Kernels {
@@ -347,14 +345,18 @@ function grownGroup(
   return { members, factors: asked ? grown : { kind: 'dense', learningRate, weightDecay } };
 }
 
-function checkShared({ dropout = 0, maxNorm, groups = [] }: AdapterOptions, { name }: ShardedTable): void {
+function checkShared({ dropout = 0, maxNorm, dora, groups = [] }: AdapterOptions, { name }: ShardedTable): void {
   if (!(dropout >= 0 && dropout < 1)) throw invalid(`${name}: dropout ${dropout}; allowed: 0 or more and below 1`);
   if (maxNorm !== undefined && !(maxNorm > 0 && Number.isFinite(maxNorm)))
     throw invalid(`${name}: maxNorm ${maxNorm}; allowed: a number above 0`);
+  if (dora && maxNorm !== undefined) throw invalid(`${name}: maxNorm goes without dora, which scales every dim`);
   const names = new Set(['rest']);
   for (const group of groups) {
-    if (typeof group.name !== 'string' || group.name === '' || names.has(group.name))
-      throw invalid(`${name}: group name ${JSON.stringify(group.name)}; allowed: text, each once, and not "rest"`);
+    // What files cannot hold is refused before hours of training, not after.
+    if (typeof group.name !== 'string' || group.name === '' || names.has(group.name) || /\0|\p{Cs}/u.test(group.name))
+      throw invalid(
+        `${name}: group name ${JSON.stringify(group.name)}; allowed: text without NUL or half a surrogate pair, each once, and not "rest"`,
+      );
     names.add(group.name);
   }
 }

@@ -9,8 +9,8 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createAdapter, type Adapter } from './adapter.ts';
 import type { RowGroup } from './group.ts';
 import type { AdapterOptions } from './options.ts';
-import { adapterTensors, loadAdapters, saveAdapters } from './files.ts';
-import { adagrad, adamw, sgd, type OptimizerSpec } from './optimizer.ts';
+import { adapterOf, adapterTensors, loadAdapters, saveAdapters } from './files.ts';
+import { adagrad, adam, adamw, sgd, type OptimizerSpec } from './optimizer.ts';
 import { loadAdapterState, saveAdapterState } from './state.ts';
 
 const V = 40;
@@ -138,6 +138,24 @@ test('state of another table or another optimiser is refused, and nothing change
   await expect(loadAdapterState(path, ruled)).rejects.toMatchObject({ code: 'MISMATCH' });
 });
 
+test.each<[string, AdapterOptions, OptimizerSpec, RegExp]>([
+  ['another alpha', { rank: 3, alpha: 30 }, adamw({ learningRate: 0.1 }), /made with scale of rest 1, now it is 10/],
+  ['another optimiser', { rank: 3 }, adam({ learningRate: 0.1 }), /optimizer of rest .*decoupled.* now it is .*"l2"/],
+  ['another start', { rank: 3, init: 'keras' }, adamw({ learningRate: 0.1 }), /start of rest null, now it is \[0,/],
+])('state of %s is refused, and nothing changes', async (_, options, optimizer, message) => {
+  const path = join(folder, 'state.safetensors');
+  const saved = createAdapter(table(), { rank: 3 });
+  saved.startTraining(adamw({ learningRate: 0.1 }));
+  steps(saved, 0, 5);
+  await saveAdapterState(path, saved);
+  const adapter = createAdapter(table(), options);
+  adapter.startTraining(optimizer);
+  steps(adapter, 0, 3);
+  const before = everyRow(adapter);
+  await expect(loadAdapterState(path, adapter)).rejects.toMatchObject({ code: 'MISMATCH', message: expect.stringMatching(message) }); // prettier-ignore
+  expect(everyRow(adapter)).toEqual(before);
+});
+
 test.each(['sparse', 'peft'] as const)('%s adapters give the same vectors after saving and loading', async (format) => {
   const adapter = createAdapter(table(), { rank: 3, alpha: 6, rsLora: true });
   adapter.startTraining(adamw({ learningRate: 0.05 }));
@@ -216,7 +234,7 @@ test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp
   ],
 ])('a state with %s is refused, and nothing changes', async (_, changes, step, message) => {
   const adapter = createAdapter(table(), { rank: 2 });
-  adapter.startTraining(sgd({ learningRate: 0.1 }));
+  adapter.startTraining(sgd({ learningRate: 0.1, weightDecay: 0.1 }));
   steps(adapter, 0, 3);
   const before = everyRow(adapter);
   const tensors: [string, number[], TensorSource['data']][] = [
@@ -240,4 +258,34 @@ test.each<[string, Partial<Record<string, TensorSource['data']>>, string, RegExp
   });
   expect(everyRow(adapter)).toEqual(before);
   expect(adapter.step).toBe(3);
+});
+
+test.each<[string, AdapterOptions]>([
+  ['touched', { rank: 2 }],
+  ['moved by B', { rank: 2, init: 'keras' }],
+])('a padding row that is %s in the file is refused, another one stays its base row', (_, options) => {
+  const adapter = createAdapter(table(), { ...options, rows: { from: 1 } });
+  adapter.startTraining(adamw({ learningRate: 0.05 }));
+  steps(adapter, 1, 12);
+  const tensors = adapterTensors(adapter);
+  expect(() => adapterOf(adapter.table, tensors, { paddingRow: 7 })).toThrow(
+    'words: paddingRow 7 is a row that group "rest" of the adapter changes',
+  );
+  const padded = adapterOf(adapter.table, tensors, { paddingRow: 0 });
+  padded.startTraining(adamw({ learningRate: 0.05 }));
+  steps(padded, 0, 3);
+  const base = adapter.table.gather(Int32Array.of(0, 7)).data;
+  const found = padded.vectors(Int32Array.of(0, 7)).data;
+  expect(found.subarray(0, D)).toEqual(base.subarray(0, D));
+  expect(found.subarray(D)).not.toEqual(base.subarray(D));
+});
+
+test('what is about A and B is refused for an adapter without', () => {
+  const tensors = adapterTensors(createAdapter(table(), { kind: 'dense' }));
+  for (const options of [{ freeze: 'A' }, { learningRateB: 0.1 }] as const)
+    expect(() => adapterOf(table(), tensors, options)).toThrow(
+      /words: learningRateB and freeze .* this adapter is dense/,
+    );
+  const mixed = adapterTensors(createAdapter(table(), grouped));
+  expect(adapterOf(table(), mixed, { freeze: 'B' }).groups.map(({ options }) => 'freeze' in options)).toEqual([true, false, true]); // prettier-ignore
 });

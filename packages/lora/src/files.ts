@@ -75,7 +75,9 @@ export async function saveAdapters(
 /** What training an adapter that was read may be given; all else is in its file. */
 export type LoadAdaptersOptions = Pick<SharedOptions, 'dropout' | 'paddingRow' | 'seed'> &
   Pick<FactorOptions, 'learningRate' | 'weightDecay'> & {
+    /** Of groups with a B; refused where there is none. */
     readonly learningRateB?: number | undefined;
+    /** Likewise. */
     readonly freeze?: 'A' | 'B' | undefined;
   };
 
@@ -206,6 +208,7 @@ async function firstDifference(table: ShardedTable, first: number, rows: Matrix)
  * The adapter that these arrays describe, with memory of its own. The base is not looked at, but must have the rows that the
  * arrays are about; what it has more is a group of its own, see `loadAdapters`.
  * @param ownsTable whether the table is closed with the adapter
+ * @throws INVALID_ARGUMENT for bad options, such as a `paddingRow` that the adapter changes
  */
 export function adapterOf(
   table: ShardedTable,
@@ -217,6 +220,11 @@ export function adapterOf(
   const { learningRateB, freeze, ...shared } = options;
   const { learningRate, weightDecay } = options;
   const known = tensors.base.rows + (tensors.grown?.length ?? 0) / tensors.base.dim;
+  checkPadding(table, tensors.groups, options.paddingRow);
+  if (tensors.groups.every(({ kind }) => kind === 'dense') && (learningRateB ?? freeze) !== undefined) {
+    const message = `${table.name}: learningRateB and freeze are about the factors A and B; this adapter is dense`;
+    throw new FinetableError('INVALID_ARGUMENT', message, { table: table.name });
+  }
   const factors = ({ kind, rank, alpha, rsLora, untouched }: GroupTensors): FactorOptions => {
     if (kind === 'dense') return { kind, learningRate, weightDecay };
     const init = untouched
@@ -245,13 +253,29 @@ export function adapterOf(
     },
     { baseSquares: tensors.baseSquares, rows: known, ownsTable },
   );
-  tensors.groups.forEach(({ rows, a, b }, i) => {
-    const group = adapter.groups[i]!;
-    if (group.b && b) group.b.data.set(b);
-    group.reset(rows);
-    table.kernels.scatterRows(group.factors, range(rows.length), matrix(rows.length, group.rank, a));
-    adapter.norms?.rebuild(group);
-  });
+  try {
+    tensors.groups.forEach(({ rows, a, b }, i) => {
+      const group = adapter.groups[i]!;
+      if (group.b && b) group.b.data.set(b);
+      group.reset(rows);
+      table.kernels.scatterRows(group.factors, range(rows.length), matrix(rows.length, group.rank, a));
+      adapter.norms?.rebuild(group);
+    });
+  } catch (error) {
+    adapter.close();
+    throw error;
+  }
   if (tensors.magnitude) adapter.magnitude!.set(tensors.magnitude);
   return adapter;
+}
+
+/** A row that stays its base row cannot be one that the adapter has changed. */
+function checkPadding({ name }: ShardedTable, groups: readonly GroupTensors[], paddingRow: number | undefined): void {
+  if (paddingRow === undefined) return;
+  const changing = groups.find(({ rows, members, untouched }) =>
+    untouched ? !members || new RowSet(members).has(paddingRow) : rows.includes(paddingRow),
+  );
+  if (!changing) return;
+  const message = `${name}: paddingRow ${paddingRow} is a row that group "${changing.name}" of the adapter changes; allowed: one that it leaves as it is`;
+  throw new FinetableError('INVALID_ARGUMENT', message, { table: name, row: paddingRow });
 }

@@ -22,6 +22,7 @@ import {
   type UpdateRule,
 } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
+import { checkFactors } from './check.ts';
 import { initialB } from './init.ts';
 import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer.ts';
 import type { FactorOptions, LoraOptions } from './options.ts';
@@ -49,7 +50,7 @@ export interface GroupTraining {
   readonly skipped: SkippedSteps;
   readonly rowState: readonly RowStore[];
   readonly bState: readonly Float32Array[];
-  /** Step up to which each slot's row is current; null in lazy mode, and where A is not trained. */
+  /** Step up to which each slot's row is current; null where that is every step: in lazy mode, of rules that rest, and without training of A. */
   readonly lastSteps: RowStore | null;
 }
 
@@ -111,8 +112,7 @@ export class RowGroup {
     const refuse = (message: string): never => {
       throw new FinetableError('INVALID_ARGUMENT', `${where}: ${message}`, { table: table.name, group: name });
     };
-    const kind: unknown = options.kind ?? 'lora';
-    if (kind !== 'lora' && kind !== 'dense') refuse(`kind ${JSON.stringify(kind)}; allowed: lora, dense`);
+    checkFactors(options, table, mostRank, refuse);
     this.kind = options.kind ?? 'lora';
     if (options.kind === 'dense') {
       this.rank = table.dim;
@@ -122,7 +122,7 @@ export class RowGroup {
       this.b = null;
       this.untouched = null;
     } else {
-      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = checkLora(options, table, mostRank, refuse);
+      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = options;
       this.rank = rank;
       this.alpha = alpha;
       this.rsLora = rsLora;
@@ -206,6 +206,14 @@ export class RowGroup {
         { table: this.table.name },
       );
     }
+    const { mode } = settingsOf(optimizer);
+    if (this.untouched && mode === 'exact' && rowRule.learningRate > 0 && rowRule.weightDecay > 0) {
+      throw new FinetableError(
+        'UNSUPPORTED',
+        `${this.table.name}: weightDecay ${rowRule.weightDecay} in exact mode shrinks rows that no batch holds too, and of init "keras" those take no memory; allowed: mode "lazy", weightDecay 0, or freeze "A"`,
+        { table: this.table.name, group: this.name },
+      );
+    }
     const had = this.#training;
     if (!had) {
       this.#training = this.#freshTraining(rowRule, bRule, optimizer);
@@ -227,17 +235,20 @@ export class RowGroup {
     const rowRateOf = rateOf(optimizer, rowRule.learningRate);
     const count = this.#capacity;
     const bCount = this.b?.data.length ?? 0;
-    const rowColumns = rowRule.learningRate === 0 ? [] : stateColumns(rowRule, this.rank);
+    const trained = rowRule.learningRate !== 0;
+    const skipped = new SkippedSteps(rowRule, rowRateOf);
     return {
       rowRule,
       bRule,
       optimizer,
       rowRateOf,
       bRateOf: rateOf(optimizer, bRule.learningRate),
-      skipped: new SkippedSteps(rowRule, rowRateOf),
-      rowState: rowColumns.map((cols) => kernels.createRows(count, cols, stateDtype)),
+      skipped,
+      rowState: (trained ? stateColumns(rowRule, this.rank) : []).map((cols) =>
+        kernels.createRows(count, cols, stateDtype),
+      ),
       bState: bRule.learningRate === 0 ? [] : stateColumns(bRule, bCount).map((cols) => new Float32Array(cols)),
-      lastSteps: mode === 'exact' && rowRule.learningRate !== 0 ? kernels.createRows(count, 1, 'i32') : null,
+      lastSteps: mode === 'exact' && trained && !skipped.rests ? kernels.createRows(count, 1, 'i32') : null,
     };
   }
 
@@ -455,25 +466,4 @@ function settingsOf({ mode = 'exact', schedule, stateDtype = 'f32' }: OptimizerS
   stateDtype: StateDtype;
 } {
   return { mode, schedule: schedule ?? null, stateDtype };
-}
-
-function checkLora(
-  options: LoraOptions,
-  table: ShardedTable,
-  most: number,
-  refuse: (message: string) => never,
-): LoraOptions {
-  const { rank, alpha = rank, init = 'sparse', freeze } = options;
-  if (!Number.isInteger(rank) || rank < 1 || rank > most) {
-    const of = `, the smaller of the table's ${table.rows} rows and ${table.dim} dims`;
-    refuse(`rank ${rank}; allowed: an integer from 1 to ${most}${most === Math.min(table.rows, table.dim) ? of : ''}`);
-  }
-  if (!Number.isFinite(alpha) || alpha <= 0) refuse(`alpha ${alpha}; allowed: a number above 0`);
-  if (!(init instanceof HeUniformRows)) oneOf('init', init, ['sparse', 'orthogonal', 'pissa', 'keras']);
-  if (freeze !== undefined) oneOf('freeze', freeze, ['A', 'B']);
-  return options;
-
-  function oneOf(name: string, value: string, allowed: readonly string[]): void {
-    if (!allowed.includes(value)) refuse(`${name} ${JSON.stringify(value)}; allowed: ${allowed.join(', ')}`);
-  }
 }

@@ -176,3 +176,16 @@ test.each([
     expect(Math.abs(x - expected[i]!)).toBeLessThan(stateDtype === 'f32' ? 1e-9 : 0.03),
   );
 });
+
+test('rules that leave rows alone without a gradient count no steps', () => {
+  const bytesOf = (optimizer: OptimizerSpec): number => {
+    const adapter = createAdapter(createTable('words', matrix(V, D)), { kind: 'dense' });
+    adapter.startTraining(optimizer);
+    adapter.groups[0]!.reset(Int32Array.of(1, 2, 3));
+    return adapter.memory.optimizerBytes;
+  };
+  expect(bytesOf(sgd({ learningRate: 0.1 }))).toBe(0);
+  expect(bytesOf(sgd({ learningRate: 0.1, weightDecay: 0.1 }))).toBe(3 * 4);
+  expect(bytesOf(sgd({ learningRate: 0.1, momentum: 0.9 }))).toBe(3 * (4 * D + 4));
+  expect(bytesOf(adagrad({ learningRate: 0.1 }))).toBe(3 * 4 * D);
+});

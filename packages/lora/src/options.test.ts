@@ -273,7 +273,9 @@ test.each<[AdapterOptions, RegExp]>([
   [{ rank: 2, init: 'random' as never }, /init "random"; allowed: sparse, orthogonal, pissa, keras/],
   [{ rank: 2, freeze: 'C' as never }, /freeze "C"; allowed: A, B/],
   [{ rank: 2, paddingRow: 14 }, /words: paddingRow: found row 14/],
-  [{ rank: 2, groups: [{ name: 'rest', rows: [1], rank: 1 }] }, /group name "rest"; allowed: text, each once/],
+  [{ rank: 2, groups: [{ name: 'rest', rows: [1], rank: 1 }] }, /group name "rest"; allowed: text .*, each once/],
+  [{ rank: 2, groups: [{ name: 'a\0', rows: [1], rank: 1 }] }, /group name "a.u0000"; allowed: text without NUL/],
+  [{ rank: 2, groups: [{ name: '\ud800', rows: [1], rank: 1 }] }, /half a surrogate pair/],
   [
     {
       rank: 2,
@@ -296,6 +298,30 @@ test.each<[AdapterOptions, RegExp]>([
   ],
   [{ rank: 2, groups: [{ name: 'a', rows: [1, 99], rank: 1 }] }, /group "a": rows: found row 99/],
   [{ rank: 2, groups: [{ name: 'a', rows: [1], rank: 9 }] }, /group "a": rank 9; allowed: an integer from 1 to 6/],
+  [{ kind: 'dense', rank: 2 } as never, /words: rank with kind "dense", which has no A and B; allowed/],
+  [{ kind: 'dense', freeze: 'B' } as never, /words: freeze with kind "dense", which has no A and B/],
+  [
+    { rank: 2, groups: [{ name: 'a', rows: [1], kind: 'dense', alpha: 2 } as never] },
+    /group "a": alpha with kind "dense"/,
+  ],
+  [{ rank: 2, learningRateB: -1 }, /words: learningRateB -1; allowed: a number of 0 or more/],
+  [{ kind: 'dense', weightDecay: NaN }, /words: weightDecay NaN; allowed: a number of 0 or more/],
+  [{ rank: 2, freeze: 'B', learningRateB: 0.1 }, /words: learningRateB 0.1 with freeze "B"/],
+  [{ rank: 2, rows: { form: 3 } as never }, /words: rows: found Object { form }; allowed/],
+  [{ rank: 2, rows: new Set([1]) as never }, /words: rows: found Set {/],
+  [{ rank: 2, groups: [{ name: 'a', rank: 1 } as never] }, /group "a": rows: found none; allowed/],
 ])('refuses %j', (options, message) => {
   expect(() => createAdapter(table(), options)).toThrow(message);
+});
+
+test('keras: weight decay is refused where it would have to reach rows that no batch holds', () => {
+  const decaying = adamw({ learningRate: 0.1, weightDecay: 0.1 });
+  const start = (options: Partial<AdapterOptions>, optimizer = decaying): void =>
+    createAdapter(table(), { rank: 2, init: 'keras', ...options } as AdapterOptions).startTraining(optimizer);
+  expect(() => start({})).toThrow(
+    /words: weightDecay 0.1 in exact mode .* allowed: mode "lazy", weightDecay 0, or freeze "A"/,
+  );
+  for (const options of [{ weightDecay: 0 }, { freeze: 'A' }, { init: 'sparse' }] as const)
+    expect(() => start(options)).not.toThrow();
+  expect(() => start({}, { ...decaying, mode: 'lazy' })).not.toThrow();
 });

@@ -16,7 +16,7 @@ export interface AdapterRates {
  * - `pissa`: rows of B are the principal directions of a sample of the base's rows, √σ long as in PiSSA (Meng et al. 2024), and A
  *   is kept as its difference from PiSSA's start. With B frozen that is PiSSA exactly; there is no residual base.
  * - `keras`: A he-uniform, B = 0, as Keras' `enable_lora`. A's start is counter-based random numbers by row, so it takes no
- *   memory; but every row of the table moves as soon as B does.
+ *   memory; but every row of the table moves as soon as B does. In exact mode without weight decay, which would shrink every row.
  */
 export type AdapterInit = 'sparse' | 'orthogonal' | 'pissa' | 'keras';
 

@@ -37,6 +37,10 @@ export class RowSet {
       return end <= tableRows ? selection : refuse(`found row ${end - 1}`);
     }
     if (!Array.isArray(selection) && !(selection instanceof Int32Array)) {
+      // Neither a misspelt bound nor another kind of list stands for all rows.
+      const given: unknown = selection;
+      const keys = typeof given === 'object' && given !== null ? Object.keys(given) : [];
+      if (keys.length === 0 || keys.some((key) => key !== 'from' && key !== 'to')) refuse(`found ${describe(given)}`);
       const { from = 0, to = tableRows } = selection as RowRange;
       const good = Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from < to && to <= tableRows;
       return good ? new RowSet(Int32Array.of(from, to)) : refuse(`found { from: ${from}, to: ${to} }`);
@@ -55,15 +59,17 @@ export class RowSet {
   }
 
   has(row: number): boolean {
-    // The number of bounds up to and including `row` is odd inside a range.
-    let low = 0;
-    let high = this.bounds.length;
+    return this.#boundsUpTo(row, 0, this.bounds.length) % 2 === 1;
+  }
+
+  /** How many bounds are `row` or below, which is odd inside a range. @param low known to be no more, `high` no fewer */
+  #boundsUpTo(row: number, low: number, high: number): number {
     while (low < high) {
       const middle = (low + high) >>> 1;
       if (this.bounds[middle]! <= row) low = middle + 1;
       else high = middle;
     }
-    return low % 2 === 1;
+    return low;
   }
 
   /** The rows that are not in `other`. */
@@ -90,7 +96,21 @@ export class RowSet {
       return null;
     const found = new Int32Array(rows.length);
     let count = 0;
-    for (let i = 0; i < rows.length; i++) if (this.has(rows[i]!)) found[count++] = i;
+    // Each search begins where the one before ended and strides ahead: rows and ranges may be many, and lie apart.
+    let at = 0;
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[i]!;
+      let stride = 1;
+      for (; at + stride <= bounds.length && bounds[at + stride - 1]! <= row; stride *= 2) at += stride;
+      at = this.#boundsUpTo(row, at, Math.min(at + stride, bounds.length));
+      if (at % 2 === 1) found[count++] = i;
+    }
     return count === rows.length ? null : found.subarray(0, count);
   }
+}
+
+function describe(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'none';
+  const keys = Object.keys(value).slice(0, 3);
+  return `${value.constructor?.name ?? 'an object'} { ${keys.join(', ')} }`;
 }

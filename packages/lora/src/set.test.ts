@@ -92,6 +92,24 @@ describe('active adapters', () => {
     expect(old.groups[0]!.factors.closed).toBe(true);
     expect(next.groups[0]!.factors.closed).toBe(false);
   });
+
+  test('an adapter that was deleted closes after a lookup that fails, and does not come back', async () => {
+    const adapter = trained({ rank: 2 });
+    set.add('live', adapter);
+    set.activate('live');
+    const failing = set.lookupAsync(makePlan(jagged([[1]]), V + 1), matrix(1, D));
+    set.delete('live');
+    expect(adapter.groups[0]!.factors.closed).toBe(false);
+    const again = {
+      code: 'CLOSED',
+      message: 'words: adapter "again" is closed, or will be with the lookups that use it',
+    };
+    expect(() => set.add('again', adapter)).toThrow(expect.objectContaining(again));
+    await expect(failing).rejects.toMatchObject({ code: 'MISMATCH' });
+    expect(adapter.groups[0]!.factors.closed).toBe(true);
+    expect(() => set.add('again', adapter)).toThrow(expect.objectContaining(again));
+    expect(set.names).toEqual([]);
+  });
 });
 
 test('a mixed batch gives each bag what its own adapter alone would', () => {
@@ -160,6 +178,7 @@ test('what does not go is refused, and changes nothing', () => {
     [() => set.activate('b'), /no adapter "b"/],
     [() => set.replace('b', other), /no adapter "b"/],
     [() => set.lookupMixed(plan(), ['a'], out), /1 adapter names for 6 bags/],
+    [() => set.combine('a', [{ name: 'gone', weight: 1 }], { method: 'cat' }), /there is an adapter "a"/],
     [() => set.combine('base', [{ name: 'a', weight: 1 }], { method: 'cat' }), /adapter name "base"/],
     [() => combineAdapters([], { method: 'cat' }), /no adapters; at least one/],
     [

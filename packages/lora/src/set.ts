@@ -53,18 +53,11 @@ export class AdapterSet {
 
   /**
    * Adds an adapter, which the set closes from now on. It is not active yet.
-   * @throws EXISTS; INVALID_ARGUMENT for the name `base` or an adapter of another table; UNSUPPORTED with `maxNorm`
+   * @throws EXISTS; INVALID_ARGUMENT for the name `base` or an adapter of another table; UNSUPPORTED with `maxNorm`; CLOSED where it
+   *   is closed, as one is that was deleted or replaced
    */
   add(name: string, adapter: Adapter): void {
-    if (this.#adapters.has(name)) {
-      throw new FinetableError(
-        'EXISTS',
-        `${this.table.name}: there is an adapter ${JSON.stringify(name)}; replace it`,
-        {
-          adapter: name,
-        },
-      );
-    }
+    this.#checkNew(name);
     this.#put(name, adapter);
   }
 
@@ -157,10 +150,12 @@ export class AdapterSet {
     parts: readonly { readonly name: string; readonly weight: number }[],
     options: CombineOptions,
   ): Adapter {
+    this.#checkOpen();
     this.#checkName(name);
+    this.#checkNew(name);
     const weighted: WeightedAdapter[] = parts.map((part) => ({ adapter: this.get(part.name), weight: part.weight }));
     const combined = combineAdapters(weighted, options);
-    this.add(name, combined);
+    this.#put(name, combined);
     return combined;
   }
 
@@ -185,8 +180,18 @@ export class AdapterSet {
       const message = `${this.table.name}: adapter ${JSON.stringify(name)} has maxNorm, which rescales the rows of the base for all; allowed: adapters without`;
       throw new FinetableError('UNSUPPORTED', message, { adapter: name });
     }
+    if (this.#leaving.has(adapter) || adapter.groups.some(({ factors }) => factors.closed)) {
+      const message = `${this.table.name}: adapter ${JSON.stringify(name)} is closed, or will be with the lookups that use it`;
+      throw new FinetableError('CLOSED', message, { adapter: name });
+    }
     adapter.settle();
     this.#adapters = new Map(this.#adapters).set(name, adapter);
+  }
+
+  #checkNew(name: string): void {
+    if (!this.#adapters.has(name)) return;
+    const message = `${this.table.name}: there is an adapter ${JSON.stringify(name)}; replace it`;
+    throw new FinetableError('EXISTS', message, { adapter: name });
   }
 
   #checkName(name: string): void {

@@ -54,6 +54,20 @@ function arraysOf({ groups, magnitude, magnitudeState, norms }: Adapter): Stored
   return arrays;
 }
 
+/** What gives the numbers in the file their meaning, by what it is called in errors. */
+function settingsOf({ groups }: Adapter): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    groups.flatMap((group) => {
+      const { name, kind, scale, untouched, training } = group;
+      const { rowRule, bRule, optimizer } = training!;
+      const { mode = 'exact', schedule = null } = optimizer;
+      const start = untouched && [untouched.seed, untouched.stream, untouched.tableRows];
+      const settings = { kind, scale, start, optimizer: { A: rowRule, B: bRule, mode, schedule } };
+      return Object.entries(settings).map(([key, value]) => [`${key} of ${name}`, JSON.stringify(value)]);
+    }),
+  );
+}
+
 /** Writes the adapter's whole state to `path`, atomically. */
 export async function saveAdapterState(path: string, adapter: Adapter): Promise<void> {
   const kernels = adapter.table.kernels;
@@ -68,7 +82,11 @@ export async function saveAdapterState(path: string, adapter: Adapter): Promise<
   for (const { name, data } of arraysOf(adapter)) {
     tensors.push({ name, dtype: data instanceof Float64Array ? 'F64' : 'F32', shape: [data.length], data });
   }
-  await writeSafetensors(path, tensors, { step: String(adapter.step), fingerprint: adapter.table.fingerprint });
+  await writeSafetensors(path, tensors, {
+    step: String(adapter.step),
+    fingerprint: adapter.table.fingerprint,
+    settings: JSON.stringify(settingsOf(adapter)),
+  });
 }
 
 async function* chunks(kernels: Kernels, store: RowStore, bytes: number): AsyncGenerator<Uint8Array> {
@@ -132,6 +150,7 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
     checkRows(path, rows, group);
     rowsOf.push(rows);
   }
+  checkSettings(path, header.metadata.settings, settingsOf(adapter));
   adapter.groups.forEach((group, i) => group.reset(rowsOf[i]!));
   adapter.resume(step);
   for (const { name, store } of storesOf(adapter, rowsIn)) {
@@ -139,6 +158,24 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
     adapter.table.kernels.writeBytes(store, 0, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
   for (const { name, data } of arraysOf(adapter)) data.set((await readTensor(path, header, name)).data as Float64Array);
+}
+
+function checkSettings(path: string, text: string | undefined, settings: Readonly<Record<string, string>>): void {
+  const wrong = (what: string): FinetableError =>
+    new FinetableError('INVALID_FILE', `${path}: its settings ${what}; allowed: those that saving a state writes`, {
+      file: path,
+    });
+  if (text === undefined) throw wrong('are missing');
+  let found: Partial<Record<string, unknown>> | null;
+  try {
+    found = JSON.parse(text) as Partial<Record<string, unknown>> | null;
+  } catch {
+    throw wrong('are not JSON');
+  }
+  const key = Object.keys(settings).find((name) => found?.[name] !== settings[name]);
+  if (key === undefined) return;
+  const message = `${path}: it was made with ${key} ${String(found?.[key])}, now it is ${settings[key]}`;
+  throw new FinetableError('MISMATCH', message, { file: path, setting: key });
 }
 
 const dtypeOf = (store: RowStore): TensorDtype => store.dtype.toUpperCase() as TensorDtype;

@@ -183,6 +183,8 @@ describe('new rows', () => {
     [{ meanOf: [[1], []] }, 'INVALID_ARGUMENT', /new row 1 is the mean of no rows/],
     [{ meanOf: [[V]] }, 'ID_OUT_OF_RANGE', /300/],
     [{ count: 0 }, 'INVALID_ARGUMENT', /count 0; allowed: an integer of 1 or more/],
+    [{ count: 2 ** 31 }, 'INVALID_ARGUMENT', /2147483648 new rows; allowed: 1 to 2147483347/],
+    [{ count: 2 ** 31 - 1 - V }, 'OUT_OF_MEMORY', /no memory for 2147483347 new rows/],
     [{ count: 1, sampleRows: 0.5 }, 'INVALID_ARGUMENT', /sampleRows 0.5/],
     [{ count: 1, init: 'zeros' as 'mean' }, 'INVALID_ARGUMENT', /init "zeros"; allowed: mean, random/],
   ])('refused: %j', async (spec, code, message) => {

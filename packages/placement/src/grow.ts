@@ -52,10 +52,7 @@ export async function growTable(table: ShardedTable, spec: GrowSpec, signal?: Ab
       table: table.name,
     });
   }
-  const most = 2 ** 31 - 1 - table.rows;
-  if (values.rows < 1 || values.rows > most) {
-    throw invalid(table, `${values.rows} new rows; allowed: 1 to ${most}`);
-  }
+  checkCount(table, values.rows);
   checkFinite(table, values);
   const shards = encode(table, values);
   const added = shards.map(({ store }) => store);
@@ -84,13 +81,18 @@ export async function growTable(table: ShardedTable, spec: GrowSpec, signal?: Ab
   }
 }
 
+function checkCount(table: ShardedTable, count: number): void {
+  const most = 2 ** 31 - 1 - table.rows;
+  if (count < 1 || count > most) throw invalid(table, `${count} new rows; allowed: 1 to ${most}`);
+}
+
 async function newRows(table: ShardedTable, spec: GrowSpec, signal?: AbortSignal): Promise<Matrix> {
   if ('vectors' in spec) return spec.vectors;
   if ('meanOf' in spec) {
     const empty = spec.meanOf.findIndex(({ length }) => length === 0);
     if (empty >= 0) throw invalid(table, `new row ${empty} is the mean of no rows; allowed: one or more`);
     const plan = makePlan(jagged(spec.meanOf.map((ids) => Array.from(ids))), table.rows, { pooling: 'mean' });
-    const out = matrix(spec.meanOf.length, table.dim);
+    const out = allocate(table, spec.meanOf.length);
     await table.pool(plan, out, signal);
     return out;
   }
@@ -102,14 +104,25 @@ async function newRows(table: ShardedTable, spec: GrowSpec, signal?: AbortSignal
     if (!Number.isInteger(value) || value < 1)
       throw invalid(table, `${name} ${value}; allowed: an integer of 1 or more`);
   }
+  checkCount(table, count);
   if (init !== 'mean' && init !== 'random') throw invalid(table, `init ${JSON.stringify(init)}; allowed: mean, random`);
+  const out = allocate(table, count);
   const { mean, deviation } = await moments(table, sampleRows, signal);
-  const out = matrix(count, table.dim);
   if (init === 'random') new RandomStream(seed, `${table.name}/grown/${table.rows}`).fillNormal(out.data);
   for (let i = 0, at = 0; i < count; i++) {
     for (let j = 0; j < table.dim; j++, at++) out.data[at] = mean[j]! + deviation[j]! * out.data[at]!;
   }
   return out;
+}
+
+function allocate({ name, dim }: ShardedTable, rows: number): Matrix {
+  try {
+    return matrix(rows, dim);
+  } catch (cause) {
+    const sizeBytes = rows * dim * 4;
+    const message = `${name}: no memory for ${rows} new rows, ${sizeBytes} bytes while they are made`;
+    throw new FinetableError('OUT_OF_MEMORY', message, { table: name, sizeBytes }, { cause });
+  }
 }
 
 /** Rows read at a time. */

@@ -5,10 +5,14 @@ import { ChangedRows, type Adapter } from '@finetable/lora';
 
 /**
  * W + ΔW of the changed rows, rounded to the table's float dtype. The adapter must not be trained meanwhile.
- * @throws NON_FINITE (the function returned) for a row with NaN, or with a value beyond the dtype's range
+ * @throws UNSUPPORTED with `maxNorm`; NON_FINITE (the function returned) for a row with NaN, or with a value beyond the dtype's range
  */
 export function mergedRows(adapter: Adapter): ChangeRows {
   const { kernels, dim, dtype, name } = adapter.table;
+  if (!adapter.addsApart) {
+    const message = `${name}: an adapter with maxNorm is not merged: lookups shorten rows of the base too; save it, and load it without`;
+    throw new FinetableError('UNSUPPORTED', message, { table: name });
+  }
   const width = rowBytes(dtype, dim);
   adapter.settle();
   const changed = new ChangedRows(adapter);

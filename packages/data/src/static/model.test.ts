@@ -165,6 +165,11 @@ test('what cannot be saved', async () => {
     message: 'model: row 5 would hold Infinity as f16; nothing was written',
   });
   await expect(readFile(join(folder, 'overflow', 'config.json'))).rejects.toMatchObject({ code: 'ENOENT' });
+  const shortening = createAdapter(model.table, { rank: 1, maxNorm: 0.5 });
+  await expect(model.save(join(folder, 'shortened'), { adapter: shortening })).rejects.toMatchObject({
+    code: 'UNSUPPORTED',
+    message: expect.stringContaining('model: an adapter with maxNorm is not merged') as string,
+  });
   await expect(model.save(model.folder, { replace: true })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 
   const other = await openTable(join(fixtures, 'm2v-words', 'model.safetensors'));
@@ -175,7 +180,7 @@ test('what cannot be saved', async () => {
   };
   await expect(model.save(join(folder, 'foreign'), { adapter: foreign })).rejects.toMatchObject(mismatch);
   expect(() => model.encode(['the'], foreign)).toThrow(expect.objectContaining(mismatch));
-  for (const open of [dense, foreign, other, model]) open.close();
+  for (const open of [dense, shortening, foreign, other, model]) open.close();
 });
 
 test('a table that changed under an open model is not copied', async () => {
