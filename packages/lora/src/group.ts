@@ -22,6 +22,7 @@ import {
   type UpdateRule,
 } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
+import { checkFactors } from './check.ts';
 import { initialB } from './init.ts';
 import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer.ts';
 import type { FactorOptions, LoraOptions } from './options.ts';
@@ -105,11 +106,7 @@ export class RowGroup {
     this.members = members;
     this.options = options;
     this.#seed = seed;
-    const refuse = (message: string): never => {
-      throw new FinetableError('INVALID_ARGUMENT', `${where}: ${message}`, { table: table.name, group: name });
-    };
-    const kind: unknown = options.kind ?? 'lora';
-    if (kind !== 'lora' && kind !== 'dense') refuse(`kind ${JSON.stringify(kind)}; allowed: lora, dense`);
+    checkFactors(options, table, mostRank, where, name);
     this.kind = options.kind ?? 'lora';
     if (options.kind === 'dense') {
       this.rank = table.dim;
@@ -119,7 +116,7 @@ export class RowGroup {
       this.b = null;
       this.untouched = null;
     } else {
-      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = checkLora(options, table, mostRank, refuse);
+      const { rank, alpha = rank, rsLora = false, init = 'sparse' } = options;
       this.rank = rank;
       this.alpha = alpha;
       this.rsLora = rsLora;
@@ -438,25 +435,4 @@ function settingsOf({ mode = 'exact', schedule, stateDtype = 'f32' }: OptimizerS
   stateDtype: StateDtype;
 } {
   return { mode, schedule: schedule ?? null, stateDtype };
-}
-
-function checkLora(
-  options: LoraOptions,
-  table: ShardedTable,
-  most: number,
-  refuse: (message: string) => never,
-): LoraOptions {
-  const { rank, alpha = rank, init = 'sparse', freeze } = options;
-  if (!Number.isInteger(rank) || rank < 1 || rank > most) {
-    const of = `, the smaller of the table's ${table.rows} rows and ${table.dim} dims`;
-    refuse(`rank ${rank}; allowed: an integer from 1 to ${most}${most === Math.min(table.rows, table.dim) ? of : ''}`);
-  }
-  if (!Number.isFinite(alpha) || alpha <= 0) refuse(`alpha ${alpha}; allowed: a number above 0`);
-  if (!(init instanceof HeUniformRows)) oneOf('init', init, ['sparse', 'orthogonal', 'pissa', 'keras']);
-  if (freeze !== undefined) oneOf('freeze', freeze, ['A', 'B']);
-  return options;
-
-  function oneOf(name: string, value: string, allowed: readonly string[]): void {
-    if (!allowed.includes(value)) refuse(`${name} ${JSON.stringify(value)}; allowed: ${allowed.join(', ')}`);
-  }
 }
