@@ -11,6 +11,7 @@
 import { FinetableError, makePlan, matrix, range, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
 import { stateColumns, type Kernels, type UpdateRule } from '@finetable/kernels';
 import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
+import { checkAdapter } from './check.ts';
 import { ColumnNorms } from './dora.ts';
 import { RowGroup, type GroupGradients } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
@@ -79,10 +80,10 @@ export class Adapter {
 
   /** @param made of an adapter that is there already, in a file or from others */
   constructor(table: ShardedTable, options: AdapterOptions, made: AdapterOrigin | null = null) {
+    checkAdapter(options, table);
     this.table = table;
     this.options = options;
     this.#ownsTable = made?.ownsTable ?? false;
-    checkShared(options, table);
     const { seed = 0, paddingRow, rows, groups = [], dora = false } = options;
     const mostRank = made ? mostKernelRank : Math.min(table.rows, table.dim);
     let free = new RowSet(Int32Array.of(0, table.rows));
@@ -102,6 +103,8 @@ export class Adapter {
     }
     const rest =
       rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
+    if (rows !== undefined && !made && rest.count === 0)
+      throw invalid(`${table.name}: rows: all of them are in groups, or are the padding row`);
     this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name, mostRank), ...named];
     this.#norms = dora ? new ColumnNorms(table, this.groups, made?.baseSquares ?? null, made?.rows) : null;
     this.magnitude = this.#norms && Float32Array.from(this.#norms.baseSquares, Math.sqrt);
@@ -324,14 +327,8 @@ function grownGroup(
   { grownFrom, name }: ShardedTable,
   free: RowSet,
 ): { readonly members: RowSet; readonly factors: FactorOptions } | null {
-  if (
-    grown !== undefined &&
-    grown !== 'tied' &&
-    (typeof grown !== 'object' || rows !== undefined || groups.some((group) => group.name === 'grown'))
-  )
-    throw invalid(
-      `${name}: grown goes without rows and without a group of that name; allowed: "tied", or the factors of a group`,
-    );
+  if (typeof grown === 'object' && (rows !== undefined || groups.some((group) => group.name === 'grown')))
+    throw invalid(`${name}: grown goes without rows and without a group of that name`);
   const asked = typeof grown === 'object';
   if (grownFrom === null) {
     if (asked) throw invalid(`${name}: grown is about rows that were added to a table; this one was not grown`);
@@ -343,22 +340,6 @@ function grownGroup(
   const members = free.without(new RowSet(Int32Array.of(0, grownFrom)));
   if (members.count === 0) return null;
   return { members, factors: asked ? grown : { kind: 'dense', learningRate, weightDecay } };
-}
-
-function checkShared({ dropout = 0, maxNorm, dora, groups = [] }: AdapterOptions, { name }: ShardedTable): void {
-  if (!(dropout >= 0 && dropout < 1)) throw invalid(`${name}: dropout ${dropout}; allowed: 0 or more and below 1`);
-  if (maxNorm !== undefined && !(maxNorm > 0 && Number.isFinite(maxNorm)))
-    throw invalid(`${name}: maxNorm ${maxNorm}; allowed: a number above 0`);
-  if (dora && maxNorm !== undefined) throw invalid(`${name}: maxNorm goes without dora, which scales every dim`);
-  const names = new Set(['rest']);
-  for (const group of groups) {
-    // What files cannot hold is refused before hours of training, not after.
-    if (typeof group.name !== 'string' || group.name === '' || names.has(group.name) || /\0|\p{Cs}/u.test(group.name))
-      throw invalid(
-        `${name}: group name ${JSON.stringify(group.name)}; allowed: text without NUL or half a surrogate pair, each once, and not "rest"`,
-      );
-    names.add(group.name);
-  }
 }
 
 function invalid(message: string): FinetableError {

@@ -1,47 +1,91 @@
-/** The factors of a group as they are asked for. */
-import { HeUniformRows } from '@finetable/core';
+/** The options of an adapter, checked one by one and against each other. What depends on which rows there are is checked with those. */
+import { FinetableError, HeUniformRows } from '@finetable/core';
 import type { ShardedTable } from '@finetable/placement';
-import type { AdapterRates, FactorOptions, LoraOptions } from './options.ts';
+import { checkNames } from './names.ts';
+import { factorNames, groupNames, sharedNames, type AdapterOptions, type FactorOptions } from './options.ts';
 
-/** What a dense delta has no use for. */
-const loraOnly = ['rank', 'alpha', 'rsLora', 'init', 'learningRateB', 'freeze'] as const;
-
-type Refuse = (message: string) => never;
-
-/** @param most rank of LoRA factors @param refuse with what was found and what is allowed */
-export function checkFactors(options: FactorOptions, table: ShardedTable, most: number, refuse: Refuse): void {
-  const kind: unknown = options.kind ?? 'lora';
-  if (kind !== 'lora' && kind !== 'dense') refuse(`kind ${JSON.stringify(kind)}; allowed: lora, dense`);
-  checkRates(options, refuse);
-  if (options.kind !== 'dense') {
-    checkLora(options, table, most, refuse);
-    return;
-  }
-  const given: Partial<LoraOptions> = options as object;
-  const other = loraOnly.find((name) => given[name] !== undefined);
-  if (other) refuse(`${other} with kind "dense", which has no A and B; allowed: learningRate, weightDecay`);
+/** Names of all options, and what an adapter has beside its factors. @throws INVALID_ARGUMENT */
+export function checkAdapter(options: AdapterOptions, { name }: ShardedTable): void {
+  const refuse = (message: string): never => {
+    throw new FinetableError('INVALID_ARGUMENT', `${name}: ${message}`, { table: name });
+  };
+  checkNames(name, options, namesOf(options), sharedNames);
+  const { dropout = 0, maxNorm, groups = [], dora = false, grown } = options;
+  if (typeof dropout !== 'number' || !(dropout >= 0 && dropout < 1))
+    refuse(`dropout ${show(dropout)}; allowed: 0 or more and below 1`);
+  if (maxNorm !== undefined && !(maxNorm > 0 && Number.isFinite(maxNorm)))
+    refuse(`maxNorm ${show(maxNorm)}; allowed: a number above 0`);
+  if (typeof dora !== 'boolean') refuse(`dora ${show(dora)}; allowed: true, false`);
+  if (dora && maxNorm !== undefined) refuse('maxNorm goes without dora, which scales every dim');
+  if (!Array.isArray(groups)) refuse(`groups ${show(groups)}; allowed: a list`);
+  const names = new Set<unknown>(['rest']);
+  groups.forEach((group, i) => {
+    checkNames(`${name}: groups[${i}]`, group, namesOf(group), groupNames);
+    // What files cannot hold is refused before hours of training, not after.
+    if (typeof group.name !== 'string' || group.name === '' || names.has(group.name) || /\0|\p{Cs}/u.test(group.name))
+      refuse(
+        `group name ${show(group.name)}; allowed: text without NUL or half a surrogate pair, each once, and not "rest"`,
+      );
+    names.add(group.name);
+  });
+  if (grown === undefined || grown === 'tied') return;
+  if (typeof grown !== 'object') refuse(`grown ${show(grown)}; allowed: "tied", or the factors of a group`);
+  checkNames(`${name}: grown`, grown, namesOf(grown));
 }
 
-function checkRates(options: AdapterRates & Partial<Pick<LoraOptions, 'learningRateB'>>, refuse: Refuse): void {
-  for (const name of ['learningRate', 'weightDecay', 'learningRateB'] as const) {
-    const rate = options[name];
-    if (rate !== undefined && !(Number.isFinite(rate) && rate >= 0))
-      refuse(`${name} ${rate}; allowed: a number of 0 or more`);
-  }
-}
-
-function checkLora(options: LoraOptions, table: ShardedTable, most: number, refuse: Refuse): void {
-  const { rank, alpha = rank, init = 'sparse', freeze, learningRateB } = options;
+/**
+ * The factors of one group.
+ * @param most the highest rank
+ * @param where names the group in errors
+ * @throws INVALID_ARGUMENT
+ */
+export function checkFactors(
+  options: FactorOptions,
+  table: ShardedTable,
+  most: number,
+  where: string,
+  group: string,
+): void {
+  const { kind = 'lora', learningRate = 0, weightDecay = 0 } = options;
+  oneOf('kind', kind, ['lora', 'dense']);
+  rate('learningRate', learningRate);
+  rate('weightDecay', weightDecay);
+  if (options.kind === 'dense') return;
+  const { rank, alpha = rank, rsLora = false, init = 'sparse', freeze, learningRateB } = options;
   if (!Number.isInteger(rank) || rank < 1 || rank > most) {
     const of = `, the smaller of the table's ${table.rows} rows and ${table.dim} dims`;
-    refuse(`rank ${rank}; allowed: an integer from 1 to ${most}${most === Math.min(table.rows, table.dim) ? of : ''}`);
+    refuse(
+      `rank ${show(rank)}; allowed: an integer from 1 to ${most}${most === Math.min(table.rows, table.dim) ? of : ''}`,
+    );
   }
-  if (!Number.isFinite(alpha) || alpha <= 0) refuse(`alpha ${alpha}; allowed: a number above 0`);
+  if (!Number.isFinite(alpha) || alpha <= 0) refuse(`alpha ${show(alpha)}; allowed: a number above 0`);
+  if (typeof rsLora !== 'boolean') refuse(`rsLora ${show(rsLora)}; allowed: true, false`);
   if (!(init instanceof HeUniformRows)) oneOf('init', init, ['sparse', 'orthogonal', 'pissa', 'keras']);
   if (freeze !== undefined) oneOf('freeze', freeze, ['A', 'B']);
-  if (freeze === 'B' && learningRateB) refuse(`learningRateB ${learningRateB} with freeze "B"; allowed: one of them`);
+  rate('learningRateB', learningRateB ?? 0);
+  const frozenB = freeze === 'B' || learningRateB === 0;
+  if (freeze === 'B' && learningRateB !== undefined && learningRateB !== 0)
+    refuse(`learningRateB ${learningRateB} with freeze "B"; allowed: one of them`);
+  if (frozenB && init === 'keras')
+    refuse('B is frozen at 0, so nothing would be trained; allowed with init sparse, orthogonal, pissa');
 
-  function oneOf(name: string, value: string, allowed: readonly string[]): void {
-    if (!allowed.includes(value)) refuse(`${name} ${JSON.stringify(value)}; allowed: ${allowed.join(', ')}`);
+  function refuse(message: string): never {
+    throw new FinetableError('INVALID_ARGUMENT', `${where}: ${message}`, { table: table.name, group });
   }
+  function oneOf(name: string, value: string, allowed: readonly string[]): void {
+    if (!allowed.includes(value)) refuse(`${name} ${show(value)}; allowed: ${allowed.join(', ')}`);
+  }
+  function rate(name: string, value: number): void {
+    if (!Number.isFinite(value) || value < 0) refuse(`${name} ${show(value)}; allowed: 0 or more`);
+  }
+}
+
+/** What is neither is refused by others. */
+function namesOf(options: FactorOptions | null | undefined): Readonly<Record<string, true>> {
+  return options?.kind === 'dense' ? factorNames.dense : factorNames.lora;
+}
+
+/** As in the program: texts in quotes, so that `"4"` is not taken for 4. */
+function show(value: unknown): string {
+  return typeof value === 'number' || value === undefined ? String(value) : JSON.stringify(value);
 }

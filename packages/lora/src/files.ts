@@ -12,6 +12,7 @@ import {
 import { createTable, growTable, type ShardedTable } from '@finetable/placement';
 import { Adapter } from './adapter.ts';
 import type { RowGroup } from './group.ts';
+import { checkNames, type Names } from './names.ts';
 import type { FactorOptions, GroupOptions, SharedOptions } from './options.ts';
 import { RowSet } from './row-set.ts';
 
@@ -62,14 +63,25 @@ export interface SaveAdaptersOptions extends SavePeftOptions {
   readonly format?: 'sparse' | 'peft';
 }
 
+const saveNames: Names<SaveAdaptersOptions> = { format: true, replace: true, modulePaths: true };
+
 /** Writes adapters, one per table, into a folder, whole or not at all. @throws EXISTS, NON_FINITE, UNSUPPORTED, IO */
 export async function saveAdapters(
   folder: string,
   adapters: readonly Adapter[],
   options: SaveAdaptersOptions = {},
 ): Promise<void> {
+  checkNames('saveAdapters', options, saveNames);
+  const { format = 'sparse' } = options;
+  if (!['sparse', 'peft'].includes(format))
+    throw new FinetableError(
+      'INVALID_ARGUMENT',
+      `saveAdapters: format ${JSON.stringify(format)}; allowed: sparse, peft`,
+    );
+  if (format === 'sparse' && options.modulePaths !== undefined)
+    throw new FinetableError('INVALID_ARGUMENT', 'saveAdapters: modulePaths go with format "peft"');
   const tensors = adapters.map(adapterTensors);
-  await (options.format === 'peft' ? savePeftAdapter : saveSparseAdapter)(folder, tensors, options);
+  await (format === 'peft' ? savePeftAdapter : saveSparseAdapter)(folder, tensors, options);
 }
 
 /** What training an adapter that was read may be given; all else is in its file. */
@@ -80,6 +92,16 @@ export type LoadAdaptersOptions = Pick<SharedOptions, 'dropout' | 'paddingRow' |
     /** Likewise. */
     readonly freeze?: 'A' | 'B' | undefined;
   };
+
+const loadNames: Names<LoadAdaptersOptions> = {
+  dropout: true,
+  paddingRow: true,
+  seed: true,
+  learningRate: true,
+  weightDecay: true,
+  learningRateB: true,
+  freeze: true,
+};
 
 /**
  * Reads a sparse or PEFT adapter folder onto its tables.
@@ -98,6 +120,7 @@ export async function loadAdapters(
   tables: readonly ShardedTable[],
   options: LoadAdaptersOptions = {},
 ): Promise<Adapter[]> {
+  checkNames('loadAdapters', options, loadNames);
   const loaded = await loadAdapter(folder);
   const adapters: Adapter[] = [];
   try {
@@ -132,6 +155,7 @@ export async function loadAdapterOf(
   name?: string,
   options: LoadAdaptersOptions = {},
 ): Promise<Adapter> {
+  checkNames('loadAdapterOf', options, loadNames);
   const loaded = await loadAdapter(folder);
   const found =
     name === undefined && loaded.length === 1 ? loaded[0] : loaded.find((tensors) => tensors.table === name);

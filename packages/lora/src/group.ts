@@ -109,10 +109,7 @@ export class RowGroup {
     this.members = members;
     this.options = options;
     this.#seed = seed;
-    const refuse = (message: string): never => {
-      throw new FinetableError('INVALID_ARGUMENT', `${where}: ${message}`, { table: table.name, group: name });
-    };
-    checkFactors(options, table, mostRank, refuse);
+    checkFactors(options, table, mostRank, where, name);
     this.kind = options.kind ?? 'lora';
     if (options.kind === 'dense') {
       this.rank = table.dim;

@@ -17,17 +17,14 @@ export async function nearestAdapted(
 ): Promise<Nearest> {
   const { table, groups } = adapter;
   const unsupported = (what: string): never => {
-    throw new FinetableError(
-      'UNSUPPORTED',
-      `${table.name}: nearest rows ${what}; merge the adapter, and search the merged table`,
-      {
-        table: table.name,
-      },
-    );
+    throw new FinetableError('UNSUPPORTED', `${table.name}: nearest rows ${what}`, {
+      table: table.name,
+    });
   };
-  if (!adapter.addsApart) unsupported('with maxNorm');
+  if (!adapter.addsApart) unsupported('of an adapter with maxNorm are not searched; train without');
   const factors = adapter.columnFactors();
-  if (factors && options.metric === 'cosine') unsupported('by cosine with dora');
+  if (factors && options.metric === 'cosine')
+    unsupported('by cosine with dora; allowed: dot, or merge the adapter and search the merged table');
   let scaled = queries;
   if (factors && queries.cols === table.dim) {
     // q · (c ⊙ e) = (c ⊙ q) · e

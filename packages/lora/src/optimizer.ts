@@ -1,6 +1,7 @@
 /** Optimisers as people configure them, turned into the kernels' update rules. */
 import { FinetableError } from '@finetable/core';
 import type { UpdateRule } from '@finetable/kernels';
+import { checkNames, type Names } from './names.ts';
 import { scheduleFactor, type Schedule } from './schedule.ts';
 
 interface Common {
@@ -59,6 +60,26 @@ type SgdOptions = Options<'sgd'>;
 type AdagradOptions = Common & ChosenDecay & { readonly epsilon?: number | undefined };
 type AdamOptions = Common & AdamNumbers;
 
+const common: Names<Common & { type: unknown }> = {
+  type: true,
+  learningRate: true,
+  schedule: true,
+  mode: true,
+  weightDecay: true,
+  stateDtype: true,
+};
+const sgdNames: Names<SgdOptions> = { ...common, decay: true, momentum: true };
+const adagradNames: Names<AdagradOptions> = { ...common, decay: true, epsilon: true };
+const adamNames: Names<AdamOptions> = { ...common, beta1: true, beta2: true, epsilon: true };
+const namesOf: Readonly<Record<OptimizerSpec['type'], Readonly<Record<string, true>>>> = {
+  sgd: sgdNames,
+  adagrad: adagradNames,
+  'rowwise-adagrad': adagradNames,
+  adam: adamNames,
+  adamw: adamNames,
+  'rowwise-adam': adamNames,
+};
+
 /** Gradient descent as PyTorch's: momentum 0, weightDecay 0. */
 export const sgd = (options: SgdOptions): OptimizerSpec => ({ type: 'sgd', ...options });
 /** Adagrad (Duchi, Hazan and Singer 2011); epsilon 1e-10, outside the root. */
@@ -81,7 +102,10 @@ export interface OptimizerOverrides {
 
 /** The kernels' rule with every default filled in. @throws INVALID_ARGUMENT naming the option */
 export function ruleOf(spec: OptimizerSpec, overrides: OptimizerOverrides = {}): UpdateRule {
+  if (typeof (spec as unknown) !== 'object' || (spec as OptimizerSpec | null) === null)
+    checkNames('optimizer', spec, common);
   oneOf('type', spec.type, optimizerTypes);
+  checkNames(`optimizer of type ${JSON.stringify(spec.type)}`, spec, namesOf[spec.type]);
   oneOf('mode', spec.mode ?? 'exact', ['exact', 'lazy']);
   oneOf('stateDtype', spec.stateDtype ?? 'f32', stateDtypes);
   positive('learningRate', spec.learningRate);

@@ -1,5 +1,6 @@
 /** What an adapter can be asked for. */
 import type { HeUniformRows } from '@finetable/core';
+import type { Names } from './names.ts';
 import type { RowSelection } from './row-set.ts';
 
 /** Settings that override the trainer's optimiser. */
@@ -88,3 +89,32 @@ export interface SharedOptions {
 }
 
 export type AdapterOptions = FactorOptions & SharedOptions;
+
+const rates: Names<AdapterRates> = { learningRate: true, weightDecay: true };
+const lora: Names<LoraOptions> = {
+  kind: true,
+  rank: true,
+  alpha: true,
+  rsLora: true,
+  init: true,
+  learningRateB: true,
+  freeze: true,
+  ...rates,
+};
+const dense: Names<DenseOptions> = { kind: true, ...rates };
+
+/** Names of all options of factors, by their kind. */
+export const factorNames = { lora, dense };
+/** Those that a group has beside its factors'. */
+export const groupNames: Names<Pick<GroupOptions, 'name' | 'rows'>> = { name: true, rows: true };
+/** Those that an adapter has beside its factors'. */
+export const sharedNames: Names<SharedOptions> = {
+  seed: true,
+  rows: true,
+  groups: true,
+  grown: true,
+  paddingRow: true,
+  dropout: true,
+  maxNorm: true,
+  dora: true,
+};

@@ -1,5 +1,6 @@
 /** Which rows of a table something is about: a row group, the rows that may be trained. */
 import { FinetableError } from '@finetable/core';
+import { checkNames, type Names } from './names.ts';
 
 /** Rows as people name them: a range `[from, to)` (defaults: 0 and V), a list in any order, or a set. */
 export type RowSelection = RowRange | Int32Array | readonly number[] | RowSet;
@@ -8,6 +9,8 @@ export interface RowRange {
   readonly from?: number | undefined;
   readonly to?: number | undefined;
 }
+
+const rangeNames: Names<RowRange> = { from: true, to: true };
 
 /** Ascending ranges that do not touch. Memory and time depend on their number, not on V. */
 export class RowSet {
@@ -37,16 +40,15 @@ export class RowSet {
       return end <= tableRows ? selection : refuse(`found row ${end - 1}`);
     }
     if (!Array.isArray(selection) && !(selection instanceof Int32Array)) {
-      // Neither a misspelt bound nor another kind of list stands for all rows.
-      const given: unknown = selection;
-      const keys = typeof given === 'object' && given !== null ? Object.keys(given) : [];
-      if (keys.length === 0 || keys.some((key) => key !== 'from' && key !== 'to')) refuse(`found ${describe(given)}`);
+      if (typeof selection !== 'object' || (selection as RowRange | null) === null)
+        return refuse(`found ${typeof selection === 'string' ? JSON.stringify(selection) : String(selection)}`);
+      checkNames(where, selection, rangeNames);
       const { from = 0, to = tableRows } = selection as RowRange;
       const good = Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from < to && to <= tableRows;
       return good ? new RowSet(Int32Array.of(from, to)) : refuse(`found { from: ${from}, to: ${to} }`);
     }
     const wrong = (selection as readonly number[]).find((r) => !Number.isInteger(r) || r < 0 || r >= tableRows);
-    if (wrong !== undefined) refuse(`found row ${wrong}`);
+    if (wrong !== undefined) refuse(`found row ${typeof wrong === 'number' ? wrong : JSON.stringify(wrong)}`);
     if (selection.length === 0) refuse('found no rows');
     const rows = Int32Array.from(selection as readonly number[]).sort();
     const bounds: number[] = [];
@@ -107,10 +109,4 @@ export class RowSet {
     }
     return count === rows.length ? null : found.subarray(0, count);
   }
-}
-
-function describe(value: unknown): string {
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'none';
-  const keys = Object.keys(value).slice(0, 3);
-  return `${value.constructor?.name ?? 'an object'} { ${keys.join(', ')} }`;
 }

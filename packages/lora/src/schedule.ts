@@ -3,6 +3,7 @@
  * training that goes on from a file meets the same rates.
  */
 import { FinetableError } from '@finetable/core';
+import { checkNames } from './names.ts';
 
 interface Common {
   /** Steps over which the factor first rises from 1 / warmupSteps to 1. Default 0: none. */
@@ -22,14 +23,25 @@ export type Schedule =
 
 export const scheduleTypes: readonly Schedule['type'][] = ['constant', 'linear', 'cosine', 'step'];
 
+const common = { type: true, warmupSteps: true } as const;
+const falling = { ...common, totalSteps: true, finalFactor: true } as const;
+const namesOf: { readonly [T in Schedule['type']]: Readonly<Record<string, true>> } = {
+  constant: common,
+  linear: falling,
+  cosine: falling,
+  step: { ...common, everySteps: true, factor: true },
+};
+
 /**
  * The factor of each step, 1 for the first.
  * @throws INVALID_ARGUMENT naming the option
  */
 export function scheduleFactor(schedule: Schedule): (step: number) => number {
+  if (typeof (schedule as unknown) !== 'object') checkNames('optimizer.schedule', schedule, common);
   if (!scheduleTypes.includes(schedule.type)) {
     refuse('type', JSON.stringify(schedule.type), scheduleTypes.join(', '));
   }
+  checkNames(`optimizer.schedule of type ${JSON.stringify(schedule.type)}`, schedule, namesOf[schedule.type]);
   const warmupSteps = integer('warmupSteps', schedule.warmupSteps ?? 0, 0);
   const after = factorAfter(schedule, warmupSteps);
   return (step) => (step <= warmupSteps ? step / warmupSteps : after(step - 1 - warmupSteps));

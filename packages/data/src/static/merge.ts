@@ -10,7 +10,7 @@ import { ChangedRows, type Adapter } from '@finetable/lora';
 export function mergedRows(adapter: Adapter): ChangeRows {
   const { kernels, dim, dtype, name } = adapter.table;
   if (!adapter.addsApart) {
-    const message = `${name}: an adapter with maxNorm is not merged: lookups shorten rows of the base too; save it, and load it without`;
+    const message = `${name}: an adapter with maxNorm is not merged: lookups shorten long rows, its own and the base's, which no table can say; encode with it, or train without`;
     throw new FinetableError('UNSUPPORTED', message, { table: name });
   }
   const width = rowBytes(dtype, dim);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -165,11 +166,12 @@ test('what cannot be saved', async () => {
     message: 'model: row 5 would hold Infinity as f16; nothing was written',
   });
   await expect(readFile(join(folder, 'overflow', 'config.json'))).rejects.toMatchObject({ code: 'ENOENT' });
-  const shortening = createAdapter(model.table, { rank: 1, maxNorm: 0.5 });
-  await expect(model.save(join(folder, 'shortened'), { adapter: shortening })).rejects.toMatchObject({
+  const limited = createAdapter(model.table, { rank: 2, maxNorm: 1 });
+  await expect(model.save(join(folder, 'limited'), { adapter: limited })).rejects.toMatchObject({
     code: 'UNSUPPORTED',
-    message: expect.stringContaining('model: an adapter with maxNorm is not merged') as string,
+    message: expect.stringContaining('an adapter with maxNorm is not merged') as string,
   });
+  expect(existsSync(join(folder, 'limited'))).toBe(false);
   await expect(model.save(model.folder, { replace: true })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 
   const other = await openTable(join(fixtures, 'm2v-words', 'model.safetensors'));

@@ -105,8 +105,8 @@ export class StaticModel {
    * which keeps its dtype; rows that were not touched, the tokenizer and the configurations byte for byte. The table is
    * streamed, never held.
    * @returns files of the model's folder that were left out, since they may hold the weights as they were
-   * @throws EXISTS, INVALID_ARGUMENT where `folder` is the model's own; NON_FINITE where a merged row does not fit the dtype;
-   *   INVALID_FILE where the model's files have changed; UNSUPPORTED for an adapter with `maxNorm`; MISMATCH, CLOSED, IO
+   * @throws EXISTS, INVALID_ARGUMENT where `folder` is the model's own; UNSUPPORTED for an adapter with `maxNorm`; NON_FINITE where a merged row does not fit the dtype;
+   *   INVALID_FILE where the model's files have changed; MISMATCH, CLOSED, IO
    */
   async save(folder: string, { adapter = undefined, replace }: SaveStaticOptions = {}): Promise<string[]> {
     this.#checkAdapter(adapter ?? null);

@@ -1,5 +1,6 @@
 /** The options of `combineLowRank` checked against its parts. */
 import { FinetableError } from '@finetable/core';
+import { checkNames, type Names } from '../names.ts';
 import type { CombineOptions } from './combine.ts';
 import { refuse, type WeightedDelta } from './lowrank.ts';
 import { majoritySigns } from './merge.ts';
@@ -7,10 +8,21 @@ import { stackedRank } from './stack.ts';
 
 /** Methods of PEFT that thin out the V x D product itself before it is factored. */
 const prunedProducts = ['ties_svd', 'dare_linear_svd', 'dare_ties_svd', 'magnitude_prune_svd'];
-const methods = ['cat', 'svd', 'linear', 'ties', 'dare_linear', 'dare_ties', 'magnitude_prune'];
+const namesOf: { readonly [M in CombineOptions['method']]: Names<Extract<CombineOptions, { method: M }>> } = {
+  cat: { method: true },
+  svd: { method: true, rank: true },
+  linear: { method: true },
+  magnitude_prune: { method: true, density: true, tableRows: true },
+  ties: { method: true, density: true, tableRows: true, majoritySign: true },
+  dare_linear: { method: true, density: true, seed: true },
+  dare_ties: { method: true, density: true, seed: true, majoritySign: true },
+};
+const methods = Object.keys(namesOf);
 
 /** @throws INVALID_ARGUMENT, UNSUPPORTED, ID_OUT_OF_RANGE */
 export function checkOptions(parts: readonly WeightedDelta[], dim: number, options: CombineOptions): void {
+  if (typeof (options as unknown) !== 'object' || (options as CombineOptions | null) === null)
+    checkNames('combine', options, namesOf.cat);
   const { method } = options;
   if (prunedProducts.includes(method)) {
     throw new FinetableError(
@@ -22,6 +34,7 @@ export function checkOptions(parts: readonly WeightedDelta[], dim: number, optio
   if (!methods.includes(method)) {
     refuse(`method ${JSON.stringify(method)}; allowed: ${methods.join(', ')}`);
   }
+  checkNames(`combine by ${method}`, options, namesOf[method]);
   if (method === 'cat') return;
   if (method === 'svd') {
     checkRank(options.rank, stackedRank(parts), dim);

@@ -6,6 +6,7 @@ import { FinetableError, type RowDtype, type RowFormat } from '@finetable/core';
 import { checkOutput, writeTableBlocks, type TableBlock } from '@finetable/formats';
 import { StoredRows, type ShardedTable } from '@finetable/placement';
 import type { Adapter } from '../adapter.ts';
+import { checkNames, type Names } from '../names.ts';
 import { blockRowsOf, MergedRows } from './merged-rows.ts';
 import { baseOf, describeBase, originOf, ownMetadata, withOrigin } from './origin.ts';
 
@@ -26,6 +27,9 @@ export interface MergeOptions extends RewriteOptions {
   readonly groupDims?: number | undefined;
 }
 
+const rewriteNames: Names<RewriteOptions> = { tensor: true, overwrite: true, onProgress: true, signal: true };
+const mergeNames: Names<MergeOptions> = { ...rewriteNames, dtype: true, groupDims: true };
+
 /** What was written. */
 export interface MergedTable {
   readonly path: string;
@@ -44,11 +48,12 @@ export interface MergedTable {
  *   own file; EXISTS, IO, INVALID_FILE (the base changed meanwhile), INTERRUPTED, what devices fail with
  */
 export async function mergeAdapter(adapter: Adapter, path: string, options: MergeOptions = {}): Promise<MergedTable> {
+  checkNames('mergeAdapter', options, mergeNames);
   const { table } = adapter;
   if (!adapter.addsApart) {
     throw new FinetableError(
       'UNSUPPORTED',
-      `${table.name}: an adapter with maxNorm is not merged: lookups shorten long rows, its own and the base's; load it without`,
+      `${table.name}: an adapter with maxNorm is not merged: lookups shorten long rows, its own and the base's, which no table can say; use it as an adapter, or train without`,
       { table: table.name },
     );
   }
@@ -91,6 +96,7 @@ export async function unmergeTable(
   path: string,
   options: RewriteOptions = {},
 ): Promise<MergedTable> {
+  checkNames('unmergeTable', options, rewriteNames);
   const origin = await originOf(merged);
   const fingerprint = await base.computeFingerprint(base.rows, options.signal);
   if (origin.base.fingerprint !== fingerprint) {

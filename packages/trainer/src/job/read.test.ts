@@ -89,6 +89,13 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('data.batchSize', 2.5), 'data.batchSize: found 2.5; allowed: an integer'],
     [set('data.batchSize', '12'), 'data.batchSize: found "12"; allowed: a number'],
     [set('adapters.words.rank', true), 'adapters.words.rank: found true; allowed: a number'],
+    [set('adapters.words.alpha', NaN), 'adapters.words.alpha: found NaN; allowed: a finite number'],
+    [set('optimizer.learningRate', Infinity), 'optimizer.learningRate: found Infinity; allowed: a finite number'],
+    [set('adapters.words.grown', 'dense'), 'adapters.words.grown: found "dense"; allowed: "tied" or an object'],
+    [
+      set('adapters.words.groups', [{ name: 'new', rank: 2 }]),
+      'adapters.words.groups.0.rows: missing; allowed: an object or an array',
+    ],
     [set('adapters.words.alpha', 0), 'adapters.words.alpha: found 0; allowed: more than 0'],
     [
       set('optimizer.type', 'lion'),

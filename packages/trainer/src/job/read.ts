@@ -108,7 +108,9 @@ interface Problem {
 function describe(issue: z.core.$ZodIssue): Problem[] {
   const path = issue.path.map(String).join('.') || 'job';
   const found = (value: unknown): string =>
-    value === undefined ? 'missing' : `found ${shorten(JSON.stringify(value) ?? String(value))}`;
+    value === undefined
+      ? 'missing'
+      : `found ${shorten(typeof value === 'number' ? String(value) : JSON.stringify(value))}`;
   const say = (text: string): Problem[] => [{ path, text: `${path}: ${text}` }];
   switch (issue.code) {
     case 'unrecognized_keys': {
@@ -122,7 +124,7 @@ function describe(issue: z.core.$ZodIssue): Problem[] {
     }
     case 'invalid_type':
       return say(
-        `${found(issue.input)}; allowed: ${issue.expected === 'int' ? 'an integer' : articled(issue.expected)}`,
+        `${found(issue.input)}; allowed: ${issue.expected === 'int' ? 'an integer' : typeof issue.input === 'number' ? 'a finite number' : articled(issue.expected)}`,
       );
     case 'invalid_value':
       return say(`${found(issue.input)}; allowed: ${issue.values.map((v) => JSON.stringify(v)).join(', ')}`);
@@ -139,13 +141,21 @@ function describe(issue: z.core.$ZodIssue): Problem[] {
         'options' in issue && Array.isArray(issue.options)
           ? `; allowed: ${issue.options.map((v) => JSON.stringify(v)).join(', ')}`
           : '';
-      // Of a plain union, what the form that came furthest had to say is the most useful.
-      const furthest = issue.errors
+      // Of a plain union, what the form that came furthest had to say is the most useful; where none came anywhere, all forms are.
+      const [furthest, ...others] = issue.errors
         .map((errors) => errors[0])
         .filter((e) => e !== undefined)
-        .sort((a, b) => b.path.length - a.path.length)[0];
-      if (!options && furthest)
-        return describe({ ...furthest, path: [...issue.path, ...furthest.path] } as z.core.$ZodIssue);
+        .sort((a, b) => b.path.length - a.path.length);
+      if (!options && furthest) {
+        const [problem, ...more] = describe({
+          ...furthest,
+          path: [...issue.path, ...furthest.path],
+        } as z.core.$ZodIssue);
+        if (furthest.path.length > 0 || more.length > 0) return [problem!, ...more];
+        const forms = others.map((other) => describe({ ...other, path: issue.path } as z.core.$ZodIssue)[0]!.text);
+        const allowed = forms.map((text) => text.split('; allowed: ')[1]).filter((form) => form !== undefined);
+        return [{ path, text: [problem!.text, ...allowed].join(' or ') }];
+      }
       const tag =
         issue.discriminator === undefined ? undefined : (issue.input as Record<string, unknown>)[issue.discriminator];
       return say(`${found(issue.discriminator === undefined ? issue.input : tag)}${options}`);
