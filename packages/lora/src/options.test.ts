@@ -298,18 +298,18 @@ test.each<[AdapterOptions, RegExp]>([
   ],
   [{ rank: 2, groups: [{ name: 'a', rows: [1, 99], rank: 1 }] }, /group "a": rows: found row 99/],
   [{ rank: 2, groups: [{ name: 'a', rows: [1], rank: 9 }] }, /group "a": rank 9; allowed: an integer from 1 to 6/],
-  [{ kind: 'dense', rank: 2 } as never, /words: rank with kind "dense", which has no A and B; allowed/],
-  [{ kind: 'dense', freeze: 'B' } as never, /words: freeze with kind "dense", which has no A and B/],
+  [{ kind: 'dense', rank: 2 } as never, /words: there is no option "rank"/],
+  [{ kind: 'dense', freeze: 'B' } as never, /words: there is no option "freeze"/],
   [
     { rank: 2, groups: [{ name: 'a', rows: [1], kind: 'dense', alpha: 2 } as never] },
-    /group "a": alpha with kind "dense"/,
+    /words: groups\[0\]: there is no option "alpha"/,
   ],
-  [{ rank: 2, learningRateB: -1 }, /words: learningRateB -1; allowed: a number of 0 or more/],
-  [{ kind: 'dense', weightDecay: NaN }, /words: weightDecay NaN; allowed: a number of 0 or more/],
+  [{ rank: 2, learningRateB: -1 }, /words: learningRateB -1; allowed: 0 or more/],
+  [{ kind: 'dense', weightDecay: NaN }, /words: weightDecay NaN; allowed: 0 or more/],
   [{ rank: 2, freeze: 'B', learningRateB: 0.1 }, /words: learningRateB 0.1 with freeze "B"/],
-  [{ rank: 2, rows: { form: 3 } as never }, /words: rows: found Object { form }; allowed/],
-  [{ rank: 2, rows: new Set([1]) as never }, /words: rows: found Set {/],
-  [{ rank: 2, groups: [{ name: 'a', rank: 1 } as never] }, /group "a": rows: found none; allowed/],
+  [{ rank: 2, rows: { form: 3 } as never }, /words: rows: there is no option "form"/],
+  [{ rank: 2, rows: new Set([1]) as never }, /words: rows: found an object without from and to/],
+  [{ rank: 2, groups: [{ name: 'a', rank: 1 } as never] }, /group "a": rows: found undefined/],
 ])('refuses %j', (options, message) => {
   expect(() => createAdapter(table(), options)).toThrow(message);
 });

@@ -43,6 +43,7 @@ export class RowSet {
       if (typeof selection !== 'object' || (selection as RowRange | null) === null)
         return refuse(`found ${typeof selection === 'string' ? JSON.stringify(selection) : String(selection)}`);
       checkNames(where, selection, rangeNames);
+      if (Object.keys(selection).length === 0) return refuse('found an object without from and to');
       const { from = 0, to = tableRows } = selection as RowRange;
       const good = Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from < to && to <= tableRows;
       return good ? new RowSet(Int32Array.of(from, to)) : refuse(`found { from: ${from}, to: ${to} }`);

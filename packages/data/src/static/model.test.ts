@@ -182,7 +182,7 @@ test('what cannot be saved', async () => {
   };
   await expect(model.save(join(folder, 'foreign'), { adapter: foreign })).rejects.toMatchObject(mismatch);
   expect(() => model.encode(['the'], foreign)).toThrow(expect.objectContaining(mismatch));
-  for (const open of [dense, shortening, foreign, other, model]) open.close();
+  for (const open of [dense, limited, foreign, other, model]) open.close();
 });
 
 test('a table that changed under an open model is not copied', async () => {
