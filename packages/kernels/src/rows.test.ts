@@ -563,7 +563,7 @@ describe('native: one mapping for all threads', () => {
        const context = addon.createContext(null, 4);
        const open = (byteOffset, rows) => addon.openRows(context, true, rows, 8, 0, 0, descriptor, byteOffset, 32, -1, 0, 0);
        const rows = open(64, 1000);
-       open(128, 10);
+       parentPort.kept = open(128, 10); // not to be collected
        parentPort.postMessage(addon.mappedFiles());
        parentPort.once('message', () => {
          const out = new Float32Array(8);
