@@ -83,6 +83,8 @@ export class RowGroup {
   #factors: RowStore;
   #training: GroupTraining | null = null;
   #watcher: RowWatcher | null = null;
+  /** The step that every touched row was last brought to. */
+  #settled = 0;
   readonly #scratch = new Scratch();
   #slotScratch = new Int32Array(0);
   /** What `#current` found last. */
@@ -261,7 +263,7 @@ export class RowGroup {
    */
   slotTable(rows: () => Int32Array, step: number): SlotTable {
     const start = this.untouched;
-    if (start || this.#training?.lastSteps) {
+    if (start || this.#lags(step)) {
       const distinct = Int32Array.from(new Set(rows())).sort();
       const members = this.members.indicesOf(distinct);
       const own = members ? members.map((i) => distinct[i]!) : distinct;
@@ -352,7 +354,9 @@ export class RowGroup {
 
   /** Brings every touched row to the current step, as exporting needs. */
   settle(step: number): void {
+    if (!this.#lags(step)) return;
     this.#catchUp(range(this.touchedRows), step);
+    this.#settled = step;
   }
 
   /** A of these members, `[rows.length, r]`, newly allocated; call `settle` before. */
@@ -387,6 +391,7 @@ export class RowGroup {
     this.#slots.insertMissing(rows, new Int32Array(rows.length).fill(-1));
     this.#factors = this.#kernels.createRows(this.#capacity, this.rank, 'f32');
     this.#found = null;
+    this.#settled = -1;
     if (!this.#training) return;
     const { rowRule, bRule, optimizer } = this.#training;
     this.#training = this.#freshTraining(rowRule, bRule, optimizer);
@@ -404,11 +409,16 @@ export class RowGroup {
     else change();
   }
 
+  /** Whether rows may be at earlier steps. */
+  #lags(step: number): boolean {
+    return this.#training?.lastSteps != null && step !== this.#settled;
+  }
+
   /** Steps that were skipped for these slots' rows, applied. */
   #catchUp(slots: Int32Array, step: number): void {
     const training = this.#training;
     const lastSteps = training?.lastSteps;
-    if (!lastSteps || step === 0) return;
+    if (!lastSteps || step === 0 || !this.#lags(step)) return;
     const { skipped, rowState: state } = training;
     const args = { skipped, step, parameters: this.#factors, state, roundingSeed: this.#seed, slots, lastSteps };
     this.#change(slots, () => this.#kernels.replayRows(args));
