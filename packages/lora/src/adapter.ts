@@ -291,7 +291,8 @@ export class Adapter {
 
   /**
    * The k nearest rows of each query (`[q, D]`) in the adapted table, which is never merged; see `ShardedTable.nearest`.
-   * Until it settles, the adapter must not be trained.
+   * Until it settles, the adapter must not be trained. Of several groups, and with init `keras`, the deltas of all rows that they
+   * change take D f32 a row meanwhile.
    * @throws what `ShardedTable.nearest` does; UNSUPPORTED with `maxNorm`, and for cosine with `dora`
    */
   async nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
