@@ -72,6 +72,8 @@ export class Adapter {
   /** DoRA's magnitudes, `[D]`, owned by the adapter; null without. */
   readonly magnitude: Float32Array | null;
   readonly #norms: ColumnNorms | null;
+  /** Column norms of all rows as they are, from `settle` until the next update. */
+  #exact: Float64Array | null = null;
   readonly #ownsTable: boolean;
   #training: Training | null = null;
   #step = 0;
@@ -145,6 +147,13 @@ export class Adapter {
    * @throws INVALID_ARGUMENT for bad settings, or where it is being trained with others
    */
   startTraining(optimizer: OptimizerSpec): void {
+    const still = ({ options, untouched, touchedRows }: RowGroup): boolean =>
+      options.kind !== 'dense' && options.freeze === 'A' && !untouched && touchedRows === 0;
+    if (this.groups.every((group) => still(group) || group.members.count === 0)) {
+      throw invalid(
+        `${this.table.name}: A is frozen at 0, so nothing would be trained; allowed with init "keras", or with an adapter that was loaded`,
+      );
+    }
     for (const group of this.groups) group.startTraining(optimizer);
     if (this.#training) return;
     const { learningRate, weightDecay } = this.options;
@@ -188,7 +197,8 @@ export class Adapter {
       const pooledFactors = keep ? group.pooledFactors(used) : null;
       this.#kernels.addDelta({ plan: used, delta: group.delta(used, this.#step), out, pooledFactors });
     }
-    const norms = this.#norms?.norms() ?? null;
+    // Training reads what it counted itself, so that nothing that is read beside it changes it.
+    const norms = keep ? (this.#norms?.norms() ?? null) : this.#columnNorms();
     const factors = norms && this.#magnitudeFactors(norms);
     if (keep) {
       this.#kept = { plan, used, norms, factors };
@@ -262,12 +272,18 @@ export class Adapter {
         gradients: gradients.magnitude,
       });
     }
+    this.#exact = null;
     this.#step = step; // only now: gradients that a kernel refused are no step
   }
 
   /** Brings every touched row to the current step, as exporting needs. */
   settle(): void {
     for (const group of this.groups) group.settle(this.#step);
+    this.#exact ??= this.#norms?.norms(true) ?? null;
+  }
+
+  #columnNorms(): Float64Array | null {
+    return this.#exact ?? this.#norms?.norms() ?? null;
   }
 
   /** The adapted rows e = W + s A B of these ids, `[ids.length, D]`, newly allocated. @throws ID_OUT_OF_RANGE */
@@ -280,7 +296,8 @@ export class Adapter {
 
   /**
    * The k nearest rows of each query (`[q, D]`) in the adapted table, which is never merged; see `ShardedTable.nearest`.
-   * Until it settles, the adapter must not be trained.
+   * Until it settles, the adapter must not be trained. Of several groups, and with init `keras`, the deltas of all rows that they
+   * change take D f32 a row meanwhile.
    * @throws what `ShardedTable.nearest` does; UNSUPPORTED with `maxNorm`, and for cosine with `dora`
    */
   async nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
@@ -290,7 +307,8 @@ export class Adapter {
 
   /** `[D]`: what every dim of a vector is multiplied by last, magnitude / norm; null without DoRA. Call `settle` before. */
   columnFactors(): Float32Array | null {
-    return this.#norms && this.#magnitudeFactors(this.#norms.norms());
+    const norms = this.#columnNorms();
+    return norms && this.#magnitudeFactors(norms);
   }
 
   /** @internal Optimiser state of the magnitudes, for checkpoints. */
@@ -307,11 +325,13 @@ export class Adapter {
   resume(step: number): void {
     this.#step = step;
     this.#kept = null;
+    this.#exact = null;
   }
 
   /** Frees factors and state; the table stays open, unless it is one that `loadAdapters` grew for this adapter. */
   close(): void {
     for (const group of this.groups) group.close();
+    this.#norms?.close();
     if (this.#ownsTable) this.table.close();
   }
 }

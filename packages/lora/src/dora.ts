@@ -7,10 +7,11 @@
  *     norm[j]² = Σ W[:, j]² + 2 s Σ_k (AᵀW)[k, j] B[k, j] + s² B[:, j]ᵀ (AᵀA) B[:, j]
  *
  * Σ W² is summed once. AᵀW `[r, D]` and AᵀA `[r, r]` get the difference of every row of A that changes, in f64, so a step costs what
- * it touches. They know every row of A as its last update left it, or `settle`: in exact mode, steps that a row skipped are counted
- * with its next.
+ * it touches. They count every row of A as its last update left it: reading never changes a training. In exact mode the steps that
+ * a row skipped are counted with its next update; what is exported has norms of all rows as they are, by one pass over touched rows.
  */
 import { FinetableError, matrix, range, Scratch, type Matrix } from '@finetable/core';
+import type { RowStore } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
 import type { RowGroup, RowWatcher } from './group.ts';
 
@@ -27,9 +28,11 @@ export class ColumnNorms implements RowWatcher {
   /** `[D] f64`: Σ W². */
   readonly baseSquares: Float64Array;
   readonly #table: ShardedTable;
+  /** Rows of the base that are counted. */
+  readonly #rows: number;
   readonly #products: ReadonlyMap<RowGroup, Products>;
-  /** Rows that were brought forward, as they were before. */
-  readonly #brought = new Map<RowGroup, { readonly slots: Int32Array; readonly before: Matrix }>();
+  /** A as it was counted. */
+  readonly #counted = new Map<RowGroup, RowStore>();
   readonly #scratch = new Scratch();
 
   /**
@@ -38,6 +41,7 @@ export class ColumnNorms implements RowWatcher {
    */
   constructor(table: ShardedTable, groups: readonly RowGroup[], baseSquares: Float64Array | null, rows = table.rows) {
     this.#table = table;
+    this.#rows = rows;
     this.baseSquares = baseSquares ?? sumSquares(table, rows);
     this.#products = new Map(
       groups.map((group) => {
@@ -45,104 +49,87 @@ export class ColumnNorms implements RowWatcher {
           const message = `${table.name}: dora with init "keras", where every row of A is other than 0; allowed: sparse, orthogonal, pissa`;
           throw new FinetableError('UNSUPPORTED', message, { table: table.name });
         }
-        const { dim } = table;
-        const r = group.rank;
-        const [cross, gram] = group.b ? [dim * r, r * r] : [dim, dim];
-        return [group, { cross: new Float64Array(cross), gram: new Float64Array(gram) }];
+        return [group, newProducts(group)];
       }),
     );
-    for (const group of groups) group.watch(this);
+    for (const group of groups) {
+      this.#counted.set(group, table.kernels.createRows(group.factors.rows, group.rank, 'f32'));
+      group.watch(this);
+    }
   }
 
-  /** What checkpoints keep of a group: sums, in the order of changes. */
+  /** What checkpoints keep of a group: sums, in the order of updates. */
   arrays(group: RowGroup): readonly Float64Array[] {
-    this.#settle(group);
     const { cross, gram } = this.#products.get(group)!;
     return [cross, gram];
   }
 
-  /** Rows that a lookup brings forward: counted with the update that follows, or before any other change. */
-  bringing(group: RowGroup, slots: Int32Array, change: () => void): void {
-    this.#settle(group);
-    const before = this.#factors(`${group.name}/before`, group, slots);
-    change();
-    this.#brought.set(group, { slots: slots.slice(), before });
+  /** A of a group as it was counted, by slots, as checkpoints keep it. */
+  counted(group: RowGroup): RowStore {
+    return this.#counted.get(group)!;
   }
 
-  updating(group: RowGroup, rows: Int32Array, slots: Int32Array, members: Int32Array | null, change: () => void): void {
-    const brought = this.#brought.get(group);
-    if (!brought) return this.changing(group, slots, change);
-    this.#brought.delete(group);
-    const { before } = brought;
-    const own = members
-      ? pickRows(before, members, this.#scratch.matrix('members', members.length, group.rank))
-      : before;
-    change();
-    this.#add(group, slots, own, rows);
+  updated(group: RowGroup, rows: Int32Array, slots: Int32Array): void {
+    const { kernels } = this.#table;
+    const counted = this.#counted.get(group)!;
+    const before = this.#scratch.matrix('before', slots.length, group.rank);
+    kernels.gatherRows(counted, slots, before);
+    this.#add(this.#products.get(group)!, group, rows, slots, before);
+    const now = this.#scratch.matrix('now', slots.length, group.rank);
+    kernels.gatherRows(group.factors, slots, now);
+    kernels.scatterRows(counted, slots, now);
   }
 
-  changing(group: RowGroup, slots: Int32Array, change: () => void): void {
-    this.#settle(group);
-    const before = this.#factors(`${group.name}/before`, group, slots);
-    change();
-    this.#add(group, slots, before);
-  }
-
-  #settle(group: RowGroup): void {
-    const brought = this.#brought.get(group);
-    if (!brought) return;
-    this.#brought.delete(group);
-    this.#add(group, brought.slots, brought.before);
-  }
-
-  /** For rows of A that were written, where they had been 0. */
+  /** For a group that was reset and whose rows of A were written. */
   rebuild(group: RowGroup): void {
-    this.#brought.delete(group);
-    for (const array of this.arrays(group)) array.fill(0);
-    for (let slot = 0; slot < group.touchedRows; slot += blockRows) {
-      const slots = range(Math.min(blockRows, group.touchedRows - slot)).map((i) => slot + i);
-      this.#add(group, slots, matrix(slots.length, group.rank));
-    }
+    const { kernels } = this.#table;
+    this.#counted.get(group)!.close();
+    const counted = kernels.createRows(group.factors.rows, group.rank, 'f32');
+    this.#counted.set(group, counted);
+    const products = this.#products.get(group)!;
+    products.cross.fill(0);
+    products.gram.fill(0);
+    this.#addAll(products, group, (slots, now) => kernels.scatterRows(counted, slots, now));
   }
 
-  /** `[D]`, newly allocated. */
-  norms(): Float64Array {
+  /** `[D]`, newly allocated. @param exact of all rows of A as they are, rather than as they were counted */
+  norms(exact = false): Float64Array {
     const squares = this.baseSquares.slice();
-    for (const [{ b, rank, scale }, { cross, gram }] of this.#products) {
-      if (!b) {
-        for (let j = 0; j < squares.length; j++) squares[j]! += 2 * cross[j]! + gram[j]!;
-        continue;
-      }
-      const { cols, data } = b;
-      for (let k = 0; k < rank; k++) {
-        for (let j = 0; j < cols; j++) squares[j]! += 2 * scale * cross[k * cols + j]! * data[k * cols + j]!;
-        for (let l = 0; l < rank; l++) {
-          const factor = scale * scale * gram[k * rank + l]!;
-          for (let j = 0; j < cols; j++) squares[j]! += factor * data[k * cols + j]! * data[l * cols + j]!;
-        }
-      }
+    for (const [group, counted] of this.#products) {
+      const products = exact ? newProducts(group) : counted;
+      if (exact) this.#addAll(products, group);
+      addSquares(group, products, squares);
     }
     // Columns that the delta takes to 0 may come out a little below it.
     return squares.map((square) => Math.sqrt(Math.max(0, square)));
   }
 
-  /** A of these slots, zeros for -1. */
-  #factors(name: string, group: RowGroup, slots: Int32Array): Matrix {
-    const out = this.#scratch.matrix(name, slots.length, group.rank);
-    const known = slots.map((slot) => Math.max(0, slot));
-    this.#table.kernels.gatherRows(group.factors, known, out);
-    slots.forEach((slot, i) => {
-      if (slot < 0) out.data.fill(0, i * group.rank, (i + 1) * group.rank);
-    });
-    return out;
+  close(): void {
+    for (const store of this.#counted.values()) store.close();
   }
 
-  #add(group: RowGroup, slots: Int32Array, before: Matrix, rows = rowsIn(group, slots)): void {
-    if (slots.length === 0) return;
-    const { kernels, dim, shards } = this.#table;
-    const { cross, gram } = this.#products.get(group)!;
+  /** Products of all touched rows, in blocks. */
+  #addAll(products: Products, group: RowGroup, visit?: (slots: Int32Array, now: Matrix) => void): void {
+    const { kernels } = this.#table;
+    for (let first = 0; first < group.touchedRows; first += blockRows) {
+      const slots = range(Math.min(blockRows, group.touchedRows - first)).map((i) => first + i);
+      const rows = group.slots.rows.slice(first, first + slots.length);
+      this.#add(products, group, rows, slots, matrix(slots.length, group.rank));
+      if (!visit) continue;
+      const now = this.#scratch.matrix('now', slots.length, group.rank);
+      kernels.gatherRows(group.factors, slots, now);
+      visit(slots, now);
+    }
+  }
+
+  #add({ cross, gram }: Products, group: RowGroup, rows: Int32Array, all: Int32Array, before: Matrix): void {
+    if (all.length === 0) return;
+    const { kernels, dim, shards, rows: tableRows } = this.#table;
+    // Rows beyond those that are counted stay out.
+    const slots = this.#rows < tableRows ? all.map((slot, i) => (rows[i]! < this.#rows ? slot : -1)) : all;
+    const { factors } = group;
     if (group.b && shards.length === 1) {
-      kernels.addRowProducts({ base: shards[0]!.store, rows, factors: group.factors, slots, before, cross, gram });
+      kernels.addRowProducts({ base: shards[0]!.store, rows, factors, slots, before, cross, gram });
       return;
     }
     const base = this.#table.gather(rows, this.#scratch.matrix('base', rows.length, dim));
@@ -150,13 +137,16 @@ export class ColumnNorms implements RowWatcher {
       const store = kernels.createRows(rows.length, dim, 'f32');
       const each = range(rows.length);
       kernels.scatterRows(store, each, base);
-      kernels.addRowProducts({ base: store, rows: each, factors: group.factors, slots, before, cross, gram });
+      kernels.addRowProducts({ base: store, rows: each, factors, slots, before, cross, gram });
       store.close();
       return;
     }
-    const after = this.#factors('after', group, slots);
+    const after = this.#scratch.matrix('after', rows.length, dim);
+    kernels.gatherRows(factors, all, after);
     const difference = this.#scratch.matrix('difference', after.rows, dim);
-    for (let i = 0; i < difference.data.length; i++) difference.data[i] = after.data[i]! - before.data[i]!;
+    for (let i = 0; i < difference.data.length; i++) {
+      difference.data[i] = slots[Math.floor(i / dim)]! < 0 ? 0 : after.data[i]! - before.data[i]!;
+    }
     const sums = new Float32Array(dim);
     const count = (x: Matrix, y: Matrix, out: Float64Array): void => {
       kernels.columnDots(x, y, sums);
@@ -169,15 +159,27 @@ export class ColumnNorms implements RowWatcher {
   }
 }
 
-/** Those without a slot have no difference, whatever their base. */
-function rowsIn(group: RowGroup, slots: Int32Array): Int32Array {
-  const rowOf = group.slots.rows;
-  return slots.map((slot) => (slot < 0 ? 0 : rowOf[slot]!));
+function newProducts({ b, rank, table: { dim } }: RowGroup): Products {
+  return {
+    cross: new Float64Array(b ? rank * dim : dim),
+    gram: new Float64Array(b ? rank * rank : dim),
+  };
 }
 
-function pickRows({ cols, data }: Matrix, rows: Int32Array, out: Matrix): Matrix {
-  rows.forEach((row, i) => out.data.set(data.subarray(row * cols, (row + 1) * cols), i * cols));
-  return out;
+/** What a group's delta adds to the squared norms. */
+function addSquares({ b, rank, scale }: RowGroup, { cross, gram }: Products, squares: Float64Array): void {
+  if (!b) {
+    for (let j = 0; j < squares.length; j++) squares[j]! += 2 * cross[j]! + gram[j]!;
+    return;
+  }
+  const { cols, data } = b;
+  for (let k = 0; k < rank; k++) {
+    for (let j = 0; j < cols; j++) squares[j]! += 2 * scale * cross[k * cols + j]! * data[k * cols + j]!;
+    for (let l = 0; l < rank; l++) {
+      const factor = scale * scale * gram[k * rank + l]!;
+      for (let j = 0; j < cols; j++) squares[j]! += factor * data[k * cols + j]! * data[l * cols + j]!;
+    }
+  }
 }
 
 /** Σ W² of every column over the first rows, by one pass in blocks. */

@@ -54,13 +54,10 @@ export interface GroupTraining {
   readonly lastSteps: RowStore | null;
 }
 
-/** Told of rows of A before and after they change. */
+/** Told of what the optimiser did. */
 export interface RowWatcher {
-  changing(group: RowGroup, slots: Int32Array, change: () => void): void;
-  /** Of a plan's rows that a lookup brings to the current step; those without a slot are -1. */
-  bringing(group: RowGroup, slots: Int32Array, change: () => void): void;
-  /** Of the last plan's rows, `members` of them or all, that the optimiser moves: `rows` of the table in `slots`. */
-  updating(group: RowGroup, rows: Int32Array, slots: Int32Array, members: Int32Array | null, change: () => void): void;
+  /** Its rows `rows` of the table, in `slots`, were moved. */
+  updated(group: RowGroup, rows: Int32Array, slots: Int32Array): void;
 }
 
 export class RowGroup {
@@ -86,6 +83,8 @@ export class RowGroup {
   #factors: RowStore;
   #training: GroupTraining | null = null;
   #watcher: RowWatcher | null = null;
+  /** The step that every touched row was last brought to. */
+  #settled = 0;
   readonly #scratch = new Scratch();
   #slotScratch = new Int32Array(0);
   /** What `#current` found last. */
@@ -184,7 +183,7 @@ export class RowGroup {
     };
   }
 
-  /** Has every later change of A go through `watcher`. */
+  /** Tells `watcher` of every later update of A. */
   watch(watcher: RowWatcher): void {
     this.#watcher = watcher;
   }
@@ -196,13 +195,6 @@ export class RowGroup {
     const rowRule = ruleOf(optimizer, { learningRate: lora.freeze === 'A' ? 0 : learningRate, weightDecay });
     const learningRateB = this.b === null || lora.freeze === 'B' ? 0 : (lora.learningRateB ?? learningRate);
     const bRule = ruleOf(optimizer, { learningRate: learningRateB, weightDecay });
-    if (lora.freeze === 'A' && !this.untouched && this.touchedRows === 0) {
-      throw new FinetableError(
-        'INVALID_ARGUMENT',
-        `${this.table.name}: A is frozen at 0, so nothing would be trained; allowed with init "keras", or with an adapter that was loaded`,
-        { table: this.table.name },
-      );
-    }
     const { mode } = settingsOf(optimizer);
     if (this.untouched && mode === 'exact' && rowRule.learningRate > 0 && rowRule.weightDecay > 0) {
       throw new FinetableError(
@@ -261,7 +253,7 @@ export class RowGroup {
    */
   slotTable(rows: () => Int32Array, step: number): SlotTable {
     const start = this.untouched;
-    if (start || this.#training?.lastSteps) {
+    if (start || this.#lags(step)) {
       const distinct = Int32Array.from(new Set(rows())).sort();
       const members = this.members.indicesOf(distinct);
       const own = members ? members.map((i) => distinct[i]!) : distinct;
@@ -335,9 +327,8 @@ export class RowGroup {
         gradients: gradients.rows,
         lastSteps: training.lastSteps,
       };
-      const change = (): void => kernels.updateRows(args);
-      if (this.#watcher) this.#watcher.updating(this, rows, slots, gradients.members, change);
-      else change();
+      kernels.updateRows(args);
+      this.#watcher?.updated(this, rows, slots);
     }
     if (this.b && gradients.b) {
       kernels.updateDense({
@@ -368,7 +359,9 @@ export class RowGroup {
 
   /** Brings every touched row to the current step, as exporting needs. */
   settle(step: number): void {
+    if (!this.#lags(step)) return;
     this.#catchUp(range(this.touchedRows), step);
+    this.#settled = step;
   }
 
   /** A of these members, `[rows.length, r]`, newly allocated; call `settle` before. */
@@ -403,6 +396,7 @@ export class RowGroup {
     this.#slots.insertMissing(rows, new Int32Array(rows.length).fill(-1));
     this.#factors = this.#kernels.createRows(this.#capacity, this.rank, 'f32');
     this.#found = null;
+    this.#settled = -1;
     if (!this.#training) return;
     const { rowRule, bRule, optimizer } = this.#training;
     this.#training = this.#freshTraining(rowRule, bRule, optimizer);
@@ -415,17 +409,19 @@ export class RowGroup {
     this.#training?.lastSteps?.close();
   }
 
-  /** Steps that were skipped for these slots' rows, applied. @param looked whether they are those of a plan that is looked up */
-  #catchUp(slots: Int32Array, step: number, looked = false): void {
+  /** Whether rows may be at earlier steps. */
+  #lags(step: number): boolean {
+    return this.#training?.lastSteps != null && step !== this.#settled;
+  }
+
+  /** Steps that were skipped for these slots' rows, applied. */
+  #catchUp(slots: Int32Array, step: number): void {
     const training = this.#training;
     const lastSteps = training?.lastSteps;
-    if (!lastSteps || step === 0) return;
+    if (!lastSteps || step === 0 || !this.#lags(step)) return;
     const { skipped, rowState: state } = training;
     const args = { skipped, step, parameters: this.#factors, state, roundingSeed: this.#seed, slots, lastSteps };
-    const change = (): void => this.#kernels.replayRows(args);
-    if (!this.#watcher) change();
-    else if (looked) this.#watcher.bringing(this, slots, change);
-    else this.#watcher.changing(this, slots, change);
+    this.#kernels.replayRows(args);
   }
 
   /**
@@ -439,7 +435,7 @@ export class RowGroup {
     if (this.#slotScratch.length < u) this.#slotScratch = new Int32Array(u);
     const slots = this.#slotScratch.subarray(0, u);
     this.#slots.find(plan.uniqueRows, slots);
-    this.#catchUp(slots, step, true);
+    this.#catchUp(slots, step);
     if (this.untouched) this.#lend(plan.uniqueRows, slots, this.untouched);
     this.#found = { plan, slots };
     return slots;

@@ -51,7 +51,7 @@ function touchedRows({ slots: map, factors, b, scale }: RowGroup): TouchedRows {
   return { rows, slots, factors, b, scale };
 }
 
-/** Several groups as one dense delta, D-wide for every row that any of them changes. The store is the caller's. */
+/** Several groups as one dense delta, D-wide for every row that any of them changes: of init `keras`, for every member. The store is the caller's. */
 function flatten(groups: readonly RowGroup[]): TouchedRows & { readonly factors: RowStore } {
   const { kernels, dim } = groups[0]!.table;
   const changed = groups.map((group) => ({ group, rows: changedRows(group) }));
@@ -59,14 +59,19 @@ function flatten(groups: readonly RowGroup[]): TouchedRows & { readonly factors:
   const factors = kernels.createRows(Math.max(1, total), dim, 'f32');
   const rows = new Int32Array(total);
   let slot = 0;
-  for (const { group, rows: own } of changed) {
-    for (let at = 0; at < own.length; at += blockRows) {
-      const block = own.subarray(at, at + blockRows);
-      const first = slot;
-      kernels.scatterRows(factors, range(block.length).map((i) => first + i), group.deltaOf(block)); // prettier-ignore
-      rows.set(block, slot);
-      slot += block.length;
+  try {
+    for (const { group, rows: own } of changed) {
+      for (let at = 0; at < own.length; at += blockRows) {
+        const block = own.subarray(at, at + blockRows);
+        const first = slot;
+        kernels.scatterRows(factors, range(block.length).map((i) => first + i), group.deltaOf(block)); // prettier-ignore
+        rows.set(block, slot);
+        slot += block.length;
+      }
     }
+  } catch (error) {
+    factors.close();
+    throw error;
   }
   const order = range(total).sort((x, y) => rows[x]! - rows[y]!);
   return { rows: order.map((i) => rows[i]!), slots: order, factors, b: null, scale: 1 };

@@ -114,7 +114,8 @@ export class AdapterSet {
   }
 
   /**
-   * Each bag with one adapter of its own, in one pass over all of them, whatever their ranks.
+   * Each bag with one adapter of its own, in one pass over all of them, whatever their ranks. Of one that was trained in exact mode
+   * since it was added, the batch's rows are brought up to date first, which costs more than the pass; its `settle` spares that.
    * @param names of each bag; `base` for none
    * @param out `[b, D]`, overwritten
    * @throws NOT_FOUND; INVALID_ARGUMENT where there are more or fewer names than bags

@@ -36,6 +36,7 @@ function storesOf(adapter: Adapter, rows: (group: RowGroup) => number): StoredRo
     const stores = [{ name: 'A', store: factors }];
     training.rowState.forEach((store, i) => stores.push({ name: `A.state.${i}`, store }));
     if (training.lastSteps) stores.push({ name: 'A.lastSteps', store: training.lastSteps });
+    if (adapter.norms) stores.push({ name: 'A.counted', store: adapter.norms.counted(group) });
     return stores.map(({ name, store }) => ({ name: prefix(group) + name, store, rows: rows(group) }));
   });
 }
@@ -151,7 +152,10 @@ export async function loadAdapterState(path: string, adapter: Adapter): Promise<
     rowsOf.push(rows);
   }
   checkSettings(path, header.metadata.settings, settingsOf(adapter));
-  adapter.groups.forEach((group, i) => group.reset(rowsOf[i]!));
+  adapter.groups.forEach((group, i) => {
+    group.reset(rowsOf[i]!);
+    adapter.norms?.rebuild(group);
+  });
   adapter.resume(step);
   for (const { name, store } of storesOf(adapter, rowsIn)) {
     const { data } = await readTensor(path, header, name);
