@@ -184,6 +184,12 @@ describe('new rows', () => {
     [{ meanOf: [[V]] }, 'ID_OUT_OF_RANGE', /300/],
     [{ count: 0 }, 'INVALID_ARGUMENT', /count 0; allowed: an integer of 1 or more/],
     [{ count: 1, sampleRows: 0.5 }, 'INVALID_ARGUMENT', /sampleRows 0.5/],
+    [
+      { meanOf: [[5]], count: 3 } as GrowSpec,
+      'INVALID_ARGUMENT',
+      /new rows: there is no option "count"; allowed: meanOf/,
+    ],
+    [{ cuont: 3 } as unknown as GrowSpec, 'INVALID_ARGUMENT', /new rows: there is no option "cuont"; allowed: count, /],
     [{ count: 1, init: 'zeros' as 'mean' }, 'INVALID_ARGUMENT', /init "zeros"; allowed: mean, random/],
   ])('refused: %j', async (spec, code, message) => {
     await expect(grow(spec)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
