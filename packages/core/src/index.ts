@@ -19,6 +19,7 @@ export {
   type ErrorDetails,
   type PlainError,
 } from './errors.ts';
+export { checkOptionNames, type OptionNames } from './option-names.ts';
 export { formatBytes, parseBytes } from './bytes.ts';
 export {
   bf16ToF32,

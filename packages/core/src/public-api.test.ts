@@ -10,6 +10,7 @@ it('exports these names', () => {
       "Scratch",
       "bf16ToF32",
       "checkJagged",
+      "checkOptionNames",
       "errorCodes",
       "f16ToF32",
       "f32ToBf16",

@@ -1,7 +1,6 @@
 /** The options of an adapter, checked one by one and against each other. What depends on which rows there are is checked with those. */
-import { FinetableError, HeUniformRows } from '@finetable/core';
+import { checkOptionNames, FinetableError, HeUniformRows } from '@finetable/core';
 import type { ShardedTable } from '@finetable/placement';
-import { checkNames } from './names.ts';
 import { factorNames, groupNames, sharedNames, type AdapterOptions, type FactorOptions } from './options.ts';
 
 /** Names of all options, and what an adapter has beside its factors. @throws INVALID_ARGUMENT */
@@ -9,7 +8,7 @@ export function checkAdapter(options: AdapterOptions, { name }: ShardedTable): v
   const refuse = (message: string): never => {
     throw new FinetableError('INVALID_ARGUMENT', `${name}: ${message}`, { table: name });
   };
-  checkNames(name, options, namesOf(options), sharedNames);
+  checkOptionNames(name, options, namesOf(options), sharedNames);
   const { dropout = 0, maxNorm, groups = [], dora = false, grown } = options;
   if (typeof dropout !== 'number' || !(dropout >= 0 && dropout < 1))
     refuse(`dropout ${show(dropout)}; allowed: 0 or more and below 1`);
@@ -20,7 +19,7 @@ export function checkAdapter(options: AdapterOptions, { name }: ShardedTable): v
   if (!Array.isArray(groups)) refuse(`groups ${show(groups)}; allowed: a list`);
   const names = new Set<unknown>(['rest']);
   groups.forEach((group, i) => {
-    checkNames(`${name}: groups[${i}]`, group, namesOf(group), groupNames);
+    checkOptionNames(`${name}: groups[${i}]`, group, namesOf(group), groupNames);
     // What files cannot hold is refused before hours of training, not after.
     if (typeof group.name !== 'string' || group.name === '' || names.has(group.name) || /\0|\p{Cs}/u.test(group.name))
       refuse(
@@ -30,7 +29,7 @@ export function checkAdapter(options: AdapterOptions, { name }: ShardedTable): v
   });
   if (grown === undefined || grown === 'tied') return;
   if (typeof grown !== 'object') refuse(`grown ${show(grown)}; allowed: "tied", or the factors of a group`);
-  checkNames(`${name}: grown`, grown, namesOf(grown));
+  checkOptionNames(`${name}: grown`, grown, namesOf(grown));
 }
 
 /**

@@ -1,5 +1,14 @@
 /** Adapters to and from folders: the sparse format, and PEFT's. See `@finetable/formats` for the bytes. */
-import { FinetableError, HeUniformRows, matrix, range, rowsOf, type Matrix } from '@finetable/core';
+import {
+  checkOptionNames,
+  FinetableError,
+  HeUniformRows,
+  matrix,
+  type Matrix,
+  type OptionNames,
+  range,
+  rowsOf,
+} from '@finetable/core';
 import {
   loadAdapter,
   savePeftAdapter,
@@ -12,7 +21,6 @@ import {
 import { createTable, growTable, type ShardedTable } from '@finetable/placement';
 import { Adapter } from './adapter.ts';
 import type { RowGroup } from './group.ts';
-import { checkNames, type Names } from './names.ts';
 import type { FactorOptions, GroupOptions, SharedOptions } from './options.ts';
 import { RowSet } from './row-set.ts';
 
@@ -63,7 +71,7 @@ export interface SaveAdaptersOptions extends SavePeftOptions {
   readonly format?: 'sparse' | 'peft';
 }
 
-const saveNames: Names<SaveAdaptersOptions> = { format: true, replace: true, modulePaths: true };
+const saveNames: OptionNames<SaveAdaptersOptions> = { format: true, replace: true, modulePaths: true };
 
 /** Writes adapters, one per table, into a folder, whole or not at all. @throws EXISTS, NON_FINITE, UNSUPPORTED, IO */
 export async function saveAdapters(
@@ -71,7 +79,7 @@ export async function saveAdapters(
   adapters: readonly Adapter[],
   options: SaveAdaptersOptions = {},
 ): Promise<void> {
-  checkNames('saveAdapters', options, saveNames);
+  checkOptionNames('saveAdapters', options, saveNames);
   const { format = 'sparse' } = options;
   if (!['sparse', 'peft'].includes(format))
     throw new FinetableError(
@@ -93,7 +101,7 @@ export type LoadAdaptersOptions = Pick<SharedOptions, 'dropout' | 'paddingRow' |
     readonly freeze?: 'A' | 'B' | undefined;
   };
 
-const loadNames: Names<LoadAdaptersOptions> = {
+const loadNames: OptionNames<LoadAdaptersOptions> = {
   dropout: true,
   paddingRow: true,
   seed: true,
@@ -120,7 +128,7 @@ export async function loadAdapters(
   tables: readonly ShardedTable[],
   options: LoadAdaptersOptions = {},
 ): Promise<Adapter[]> {
-  checkNames('loadAdapters', options, loadNames);
+  checkOptionNames('loadAdapters', options, loadNames);
   const loaded = await loadAdapter(folder);
   const adapters: Adapter[] = [];
   try {
@@ -155,7 +163,7 @@ export async function loadAdapterOf(
   name?: string,
   options: LoadAdaptersOptions = {},
 ): Promise<Adapter> {
-  checkNames('loadAdapterOf', options, loadNames);
+  checkOptionNames('loadAdapterOf', options, loadNames);
   const loaded = await loadAdapter(folder);
   const found =
     name === undefined && loaded.length === 1 ? loaded[0] : loaded.find((tensors) => tensors.table === name);

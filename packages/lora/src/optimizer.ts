@@ -1,7 +1,6 @@
 /** Optimisers as people configure them, turned into the kernels' update rules. */
-import { FinetableError } from '@finetable/core';
+import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/core';
 import type { UpdateRule } from '@finetable/kernels';
-import { checkNames, type Names } from './names.ts';
 import { scheduleFactor, type Schedule } from './schedule.ts';
 
 interface Common {
@@ -60,7 +59,7 @@ type SgdOptions = Options<'sgd'>;
 type AdagradOptions = Common & ChosenDecay & { readonly epsilon?: number | undefined };
 type AdamOptions = Common & AdamNumbers;
 
-const common: Names<Common & { type: unknown }> = {
+const common: OptionNames<Common & { type: unknown }> = {
   type: true,
   learningRate: true,
   schedule: true,
@@ -68,9 +67,9 @@ const common: Names<Common & { type: unknown }> = {
   weightDecay: true,
   stateDtype: true,
 };
-const sgdNames: Names<SgdOptions> = { ...common, decay: true, momentum: true };
-const adagradNames: Names<AdagradOptions> = { ...common, decay: true, epsilon: true };
-const adamNames: Names<AdamOptions> = { ...common, beta1: true, beta2: true, epsilon: true };
+const sgdNames: OptionNames<SgdOptions> = { ...common, decay: true, momentum: true };
+const adagradNames: OptionNames<AdagradOptions> = { ...common, decay: true, epsilon: true };
+const adamNames: OptionNames<AdamOptions> = { ...common, beta1: true, beta2: true, epsilon: true };
 const namesOf: Readonly<Record<OptimizerSpec['type'], Readonly<Record<string, true>>>> = {
   sgd: sgdNames,
   adagrad: adagradNames,
@@ -103,9 +102,9 @@ export interface OptimizerOverrides {
 /** The kernels' rule with every default filled in. @throws INVALID_ARGUMENT naming the option */
 export function ruleOf(spec: OptimizerSpec, overrides: OptimizerOverrides = {}): UpdateRule {
   if (typeof (spec as unknown) !== 'object' || (spec as OptimizerSpec | null) === null)
-    checkNames('optimizer', spec, common);
+    checkOptionNames('optimizer', spec, common);
   oneOf('type', spec.type, optimizerTypes);
-  checkNames(`optimizer of type ${JSON.stringify(spec.type)}`, spec, namesOf[spec.type]);
+  checkOptionNames(`optimizer of type ${JSON.stringify(spec.type)}`, spec, namesOf[spec.type]);
   oneOf('mode', spec.mode ?? 'exact', ['exact', 'lazy']);
   oneOf('stateDtype', spec.stateDtype ?? 'f32', stateDtypes);
   positive('learningRate', spec.learningRate);

@@ -1,6 +1,5 @@
 /** What an adapter can be asked for. */
-import type { HeUniformRows } from '@finetable/core';
-import type { Names } from './names.ts';
+import type { HeUniformRows, OptionNames } from '@finetable/core';
 import type { RowSelection } from './row-set.ts';
 
 /** Settings that override the trainer's optimiser. */
@@ -90,8 +89,8 @@ export interface SharedOptions {
 
 export type AdapterOptions = FactorOptions & SharedOptions;
 
-const rates: Names<AdapterRates> = { learningRate: true, weightDecay: true };
-const lora: Names<LoraOptions> = {
+const rates: OptionNames<AdapterRates> = { learningRate: true, weightDecay: true };
+const lora: OptionNames<LoraOptions> = {
   kind: true,
   rank: true,
   alpha: true,
@@ -101,14 +100,14 @@ const lora: Names<LoraOptions> = {
   freeze: true,
   ...rates,
 };
-const dense: Names<DenseOptions> = { kind: true, ...rates };
+const dense: OptionNames<DenseOptions> = { kind: true, ...rates };
 
 /** Names of all options of factors, by their kind. */
 export const factorNames = { lora, dense };
 /** Those that a group has beside its factors'. */
-export const groupNames: Names<Pick<GroupOptions, 'name' | 'rows'>> = { name: true, rows: true };
+export const groupNames: OptionNames<Pick<GroupOptions, 'name' | 'rows'>> = { name: true, rows: true };
 /** Those that an adapter has beside its factors'. */
-export const sharedNames: Names<SharedOptions> = {
+export const sharedNames: OptionNames<SharedOptions> = {
   seed: true,
   rows: true,
   groups: true,

@@ -85,6 +85,7 @@ test.each<[string, AdapterOptions]>([
     },
   ],
   ['maxNorm', { rank: 2, groups, maxNorm: 2 }],
+  ['dora', { rank: 2, groups, dora: true }],
 ])('%s: reading changes no training', (_, options) => {
   for (const optimizer of optimizers) {
     const quiet = trained(options, optimizer, 0);

@@ -1,6 +1,5 @@
 /** Which rows of a table something is about: a row group, the rows that may be trained. */
-import { FinetableError } from '@finetable/core';
-import { checkNames, type Names } from './names.ts';
+import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/core';
 
 /** Rows as people name them: a range `[from, to)` (defaults: 0 and V), a list in any order, or a set. */
 export type RowSelection = RowRange | Int32Array | readonly number[] | RowSet;
@@ -10,7 +9,7 @@ export interface RowRange {
   readonly to?: number | undefined;
 }
 
-const rangeNames: Names<RowRange> = { from: true, to: true };
+const rangeNames: OptionNames<RowRange> = { from: true, to: true };
 
 /** Ascending ranges that do not touch. Memory and time depend on their number, not on V. */
 export class RowSet {
@@ -42,7 +41,7 @@ export class RowSet {
     if (!Array.isArray(selection) && !(selection instanceof Int32Array)) {
       if (typeof selection !== 'object' || (selection as RowRange | null) === null)
         return refuse(`found ${typeof selection === 'string' ? JSON.stringify(selection) : String(selection)}`);
-      checkNames(where, selection, rangeNames);
+      checkOptionNames(where, selection, rangeNames);
       if (Object.keys(selection).length === 0) return refuse('found an object without from and to');
       const { from = 0, to = tableRows } = selection as RowRange;
       const good = Number.isInteger(from) && Number.isInteger(to) && from >= 0 && from < to && to <= tableRows;

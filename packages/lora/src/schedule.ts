@@ -2,8 +2,7 @@
  * Learning-rate schedules: what multiplies the learning rate of a step, as a function of the step's number alone, so that a
  * training that goes on from a file meets the same rates.
  */
-import { FinetableError } from '@finetable/core';
-import { checkNames } from './names.ts';
+import { checkOptionNames, FinetableError } from '@finetable/core';
 
 interface Common {
   /** Steps over which the factor first rises from 1 / warmupSteps to 1. Default 0: none. */
@@ -37,11 +36,11 @@ const namesOf: { readonly [T in Schedule['type']]: Readonly<Record<string, true>
  * @throws INVALID_ARGUMENT naming the option
  */
 export function scheduleFactor(schedule: Schedule): (step: number) => number {
-  if (typeof (schedule as unknown) !== 'object') checkNames('optimizer.schedule', schedule, common);
+  if (typeof (schedule as unknown) !== 'object') checkOptionNames('optimizer.schedule', schedule, common);
   if (!scheduleTypes.includes(schedule.type)) {
     refuse('type', JSON.stringify(schedule.type), scheduleTypes.join(', '));
   }
-  checkNames(`optimizer.schedule of type ${JSON.stringify(schedule.type)}`, schedule, namesOf[schedule.type]);
+  checkOptionNames(`optimizer.schedule of type ${JSON.stringify(schedule.type)}`, schedule, namesOf[schedule.type]);
   const warmupSteps = integer('warmupSteps', schedule.warmupSteps ?? 0, 0);
   const after = factorAfter(schedule, warmupSteps);
   return (step) => (step <= warmupSteps ? step / warmupSteps : after(step - 1 - warmupSteps));

@@ -172,7 +172,9 @@ export class AdapterSet {
     this.#checkOpen();
     this.#checkName(name);
     if (adapter.table !== this.table)
-      throw invalid(`${this.table.name}: adapter ${JSON.stringify(name)} is one of table "${adapter.table.name}"`);
+      throw invalid(
+        `${this.table.name}: adapter ${JSON.stringify(name)} is one of another table, "${adapter.table.name}" with ${adapter.table.rows} rows; allowed: adapters of the set's own (${this.table.rows} rows)`,
+      );
     for (const [other, known] of this.#adapters) {
       if (known === adapter && other !== name)
         throw invalid(`${this.table.name}: this adapter is there as ${JSON.stringify(other)}`);

@@ -186,6 +186,12 @@ describe('new rows', () => {
     [{ count: 2 ** 31 }, 'INVALID_ARGUMENT', /2147483648 new rows; allowed: 1 to 2147483347/],
     [{ count: 2 ** 31 - 1 - V }, 'OUT_OF_MEMORY', /no memory for 2147483347 new rows/],
     [{ count: 1, sampleRows: 0.5 }, 'INVALID_ARGUMENT', /sampleRows 0.5/],
+    [
+      { meanOf: [[5]], count: 3 } as GrowSpec,
+      'INVALID_ARGUMENT',
+      /new rows: there is no option "count"; allowed: meanOf/,
+    ],
+    [{ cuont: 3 } as unknown as GrowSpec, 'INVALID_ARGUMENT', /new rows: there is no option "cuont"; allowed: count, /],
     [{ count: 1, init: 'zeros' as 'mean' }, 'INVALID_ARGUMENT', /init "zeros"; allowed: mean, random/],
   ])('refused: %j', async (spec, code, message) => {
     await expect(grow(spec)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });

@@ -1,5 +1,6 @@
 /** More rows for a table: new words, new items. */
 import {
+  checkOptionNames,
   FinetableError,
   jagged,
   makePlan,
@@ -9,6 +10,7 @@ import {
   rowBytes,
   rowScales,
   type Matrix,
+  type OptionNames,
 } from '@finetable/core';
 import type { Kernels, RowStore, Shard } from '@finetable/kernels';
 import { ShardedTable } from './table.ts';
@@ -86,7 +88,16 @@ function checkCount(table: ShardedTable, count: number): void {
   if (count < 1 || count > most) throw invalid(table, `${count} new rows; allowed: 1 to ${most}`);
 }
 
+const sampledNames: OptionNames<SampledInit> = { count: true, init: true, sampleRows: true, seed: true };
+
+/** Of the form that was chosen: one of three. */
+function namesOf(spec: object | null): Readonly<Record<string, true>> {
+  if (spec && 'vectors' in spec) return { vectors: true };
+  return spec && 'meanOf' in spec ? { meanOf: true } : sampledNames;
+}
+
 async function newRows(table: ShardedTable, spec: GrowSpec, signal?: AbortSignal): Promise<Matrix> {
+  checkOptionNames(`${table.name}: new rows`, spec, namesOf(spec));
   if ('vectors' in spec) return spec.vectors;
   if ('meanOf' in spec) {
     const empty = spec.meanOf.findIndex(({ length }) => length === 0);

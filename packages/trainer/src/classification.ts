@@ -1,5 +1,5 @@
 /** Linear softmax classification of one pooled feature. */
-import { FinetableError, matrix, Scratch, type Matrix } from '@finetable/core';
+import { checkOptionNames, FinetableError, matrix, Scratch, type Matrix, type OptionNames } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 import type { Kernels } from '@finetable/kernels';
 import type { DenseParameter, MetricSums, Objective, ObjectiveContext } from './objective.ts';
@@ -16,10 +16,19 @@ export interface ClassificationOptions {
   readonly weightDecay?: number | undefined;
 }
 
+const names: OptionNames<ClassificationOptions> = {
+  input: true,
+  label: true,
+  normalize: true,
+  learningRate: true,
+  weightDecay: true,
+};
+
 /**
  * Cross-entropy of softmax(x Wᵀ + bias), W `[C, D]` and bias `[C]`, both starting at 0. Metrics: `loss` (mean, in nats) and `accuracy`.
  */
 export function classification(options: ClassificationOptions): Objective {
+  checkOptionNames('classification', options, names);
   return new Classification(options);
 }
 

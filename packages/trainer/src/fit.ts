@@ -1,5 +1,5 @@
 /** What a training may be told, and what it tells: options, events and result of `Trainer.fit`. */
-import { FinetableError } from '@finetable/core';
+import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/core';
 import type { Loader } from '@finetable/data';
 import type { MetricName } from './metrics.ts';
 
@@ -90,15 +90,31 @@ export interface FitResult {
   readonly waitSeconds: number;
 }
 
+const fitNames: OptionNames<FitOptions> = {
+  epochs: true,
+  validation: true,
+  metric: true,
+  patience: true,
+  clipNorm: true,
+  logEverySteps: true,
+  checkpoints: true,
+  resume: true,
+  prefetch: true,
+  onEvent: true,
+  signal: true,
+};
+const checkpointNames: OptionNames<NonNullable<FitOptions['checkpoints']>> = {
+  folder: true,
+  everySteps: true,
+  keep: true,
+  identity: true,
+};
+
 /** @throws INVALID_ARGUMENT naming the option */
-export function checkFitOptions({
-  epochs = 1,
-  patience,
-  validation,
-  logEverySteps = 50,
-  checkpoints,
-  clipNorm,
-}: FitOptions): void {
+export function checkFitOptions(options: FitOptions): void {
+  checkOptionNames('fit', options, fitNames);
+  const { epochs = 1, patience, validation, logEverySteps = 50, checkpoints, clipNorm } = options;
+  if (checkpoints) checkOptionNames('fit: checkpoints', checkpoints, checkpointNames);
   const counts = {
     epochs,
     logEverySteps,

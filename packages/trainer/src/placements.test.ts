@@ -117,10 +117,10 @@ interface Setup extends FitOptions {
 
 /** Trains, and digests every file of its last checkpoint but times: A, B, optimiser state, metrics. */
 async function train(setup: Setup = {}): Promise<Record<string, string>> {
-  const { workers, kind, items, optimizer = adamw({ learningRate: 0.1 }), meet, ...options } = setup;
+  const { workers, kind, items, file, batches, optimizer = adamw({ learningRate: 0.1 }), meet, ...options } = setup;
   const kernels = loadKernels({ ...(kind && { kind }), threads: 2 });
   const tables = {
-    items: await openTable(setup.file ?? tableFile('items'), { name: 'items', kernels, ...items }),
+    items: await openTable(file ?? tableFile('items'), { name: 'items', kernels, ...items }),
     users: await openTable(tableFile('users'), { kernels, placement: 'ram' }),
   };
   const adapters = {
@@ -132,7 +132,7 @@ async function train(setup: Setup = {}): Promise<Record<string, string>> {
   await meet?.(tables);
   const trainer = new Trainer({ adapters, objective: pull(), optimizer });
   const checkpoints = { folder: join(folder, `${Math.random()}`), everySteps: 3, keep: 100, ...options.checkpoints };
-  const data = setup.batches ?? (await loader(workers));
+  const data = batches ?? (await loader(workers));
   const { train: metrics } = await trainer.fit(data, {
     epochs: 2,
     validation: await loader(),

@@ -297,9 +297,27 @@ test('a loss that grows beyond numbers stops with the batch named', async () => 
 test.each([
   [{ epochs: 0 }, /fit: epochs 0; allowed: an integer of 1 or more/],
   [{ patience: 2 }, /patience needs validation/],
+  [{ clipnorm: 1 }, /^fit: there is no option "clipnorm"; allowed: epochs, .*clipNorm/],
+  [
+    { checkpoints: { folder: 'x', everySteps: 1, kept: 3 } },
+    /^fit: checkpoints: there is no option "kept"; allowed: folder, everySteps, keep, identity/,
+  ],
   [{ resume: true }, /resume needs checkpoints/],
 ])('refuses %j', async (options, message) => {
-  await expect(trainer(createAdapter(table(), { rank: 2 })).fit(await loader(), options)).rejects.toThrow(message);
+  await expect(trainer(createAdapter(table(), { rank: 2 })).fit(await loader(), options as FitOptions)).rejects.toThrow(
+    message,
+  );
+});
+
+test('unknown options of a trainer and of an objective are refused', () => {
+  const options = { input: 'history', label: 'class', lr: 1 };
+  expect(() => classification(options)).toThrow(/^classification: there is no option "lr"; allowed: input, label/);
+  const misspelled = {
+    objective: classification({ input: 'history', label: 'class' }),
+    optimizer: sgd({ learningRate: 1 }),
+    adaptors: {},
+  };
+  expect(() => new Trainer(misspelled)).toThrow(/^Trainer: there is no option "adaptors"; allowed: tables, adapters/);
 });
 
 test('tables, features and objective must fit together', async () => {

@@ -2,7 +2,7 @@
  * The trainer: builds a model from tables, adapters and an objective, and trains it on a loader's batches. It only composes;
  * what it composes does not know it.
  */
-import { FinetableError } from '@finetable/core';
+import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/core';
 import type { Loader } from '@finetable/data';
 import type { OptimizerSpec } from '@finetable/lora';
 import { Checkpoints } from './checkpoint.ts';
@@ -15,12 +15,16 @@ export interface TrainerOptions extends ModelOptions {
   readonly optimizer: OptimizerSpec;
 }
 
+const trainerNames: OptionNames<TrainerOptions> = { tables: true, adapters: true, objective: true, optimizer: true };
+
 export class Trainer {
   readonly #options: TrainerOptions;
   #built: { model: Model; group: ParameterGroup } | null = null;
   #fitting = false;
 
+  /** @throws INVALID_ARGUMENT for an unknown option */
   constructor(options: TrainerOptions) {
+    checkOptionNames('Trainer', options, trainerNames);
     this.#options = options;
   }
 

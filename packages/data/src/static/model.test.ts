@@ -178,7 +178,7 @@ test('what cannot be saved', async () => {
   const foreign = createAdapter(other, { rank: 1 });
   const mismatch = {
     code: 'MISMATCH',
-    message: expect.stringContaining("allowed: one over this model's table") as string,
+    message: expect.stringContaining("allowed: one over this model's own") as string,
   };
   await expect(model.save(join(folder, 'foreign'), { adapter: foreign })).rejects.toMatchObject(mismatch);
   expect(() => model.encode(['the'], foreign)).toThrow(expect.objectContaining(mismatch));

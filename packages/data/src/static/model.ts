@@ -130,7 +130,7 @@ export class StaticModel {
     if (!adapter || adapter.table === this.table) return;
     throw new FinetableError(
       'MISMATCH',
-      `${this.folder}: the adapter is over table "${adapter.table.name}"; allowed: one over this model's table`,
+      `${this.folder}: the adapter is over another table, "${adapter.table.name}" with ${adapter.table.rows} rows; allowed: one over this model's own (${this.table.rows} rows, without any that were added)`,
       { file: this.folder },
     );
   }

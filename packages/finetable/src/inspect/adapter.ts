@@ -8,10 +8,11 @@ export async function inspectAdapter(path: string): Promise<AdapterReport> {
     kind: 'adapter',
     path,
     format: await adapterFormat(path),
-    adapters: adapters.map(({ table, base, groups, magnitude, grown }) => ({
+    adapters: adapters.map(({ table, base, groups, magnitude, maxNorm, grown }) => ({
       table,
       base,
       dora: magnitude !== null,
+      maxNorm,
       grownRows: (grown?.length ?? 0) / base.dim,
       groups: groups.map(({ name, members, untouched, kind, rank, alpha, rsLora, rows, a, b }) => ({
         name,

@@ -81,11 +81,12 @@ function describeWords({ path, sizeBytes, format, rows, dim, words, firstRows }:
 }
 
 function describeAdapter({ path, format, adapters }: AdapterReport): string {
-  const lines = adapters.flatMap(({ table, base, dora, grownRows, groups }) => {
+  const lines = adapters.flatMap(({ table, base, dora, maxNorm, grownRows, groups }) => {
     const rows = base.rows + grownRows;
     const dtype = base.dtype === 'unknown' ? '' : ` ${base.dtype}`;
     const extra = [
       ...(dora ? ['DoRA'] : []),
+      ...(maxNorm === null ? [] : [`vectors no longer than ${maxNorm}`]),
       ...(grownRows > 0 ? [`grown by ${formatCount(grownRows)} rows`] : []),
       `base [${base.rows}, ${base.dim}]${dtype}, fingerprint ${base.fingerprint ?? 'unknown'}`,
     ].join('; ');

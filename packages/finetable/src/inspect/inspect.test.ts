@@ -207,6 +207,7 @@ test('a run, from interrupted to finished, its adapter, and its job', async () =
         table: 'items',
         base: { rows: tableRows, dim: tableDim, dtype: 'f32' },
         dora: false,
+        maxNorm: null,
         grownRows: 0,
         groups: [{ name: 'rest', members: null, kind: 'lora', rank: 2 }],
       },
@@ -263,6 +264,7 @@ test('a PEFT adapter, and one with groups, DoRA and grown rows', async () => {
       { ...rest!, name: 'new', members: Int32Array.of(3, 4, 5, 7), kind: 'dense', rank: 3, rows: Int32Array.of(6), a: new Float32Array(3), b: null },
     ],
     magnitude: new Float32Array(3),
+    maxNorm: 2.5,
     grown: new Float32Array(6),
   }; // prettier-ignore
   await saveSparseAdapter(join(folder, 'sparse'), [grouped]);
@@ -272,6 +274,7 @@ test('a PEFT adapter, and one with groups, DoRA and grown rows', async () => {
     adapters: [
       {
         dora: true,
+        maxNorm: 2.5,
         grownRows: 2,
         groups: [
           { name: 'rest', members: 4 },
@@ -281,7 +284,7 @@ test('a PEFT adapter, and one with groups, DoRA and grown rows', async () => {
     ],
   });
   expect(sparse.text).toContain(
-    'embedding: rank 1, alpha 2, 2 of 4 rows, 20 B; DoRA; grown by 2 rows; base [5, 3] f32',
+    'embedding: rank 1, alpha 2, 2 of 4 rows, 20 B; DoRA; vectors no longer than 2.5; grown by 2 rows; base [5, 3] f32',
   );
   expect(sparse.text).toContain('    group "new": dense, 1 of 3 rows, 12 B');
 });

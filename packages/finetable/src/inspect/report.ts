@@ -79,6 +79,8 @@ export interface AdapterReport {
     };
     /** Whether dims have magnitudes. */
     readonly dora: boolean;
+    /** Vectors longer than this are read as if scaled to it; null: any length. */
+    readonly maxNorm: number | null;
     /** Rows that the base does not have. */
     readonly grownRows: number;
     /** The rest first. */

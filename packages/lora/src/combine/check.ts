@@ -1,6 +1,5 @@
 /** The options of `combineLowRank` checked against its parts. */
-import { FinetableError } from '@finetable/core';
-import { checkNames, type Names } from '../names.ts';
+import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/core';
 import type { CombineOptions } from './combine.ts';
 import { refuse, type WeightedDelta } from './lowrank.ts';
 import { majoritySigns } from './merge.ts';
@@ -8,7 +7,7 @@ import { stackedRank } from './stack.ts';
 
 /** Methods of PEFT that thin out the V x D product itself before it is factored. */
 const prunedProducts = ['ties_svd', 'dare_linear_svd', 'dare_ties_svd', 'magnitude_prune_svd'];
-const namesOf: { readonly [M in CombineOptions['method']]: Names<Extract<CombineOptions, { method: M }>> } = {
+const namesOf: { readonly [M in CombineOptions['method']]: OptionNames<Extract<CombineOptions, { method: M }>> } = {
   cat: { method: true },
   svd: { method: true, rank: true },
   linear: { method: true },
@@ -22,7 +21,7 @@ const methods = Object.keys(namesOf);
 /** @throws INVALID_ARGUMENT, UNSUPPORTED, ID_OUT_OF_RANGE */
 export function checkOptions(parts: readonly WeightedDelta[], dim: number, options: CombineOptions): void {
   if (typeof (options as unknown) !== 'object' || (options as CombineOptions | null) === null)
-    checkNames('combine', options, namesOf.cat);
+    checkOptionNames('combine', options, namesOf.cat);
   const { method } = options;
   if (prunedProducts.includes(method)) {
     throw new FinetableError(
@@ -34,7 +33,7 @@ export function checkOptions(parts: readonly WeightedDelta[], dim: number, optio
   if (!methods.includes(method)) {
     refuse(`method ${JSON.stringify(method)}; allowed: ${methods.join(', ')}`);
   }
-  checkNames(`combine by ${method}`, options, namesOf[method]);
+  checkOptionNames(`combine by ${method}`, options, namesOf[method]);
   if (method === 'cat') return;
   if (method === 'svd') {
     checkRank(options.rank, stackedRank(parts), dim);

@@ -2,11 +2,10 @@
  * An adapted table as a table of its own: W + s A B of all groups, with DoRA's magnitudes, in a new file; and the way back, which is
  * the base that was kept. Both pass over the table in blocks and hold none of it beyond those.
  */
-import { FinetableError, type RowDtype, type RowFormat } from '@finetable/core';
+import { checkOptionNames, FinetableError, type OptionNames, type RowDtype, type RowFormat } from '@finetable/core';
 import { checkOutput, writeTableBlocks, type TableBlock } from '@finetable/formats';
 import { StoredRows, type ShardedTable } from '@finetable/placement';
 import type { Adapter } from '../adapter.ts';
-import { checkNames, type Names } from '../names.ts';
 import { blockRowsOf, MergedRows } from './merged-rows.ts';
 import { baseOf, describeBase, originOf, ownMetadata, withOrigin } from './origin.ts';
 
@@ -27,8 +26,8 @@ export interface MergeOptions extends RewriteOptions {
   readonly groupDims?: number | undefined;
 }
 
-const rewriteNames: Names<RewriteOptions> = { tensor: true, overwrite: true, onProgress: true, signal: true };
-const mergeNames: Names<MergeOptions> = { ...rewriteNames, dtype: true, groupDims: true };
+const rewriteNames: OptionNames<RewriteOptions> = { tensor: true, overwrite: true, onProgress: true, signal: true };
+const mergeNames: OptionNames<MergeOptions> = { ...rewriteNames, dtype: true, groupDims: true };
 
 /** What was written. */
 export interface MergedTable {
@@ -48,7 +47,7 @@ export interface MergedTable {
  *   own file; EXISTS, IO, INVALID_FILE (the base changed meanwhile), INTERRUPTED, what devices fail with
  */
 export async function mergeAdapter(adapter: Adapter, path: string, options: MergeOptions = {}): Promise<MergedTable> {
-  checkNames('mergeAdapter', options, mergeNames);
+  checkOptionNames('mergeAdapter', options, mergeNames);
   const { table } = adapter;
   if (!adapter.addsApart) {
     throw new FinetableError(
@@ -96,7 +95,7 @@ export async function unmergeTable(
   path: string,
   options: RewriteOptions = {},
 ): Promise<MergedTable> {
-  checkNames('unmergeTable', options, rewriteNames);
+  checkOptionNames('unmergeTable', options, rewriteNames);
   const origin = await originOf(merged);
   const fingerprint = await base.computeFingerprint(base.rows, options.signal);
   if (origin.base.fingerprint !== fingerprint) {

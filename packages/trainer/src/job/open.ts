@@ -144,8 +144,10 @@ async function cacheOf({ name, shards }: PlannedTable, { job, folder }: LoadedJo
 
 function createObjective({ objective }: Job): Objective {
   switch (objective.type) {
-    case 'classification':
-      return classification(objective);
+    case 'classification': {
+      const { input, label, normalize, learningRate, weightDecay } = objective;
+      return classification({ input, label, normalize, learningRate, weightDecay });
+    }
   }
 }
 
