@@ -155,15 +155,23 @@ testBoth(
   (kernels) => {
     const base = kernels.createRows(3, 2, 'f32');
     kernels.scatterRows(base, Int32Array.of(0, 1, 2), of(3, 1, 2, 3, 4, 5, 6));
-    const factors = kernels.createRows(4, 1, 'f32');
+    const [factors, counted] = [kernels.createRows(4, 1, 'f32'), kernels.createRows(4, 1, 'f32')];
     kernels.scatterRows(factors, Int32Array.of(0, 3), of(2, 10, 20));
+    kernels.scatterRows(counted, Int32Array.of(0, 3), of(2, 9, 18));
     const cross = Float64Array.of(100, 200);
     const gram = Float64Array.of(1000);
     const rows = Int32Array.of(2, 0, 1);
-    const args = { base, rows, factors, slots: Int32Array.of(3, -1, 0), before: of(3, 18, 5, 9), cross, gram };
+    const args = { base, rows, factors, slots: Int32Array.of(3, -1, 0), counted, cross, gram };
     kernels.addRowProducts(args);
     expect([...cross]).toEqual([100 + 2 * 5 + 3, 200 + 2 * 6 + 4]);
     expect([...gram]).toEqual([1000 + 400 - 324 + 100 - 81]);
+    kernels.addRowProducts(args); // counted
+    expect([...cross]).toEqual([100 + 2 * 5 + 3, 200 + 2 * 6 + 4]);
+    const fromZero = new Float64Array(1);
+    kernels.addRowProducts({ ...args, counted: null, gram: fromZero });
+    expect(fromZero[0]).toBe(400 + 100);
+    expect(() => kernels.addRowProducts({ ...args, slots: Int32Array.of(3, 0, 3) })).toThrow('slots must be distinct');
+    expect(() => kernels.addRowProducts({ ...args, counted: factors })).toThrow('addRowProducts: counted');
     expect(() => kernels.addRowProducts({ ...args, rows: Int32Array.of(3, 0, 0) })).toThrow('addRowProducts: rows');
     expect(() => kernels.addRowProducts({ ...args, slots: Int32Array.of(4, 0, 0) })).toThrow('addRowProducts: slots');
     expect(() => kernels.addRowProducts({ ...args, cross: gram })).toThrow('addRowProducts: cross must have 2 values');

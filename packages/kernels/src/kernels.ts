@@ -114,10 +114,10 @@ export interface RowProducts {
   readonly rows: Int32Array;
   /** A as it is now, `[capacity, r] f32`. */
   readonly factors: RowStore;
-  /** `[n] i32`: where it is; -1 is passed over. */
+  /** `[n] i32`: where it is, distinct; -1 is passed over. */
   readonly slots: Int32Array;
-  /** `[n, r]`: A as it was. */
-  readonly before: Matrix;
+  /** A as it was when it was last counted, shaped as `factors`; gets A as it is now. Null: zeros. */
+  readonly counted: RowStore | null;
   /** `[r, D] f64`, added to: Σ dᵀ W, d being how a row of A differs. */
   readonly cross: Float64Array;
   /** `[r, r] f64`, added to: Σ AᵀA as it is less what it was. */

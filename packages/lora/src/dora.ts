@@ -10,7 +10,7 @@
  * it touches. They count every row of A as its last update left it: reading never changes a training. In exact mode the steps that
  * a row skipped are counted with its next update; what is exported has norms of all rows as they are, by one pass over touched rows.
  */
-import { FinetableError, matrix, range, Scratch, type Matrix } from '@finetable/core';
+import { FinetableError, range, Scratch, type Matrix } from '@finetable/core';
 import type { RowStore } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
 import type { RowGroup, RowWatcher } from './group.ts';
@@ -70,26 +70,18 @@ export class ColumnNorms implements RowWatcher {
   }
 
   updated(group: RowGroup, rows: Int32Array, slots: Int32Array): void {
-    const { kernels } = this.#table;
-    const counted = this.#counted.get(group)!;
-    const before = this.#scratch.matrix('before', slots.length, group.rank);
-    kernels.gatherRows(counted, slots, before);
-    this.#add(this.#products.get(group)!, group, rows, slots, before);
-    const now = this.#scratch.matrix('now', slots.length, group.rank);
-    kernels.gatherRows(group.factors, slots, now);
-    kernels.scatterRows(counted, slots, now);
+    this.#add(this.#products.get(group)!, group, rows, slots, this.#counted.get(group)!);
   }
 
   /** For a group that was reset and whose rows of A were written. */
   rebuild(group: RowGroup): void {
-    const { kernels } = this.#table;
     this.#counted.get(group)!.close();
-    const counted = kernels.createRows(group.factors.rows, group.rank, 'f32');
+    const counted = this.#table.kernels.createRows(group.factors.rows, group.rank, 'f32');
     this.#counted.set(group, counted);
     const products = this.#products.get(group)!;
     products.cross.fill(0);
     products.gram.fill(0);
-    this.#addAll(products, group, (slots, now) => kernels.scatterRows(counted, slots, now));
+    this.#addAll(products, group, counted);
   }
 
   /** `[D]`, newly allocated. @param exact of all rows of A as they are, rather than as they were counted */
@@ -97,7 +89,7 @@ export class ColumnNorms implements RowWatcher {
     const squares = this.baseSquares.slice();
     for (const [group, counted] of this.#products) {
       const products = exact ? newProducts(group) : counted;
-      if (exact) this.#addAll(products, group);
+      if (exact) this.#addAll(products, group, null);
       addSquares(group, products, squares);
     }
     // Columns that the delta takes to 0 may come out a little below it.
@@ -109,27 +101,22 @@ export class ColumnNorms implements RowWatcher {
   }
 
   /** Products of all touched rows, in blocks. */
-  #addAll(products: Products, group: RowGroup, visit?: (slots: Int32Array, now: Matrix) => void): void {
-    const { kernels } = this.#table;
+  #addAll(products: Products, group: RowGroup, counted: RowStore | null): void {
     for (let first = 0; first < group.touchedRows; first += blockRows) {
       const slots = range(Math.min(blockRows, group.touchedRows - first)).map((i) => first + i);
-      const rows = group.slots.rows.slice(first, first + slots.length);
-      this.#add(products, group, rows, slots, matrix(slots.length, group.rank));
-      if (!visit) continue;
-      const now = this.#scratch.matrix('now', slots.length, group.rank);
-      kernels.gatherRows(group.factors, slots, now);
-      visit(slots, now);
+      this.#add(products, group, group.slots.rows.slice(first, first + slots.length), slots, counted);
     }
   }
 
-  #add({ cross, gram }: Products, group: RowGroup, rows: Int32Array, all: Int32Array, before: Matrix): void {
+  /** How rows of A differ from those that were counted, which are brought up to date; from zeros where those are null. */
+  #add({ cross, gram }: Products, group: RowGroup, rows: Int32Array, all: Int32Array, counted: RowStore | null): void {
     if (all.length === 0) return;
     const { kernels, dim, shards, rows: tableRows } = this.#table;
-    // Rows beyond those that are counted stay out.
+    // Rows beyond those that are summed stay out.
     const slots = this.#rows < tableRows ? all.map((slot, i) => (rows[i]! < this.#rows ? slot : -1)) : all;
     const { factors } = group;
     if (group.b && shards.length === 1) {
-      kernels.addRowProducts({ base: shards[0]!.store, rows, factors, slots, before, cross, gram });
+      kernels.addRowProducts({ base: shards[0]!.store, rows, factors, slots, counted, cross, gram });
       return;
     }
     const base = this.#table.gather(rows, this.#scratch.matrix('base', rows.length, dim));
@@ -137,13 +124,18 @@ export class ColumnNorms implements RowWatcher {
       const store = kernels.createRows(rows.length, dim, 'f32');
       const each = range(rows.length);
       kernels.scatterRows(store, each, base);
-      kernels.addRowProducts({ base: store, rows: each, factors, slots, before, cross, gram });
+      kernels.addRowProducts({ base: store, rows: each, factors, slots, counted, cross, gram });
       store.close();
       return;
     }
+    const before = this.#scratch.matrix('before', rows.length, dim);
     const after = this.#scratch.matrix('after', rows.length, dim);
+    const difference = this.#scratch.matrix('difference', rows.length, dim);
     kernels.gatherRows(factors, all, after);
-    const difference = this.#scratch.matrix('difference', after.rows, dim);
+    if (counted) {
+      kernels.gatherRows(counted, all, before);
+      kernels.scatterRows(counted, all, after);
+    } else before.data.fill(0);
     for (let i = 0; i < difference.data.length; i++) {
       difference.data[i] = slots[Math.floor(i / dim)]! < 0 ? 0 : after.data[i]! - before.data[i]!;
     }

@@ -209,14 +209,20 @@ export class CheckedKernels implements Kernels {
 
   addRowProducts(args: RowProducts): void {
     const where = 'addRowProducts';
-    const { base, rows, factors, slots, before, cross, gram } = args;
+    const { base, rows, factors, slots, counted, cross, gram } = args;
     checkFloatStore(this.#inner, where, 'base', base);
     checkStore(this.#inner, where, 'factors', factors, { dtype: 'f32' });
-    checkMatrix(where, 'before', before, rows.length, factors.dim);
+    if (counted) {
+      checkStore(this.#inner, where, 'counted', counted, { dtype: 'f32', dim: factors.dim, writable: true });
+      if (counted.rows !== factors.rows || counted === factors)
+        refuse(where, 'counted', `must be another store of ${factors.rows} rows, found ${counted.rows}`);
+    }
     checkInts(where, 'rows', rows);
     checkIndices(this.#inner, where, 'rows', rows, 0, base.rows);
     checkInts(where, 'slots', slots, rows.length);
     checkIndices(this.#inner, where, 'slots', slots, -1, factors.rows);
+    const again = this.#inner.firstRepeated(slots);
+    if (again >= 0) refuse(where, 'slots', `must be distinct, found ${slots[again]} again at ${again}`);
     checkDoubles(where, 'cross', cross, factors.dim * base.dim);
     checkDoubles(where, 'gram', gram, factors.dim ** 2);
     this.#inner.addRowProducts(args);

@@ -117,7 +117,7 @@ export interface Addon {
     rows: Ints,
     factors: Handle,
     slots: Ints,
-    before: Floats,
+    counted: Handle | null,
     cross: Float64Array,
     gram: Float64Array,
   ): void;

@@ -183,7 +183,10 @@ test('row products agree with the portable kernels, and do not depend on threads
       const gram = new Float64Array(rank * rank);
       const slots = range(n).map((i) => (i % 7 === 0 ? -1 : n - 1 - i));
       const rows = range(n).map((i) => (i * 11) % n);
-      kernels.addRowProducts({ base, rows, factors, slots, before: normals(n, rank, 1, 'before'), cross, gram });
+      const counted = kernels.createRows(n, rank, 'f32');
+      kernels.scatterRows(counted, range(n), normals(n, rank, 1, 'before'));
+      kernels.addRowProducts({ base, rows, factors, slots, counted, cross, gram });
+      counted.close();
       base.close();
       factors.close();
       return Float64Array.of(...cross, ...gram);

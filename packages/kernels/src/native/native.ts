@@ -221,8 +221,17 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
         plan.weights,
         out.data,
       ),
-    addRowProducts: ({ base, rows, factors, slots, before, cross, gram }) =>
-      addon.addRowProducts(context, handleOf(base), rows, handleOf(factors), slots, before.data, cross, gram),
+    addRowProducts: ({ base, rows, factors, slots, counted, cross, gram }) =>
+      addon.addRowProducts(
+        context,
+        handleOf(base),
+        rows,
+        handleOf(factors),
+        slots,
+        counted && handleOf(counted),
+        cross,
+        gram,
+      ),
     segmentSum: ({ plan, values, uniques, out }) =>
       addon.segmentSum(
         context,
