@@ -11,6 +11,7 @@ namespace FT_NAMESPACE {
 #include "pooling.h"
 #include "lookup.h"
 #include "chosen.h"
+#include "products.h"
 #include "state.h"
 #include "rules.h"
 #include "update.h"
@@ -27,6 +28,7 @@ const Ops FT_OPS = {
     FT_NAMESPACE::panel_width,
     FT_NAMESPACE::lookup,
     FT_NAMESPACE::add_chosen,
+    FT_NAMESPACE::row_products,
     FT_NAMESPACE::segment_sum,
     FT_NAMESPACE::nearest,
     FT_NAMESPACE::gather,

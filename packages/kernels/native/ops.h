@@ -92,6 +92,19 @@ struct ChosenArgs {
   float* out;                  // [b, D], added to
 };
 
+// Rows of A that changed, as RowProducts has them.
+struct RowProductsArgs {
+  RowsView base;
+  const int32_t* rows;   // [n]
+  const int32_t* slots;  // [n], -1: passed over
+  const float* factors;  // [capacity, r]
+  float* counted;        // likewise, brought up to date; null: zeros
+  int64_t rank;
+};
+
+// Rows that are taken at once, for which there must be scratch memory: `product_batch` times (D + 3 r) floats.
+constexpr int64_t product_batch = 8;
+
 struct SegmentSumArgs {
   int64_t cols;
   const int32_t* group_offsets;  // [u + 1]
@@ -231,6 +244,8 @@ struct Ops {
   int64_t panel_cols;
   void (*lookup)(const LookupArgs&, int64_t begin, int64_t end);           // bags
   void (*add_chosen)(const ChosenArgs&, int64_t begin, int64_t end);       // bags
+  // Of rows [begin, end), added to cross [r, D] and gram [r, r].
+  void (*row_products)(const RowProductsArgs&, int64_t begin, int64_t end, float* cross, float* gram, float* scratch);
   void (*segment_sum)(const SegmentSumArgs&, int64_t begin, int64_t end);  // unique rows
   void (*nearest)(const NearestArgs&, NearestScratch&, int64_t begin, int64_t end);  // rows
   void (*gather)(const GatherArgs&, int64_t begin, int64_t end);           // outputs

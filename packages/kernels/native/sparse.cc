@@ -35,52 +35,30 @@ constexpr int64_t product_rows = 256;
 // (context, base, rows, factors, slots, counted or null, cross, gram)
 napi_value add_row_products(Call& call) {
   const Context& context = call.context(0);
-  const Rows* base = call.open_rows(1);
+  RowProductsArgs a = {};
   int64_t count;
-  const int32_t* rows = call.ints(2, &count);
+  const Rows* base = call.open_rows(1);
+  a.rows = call.ints(2, &count);
   const Rows* factors = call.open_rows(3);
-  const int32_t* slots = call.ints(4);
-  float* counted = (float*)call.memory(5);
+  a.slots = call.ints(4);
+  a.counted = (float*)call.memory(5);
   double* cross = call.doubles_out(6);
   double* gram = call.doubles_out(7);
   if (call.wrong() || !base || !factors || count < 1) return nullptr;
-  const RowsView& from = base->view;
-  const int64_t dim = from.dim, r = factors->view.dim;
-  const float* now = (const float*)factors->view.data;
+  a.base = base->view;
+  a.factors = (const float*)factors->view.data;
+  a.rank = factors->view.dim;
+  const int64_t dim = a.base.dim, r = a.rank;
   const int64_t pieces = (count + product_rows - 1) / product_rows;
   const int64_t sums_each = r * (dim + r);
   std::vector<float> sums((size_t)(pieces * sums_each));
-  const Ops& ops = *context.ops;
   parallel(context.threads, pieces, 1, [&](int64_t begin, int64_t end) {
-    // A row of f32 need not be aligned, and others are decoded.
-    std::vector<float> row((size_t)dim), was((size_t)r);
-    for (int64_t i = begin * product_rows; i < count && i < end * product_rows; i++) {
-      if (i + 8 < count) {
-        const char* later = from.data + rows[i + 8] * from.stride;
-        for (int64_t at = 0; at < 1024 && at < from.stride; at += 64) __builtin_prefetch(later + at);
-        if (slots[i + 8] >= 0) {
-          __builtin_prefetch(now + slots[i + 8] * r);
-          if (counted) __builtin_prefetch(counted + slots[i + 8] * r, 1);
-        }
-      }
-      if (slots[i] < 0) continue;
-      ops.gather({from, rows + i, row.data()}, 0, 1);
-      const float* a = now + slots[i] * r;
-      if (counted) {
-        float* as_counted = counted + slots[i] * r;
-        for (int64_t k = 0; k < r; k++) {
-          was[(size_t)k] = as_counted[k];
-          as_counted[k] = a[k];
-        }
-      }
-      float* piece = sums.data() + i / product_rows * sums_each;
-      for (int64_t k = 0; k < r; k++) {
-        const float difference = a[k] - was[(size_t)k];
-        ops.add_scaled(piece + k * dim, row.data(), difference, dim);
-        // aᵀa - a₀ᵀa₀ = dᵀa + a₀ᵀd: small where d is.
-        float* square = piece + r * dim + k * r;
-        for (int64_t l = 0; l < r; l++) square[l] += difference * a[l] + was[(size_t)k] * (a[l] - was[(size_t)l]);
-      }
+    std::vector<float> scratch((size_t)(product_batch * (dim + 3 * r)));
+    for (int64_t p = begin; p < end; p++) {
+      const int64_t first = p * product_rows;
+      const int64_t last = first + product_rows < count ? first + product_rows : count;
+      float* piece = sums.data() + p * sums_each;
+      context.ops->row_products(a, first, last, piece, piece + r * dim, scratch.data());
     }
   });
   for (int64_t p = 0; p < pieces; p++) {
