@@ -138,7 +138,7 @@ export class Adapter {
     return {
       adapterBytes: sum((m) => m.adapterBytes) + (this.magnitude?.byteLength ?? 0),
       slotBytes: sum((m) => m.slotBytes),
-      optimizerBytes: sum((m) => m.optimizerBytes),
+      optimizerBytes: sum((m) => m.optimizerBytes) + (this.#norms?.sizeBytes ?? 0),
     };
   }
 

@@ -58,6 +58,14 @@ export class ColumnNorms implements RowWatcher {
     }
   }
 
+  /** Bytes in use: A of touched rows as it was counted, and the sums. */
+  get sizeBytes(): number {
+    let bytes = this.baseSquares.byteLength;
+    for (const [{ touchedRows, rank }, { cross, gram }] of this.#products)
+      bytes += 4 * touchedRows * rank + cross.byteLength + gram.byteLength;
+    return bytes;
+  }
+
   /** What checkpoints keep of a group: sums, in the order of updates. */
   arrays(group: RowGroup): readonly Float64Array[] {
     const { cross, gram } = this.#products.get(group)!;

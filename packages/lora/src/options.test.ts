@@ -245,6 +245,18 @@ test('a frozen factor keeps its values', () => {
   );
 });
 
+test('DoRA counts what it keeps of touched rows', () => {
+  const bytes = [false, true].map((dora) => {
+    const adapter = createAdapter(table(), { rank: 2, dora });
+    train(adapter, 5);
+    return { touched: adapter.touchedRows, ...adapter.memory };
+  });
+  const [plain, dora] = bytes as [(typeof bytes)[0], (typeof bytes)[0]];
+  expect(dora.touched).toBe(plain.touched);
+  expect(dora.adapterBytes - plain.adapterBytes).toBe(4 * D);
+  expect(dora.optimizerBytes - plain.optimizerBytes).toBe(4 * 2 * dora.touched + 8 * (D + 2 * D + 2 * 2));
+});
+
 test('orthogonal rows of B are orthogonal and √D long; pissa takes the principal directions of the base', () => {
   const rowsOf = (adapter: Adapter): Float32Array[] => {
     const { b, rank } = adapter.groups[0]!;
