@@ -132,15 +132,17 @@ napi_value add_to_rows(Call& call) {
   return nullptr;
 }
 
-// (context, rows, cols, x, row)
+// (context, rows, cols, x, row, copy or null)
 napi_value scale_columns(Call& call) {
   const Context& context = call.context(0);
   const int64_t rows = call.integer(1), cols = call.integer(2);
   float* x = call.floats_out(3);
   const float* row = call.floats(4);
+  float* copy = call.floats_out(5);
   if (call.wrong()) return nullptr;
   parallel(context.threads, rows, grain_of(cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
+      if (copy) memcpy(copy + i * cols, x + i * cols, (size_t)cols * sizeof(float));
       for (int64_t c = 0; c < cols; c++) x[i * cols + c] *= row[c];
     }
   });

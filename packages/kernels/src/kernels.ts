@@ -114,7 +114,7 @@ export interface RowProducts {
   readonly rows: Int32Array;
   /** A as it is now, `[capacity, r] f32`. */
   readonly factors: RowStore;
-  /** `[n] i32`: where it is, distinct; -1 is passed over. */
+  /** `[n] i32`: where it is, each once (which is not checked: slots of one plan are); -1 is passed over. */
   readonly slots: Int32Array;
   /** A as it was when it was last counted, shaped as `factors`; gets A as it is now. Null: zeros. */
   readonly counted: RowStore | null;
@@ -353,8 +353,11 @@ export interface Kernels {
   matmul(args: MatmulArgs): void;
   /** Adds `row` (`[cols]`) to every row of `x`, in place. */
   addToRows(x: Matrix, row: Float32Array): void;
-  /** Multiplies every row of `x` by `row` (`[cols]`), element by element, in place. */
-  scaleColumns(x: Matrix, row: Float32Array): void;
+  /**
+   * Multiplies every row of `x` by `row` (`[cols]`), element by element, in place.
+   * @param copy where given, overwritten with `x` as it was
+   */
+  scaleColumns(x: Matrix, row: Float32Array, copy?: Matrix | null): void;
   /** `out[c] = Σ_i x[i, c]`. */
   sumRows(x: Matrix, out: Float32Array): void;
   /** `out[c] = Σ_i x[i, c] y[i, c]`. */

@@ -200,11 +200,9 @@ export class Adapter {
     // Training reads what it counted itself, so that nothing that is read beside it changes it.
     const norms = keep ? (this.#norms?.norms() ?? null) : this.#columnNorms();
     const factors = norms && this.#magnitudeFactors(norms);
-    if (keep) {
-      this.#kept = { plan, used, norms, factors };
-      if (factors) this.#scratch.matrix('unscaled', out.rows, out.cols).data.set(out.data);
-    }
-    if (factors) this.#kernels.scaleColumns(out, factors);
+    if (keep) this.#kept = { plan, used, norms, factors };
+    if (!factors) return;
+    this.#kernels.scaleColumns(out, factors, keep ? this.#scratch.matrix('unscaled', out.rows, out.cols) : null);
   }
 
   /** magnitude / norm of every dim; a column of zeros has no direction to scale. */

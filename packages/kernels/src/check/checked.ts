@@ -221,8 +221,6 @@ export class CheckedKernels implements Kernels {
     checkIndices(this.#inner, where, 'rows', rows, 0, base.rows);
     checkInts(where, 'slots', slots, rows.length);
     checkIndices(this.#inner, where, 'slots', slots, -1, factors.rows);
-    const again = this.#inner.firstRepeated(slots);
-    if (again >= 0) refuse(where, 'slots', `must be distinct, found ${slots[again]} again at ${again}`);
     checkDoubles(where, 'cross', cross, factors.dim * base.dim);
     checkDoubles(where, 'gram', gram, factors.dim ** 2);
     this.#inner.addRowProducts(args);
@@ -308,11 +306,15 @@ export class CheckedKernels implements Kernels {
     this.#inner.matmul(args);
   }
 
-  scaleColumns(x: Matrix, row: Float32Array): void {
+  scaleColumns(x: Matrix, row: Float32Array, copy: Matrix | null = null): void {
     checkMatrix('scaleColumns', 'x', x);
     checkFloats('scaleColumns', 'row', row, x.cols);
     checkApart('scaleColumns', 'x', x.data, row);
-    this.#inner.scaleColumns(x, row);
+    if (copy) {
+      checkMatrix('scaleColumns', 'copy', copy, x.rows, x.cols);
+      checkApart('scaleColumns', 'copy', copy.data, x.data, row);
+    }
+    this.#inner.scaleColumns(x, row, copy);
   }
 
   addToRows(x: Matrix, row: Float32Array): void {

@@ -167,7 +167,7 @@ export interface Addon {
     scale: number,
   ): void;
   addToRows(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
-  scaleColumns(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
+  scaleColumns(context: Context, rows: number, cols: number, x: Floats, row: Floats, copy: Floats | null): void;
   sumRows(context: Context, rows: number, cols: number, x: Floats, out: Floats): void;
   columnDots(context: Context, rows: number, cols: number, x: Floats, y: Floats, out: Floats): void;
   softmaxCrossEntropy(

@@ -288,7 +288,7 @@ function denseCalls(addon: Addon, context: Context): DenseCalls {
       addon.matmul(context, out.rows, out.cols, k, a.data, transposeA, b.data, transposeB, out.data, scale);
     },
     addToRows: (x, row) => addon.addToRows(context, x.rows, x.cols, x.data, row),
-    scaleColumns: (x, row) => addon.scaleColumns(context, x.rows, x.cols, x.data, row),
+    scaleColumns: (x, row, copy) => addon.scaleColumns(context, x.rows, x.cols, x.data, row, copy ? copy.data : null),
     sumRows: (x, out) => addon.sumRows(context, x.rows, x.cols, x.data, out),
     columnDots: (x, y, out) => addon.columnDots(context, x.rows, x.cols, x.data, y.data, out),
     softmaxCrossEntropy: ({ logits, labels, losses, gradient, scale = 1 }) =>

@@ -29,7 +29,8 @@ export function addToRows(x: Matrix, row: Float32Array): void {
   for (let i = 0; i < x.rows; i++) addScaled(x.data, i * x.cols, row, 0, 1, x.cols);
 }
 
-export function scaleColumns(x: Matrix, row: Float32Array): void {
+export function scaleColumns(x: Matrix, row: Float32Array, copy: Matrix | null = null): void {
+  copy?.data.set(x.data);
   for (let i = 0, at = 0; i < x.rows; i++) {
     for (let c = 0; c < x.cols; c++, at++) x.data[at]! *= row[c]!;
   }
