@@ -19,6 +19,7 @@ it('exports these names', () => {
       "fromPlainError",
       "isFinetableError",
       "jagged",
+      "lowerBound",
       "makePlan",
       "makeSharedPlan",
       "matrix",

@@ -4,3 +4,15 @@ export function range(count: number): Int32Array {
   for (let i = 0; i < count; i++) values[i] = i;
   return values;
 }
+
+/** The first index of ascending `values` that is not below `limit`. */
+export function lowerBound(values: Int32Array, limit: number): number {
+  let low = 0;
+  let high = values.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (values[middle]! < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

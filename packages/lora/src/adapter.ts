@@ -17,7 +17,7 @@ import { RowGroup, type GroupGradients } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
 import { rateOf, ruleOf, type OptimizerSpec } from './optimizer.ts';
 import type { AdapterOptions, FactorOptions } from './options.ts';
-import { dropPlaces, withWeights } from './plans.ts';
+import { dropPlaces, rowByRow, withWeights } from './plans.ts';
 import { RowSet } from './row-set.ts';
 
 /** Gradients of one batch; views into memory that the next batch uses again. */
@@ -93,7 +93,7 @@ export class Adapter {
     const named = groups.map((group) => {
       const where = `${table.name}: group ${JSON.stringify(group.name)}`;
       const asked = RowSet.of(group.rows, table.rows, `${where}: rows`);
-      const members = asked.without(asked.without(free));
+      const members = asked.and(free);
       free = free.without(members);
       if (members.count === 0) throw invalid(`${where}: all its rows are in groups before it`);
       return new RowGroup(table, group.name, members, group, seed, where, mostRank);
@@ -103,8 +103,7 @@ export class Adapter {
       free = free.without(added.members);
       named.push(new RowGroup(table, 'grown', added.members, added.factors, seed, `${table.name}: grown`, mostRank));
     }
-    const rest =
-      rows === undefined ? free : free.without(free.without(RowSet.of(rows, table.rows, `${table.name}: rows`)));
+    const rest = rows === undefined ? free : free.and(RowSet.of(rows, table.rows, `${table.name}: rows`));
     if (rows !== undefined && !made && rest.count === 0)
       throw invalid(`${table.name}: rows: all of them are in groups, or are the padding row`);
     this.groups = [new RowGroup(table, 'rest', rest, options, seed, table.name, mostRank), ...named];
@@ -213,7 +212,7 @@ export class Adapter {
   /** The plan with the weights of rows longer than `maxNorm` scaled down. */
   #rescaled(plan: LookupPlan, maxNorm: number): LookupPlan {
     const { uniqueRows, placeUnique } = plan;
-    const each = makePlan({ values: uniqueRows, offsets: range(uniqueRows.length + 1) }, this.table.rows);
+    const each = rowByRow(plan);
     const vectors = this.#scratch.matrix('each', uniqueRows.length, this.table.dim);
     const [first, ...others] = this.groups;
     this.table.lookup(each, vectors, first!.delta(each, this.#step));

@@ -249,14 +249,14 @@ export class RowGroup {
   /**
    * The slots of all rows, those of a batch at the current step; valid until the group is trained. Where A does not start at 0, rows
    * of the batch without a slot get one for good.
-   * @param rows of the batch, in any order, duplicates too
+   * @param rows of the batch, ascending, each once
    */
   slotTable(rows: () => Int32Array, step: number): SlotTable {
     const start = this.untouched;
     if (start || this.#lags(step)) {
-      const distinct = Int32Array.from(new Set(rows())).sort();
-      const members = this.members.indicesOf(distinct);
-      const own = members ? members.map((i) => distinct[i]!) : distinct;
+      const all = rows();
+      const members = this.members.indicesOf(all);
+      const own = members ? members.map((i) => all[i]!) : all;
       const slots = new Int32Array(own.length);
       this.#slots.find(own, slots);
       this.#catchUp(slots, step);

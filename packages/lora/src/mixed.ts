@@ -2,6 +2,7 @@
 import { planBags, type LookupPlan, type Matrix } from '@finetable/core';
 import type { Kernels } from '@finetable/kernels';
 import type { Adapter } from './adapter.ts';
+import { rowsOfBags } from './plans.ts';
 
 /**
  * Adds to base vectors (`[b, D]`) each bag's delta: those of a first group of all adapters in one pass, then those of second groups.
@@ -23,7 +24,7 @@ export function addMixed(kernels: Kernels, plan: LookupPlan, chosen: readonly (A
     const deltas = having.map(([adapter, bags], which) => {
       for (const bag of bags) bagDeltas[bag] = which;
       const group = adapter.groups[g]!;
-      const slots = group.slotTable(() => rowsOf(plan, bags), adapter.step);
+      const slots = group.slotTable(() => rowsOfBags(plan, bags), adapter.step);
       const { factors, b, scale } = group;
       return { factors, slots, b, scale };
     });
@@ -36,16 +37,4 @@ export function addMixed(kernels: Kernels, plan: LookupPlan, chosen: readonly (A
       for (let j = 0, at = bag * out.cols; j < out.cols; j++, at++) out.data[at]! *= factors[j]!;
     }
   }
-}
-
-/** The rows at the places of these bags. */
-function rowsOf({ offsets, placeRows }: LookupPlan, bags: readonly number[]): Int32Array {
-  const parts = bags.map((bag) => placeRows.subarray(offsets[bag], offsets[bag + 1]));
-  const rows = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    rows.set(part, at);
-    at += part.length;
-  }
-  return rows;
 }

@@ -1,11 +1,37 @@
 /** Plans made from a batch's plan: the same rows and places with other weights, and its unique rows one by one. */
-import { planPlaces, RandomStream, type LookupPlan } from '@finetable/core';
+import { planPlaces, RandomStream, range, type LookupPlan } from '@finetable/core';
 
 /** The plan with every place's weight multiplied. @param factor of a place */
 export function withWeights(plan: LookupPlan, factor: (place: number) => number): LookupPlan {
   const weights = new Float32Array(planPlaces(plan));
   for (let p = 0; p < weights.length; p++) weights[p] = (plan.weights ? plan.weights[p]! : 1) * factor(p);
   return { ...plan, weights };
+}
+
+/** The plan's unique rows one by one, a bag each: they are in order already, so nothing is sorted. */
+export function rowByRow({ tableRows, uniqueRows }: LookupPlan): LookupPlan {
+  const each = range(uniqueRows.length);
+  const offsets = range(uniqueRows.length + 1);
+  return {
+    tableRows,
+    offsets,
+    weights: null,
+    placeRows: uniqueRows,
+    uniqueRows,
+    placeUnique: each,
+    groupOffsets: offsets,
+    groupPlaces: each,
+    groupBags: each,
+  };
+}
+
+/** The unique rows of some bags of a plan, ascending. */
+export function rowsOfBags({ offsets, placeUnique, uniqueRows }: LookupPlan, bags: readonly number[]): Int32Array {
+  const seen = new Uint8Array(uniqueRows.length);
+  for (const bag of bags) {
+    for (let p = offsets[bag]!; p < offsets[bag + 1]!; p++) seen[placeUnique[p]!] = 1;
+  }
+  return uniqueRows.filter((_, unique) => seen[unique] === 1);
 }
 
 /** Every place is left out with probability `rate`, the others grow so that the mean stays. @param stream of this step */

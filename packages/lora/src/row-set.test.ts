@@ -23,6 +23,7 @@ test('membership, difference and indices are those of sets of numbers', () => {
       expect(x.count).toBe(a.length);
       const difference = x.without(y);
       expect(rowsOf(difference)).toEqual(rowsOf(x).filter((row) => !b.includes(row)));
+      expect(rowsOf(x.and(y))).toEqual(rowsOf(x).filter((row) => b.includes(row)));
       expect(difference.count).toBe(rowsOf(difference).length);
       const rows = Int32Array.from(asked).sort();
       const indices = x.indicesOf(rows);

@@ -74,6 +74,11 @@ export class RowSet {
     return low;
   }
 
+  /** The rows that are in `other` too. */
+  and(other: RowSet): RowSet {
+    return this.without(this.without(other));
+  }
+
   /** The rows that are not in `other`. */
   without(other: RowSet): RowSet {
     const bounds: number[] = [];

@@ -2,10 +2,17 @@
  * The hot-row cache: copies in RAM of the rows that are read most often, of those that are mapped or on a device. Rows never
  * change, so neither does the cache once it is filled, and every result is the same with and without it.
  */
-import { FinetableError, parseBytes, storedRowBytes, type LookupPlan, type RowFormat } from '@finetable/core';
+import {
+  FinetableError,
+  parseBytes,
+  storedRowBytes,
+  type LookupPlan,
+  type RowFormat,
+  lowerBound,
+} from '@finetable/core';
 import type { Kernels, SlotTable } from '@finetable/kernels';
 import type { OverlayRows } from './overlay.ts';
-import { lowerBound, type RawRows } from './raw.ts';
+import type { RawRows } from './raw.ts';
 
 export interface CacheOptions {
   /** What its rows and their slot table may take: bytes, or text such as `64MiB`. */

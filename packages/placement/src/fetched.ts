@@ -1,9 +1,9 @@
 /** The copies that one plan's lookups read instead of a table's parts: rows of the cache, and rows brought from devices. */
+import { lowerBound } from '@finetable/core';
 import type { LookupPlan } from '@finetable/core';
 import type { Overlay } from '@finetable/kernels';
 import type { RowRange } from './cache.ts';
 import type { OverlayRows } from './overlay.ts';
-import { lowerBound } from './raw.ts';
 import type { ShardedTable } from './table.ts';
 
 /** Rows of a plan that were brought from devices, for lookups of that plan until they are released. */

@@ -2,7 +2,15 @@
  * Stored bytes of whole rows, whatever parts hold them: for fingerprints, the cache, and copies of rows on devices. The
  * layout is that of `Kernels.readBytes`: the elements of all rows, row by row, then the scales of all.
  */
-import { FinetableError, isFinetableError, rowBytes, rowScales, storedRowBytes, type RowFormat } from '@finetable/core';
+import {
+  FinetableError,
+  isFinetableError,
+  rowBytes,
+  rowScales,
+  storedRowBytes,
+  type RowFormat,
+  lowerBound,
+} from '@finetable/core';
 import type { Kernels, RowStore } from '@finetable/kernels';
 import type { DevicePart, OpenPart } from './parts.ts';
 
@@ -142,18 +150,6 @@ function copyRows(
   }
   for (let i = 0; i < rows; i++)
     to.set(from.subarray(fromAt + i * width, fromAt + (i + 1) * width), toAt + i * stride + at);
-}
-
-/** The first index of ascending `values` that is not below `limit`. */
-export function lowerBound(values: Int32Array, limit: number): number {
-  let low = 0;
-  let high = values.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (values[middle]! < limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 /** The promise, or INTERRUPTED as soon as the signal says so; what becomes of the promise then is nobody's. */

@@ -10,6 +10,7 @@ import {
   type Matrix,
   type RowDtype,
   type RowFormat,
+  lowerBound,
 } from '@finetable/core';
 import type { Delta, Kernels, RowStore, Shard } from '@finetable/kernels';
 import { HotRowCache, type CacheOptions, type RowRange } from './cache.ts';
@@ -18,7 +19,7 @@ import { nearestRows, type Nearest, type NearestOptions } from './nearest.ts';
 import { OverlayRows } from './overlay.ts';
 import { Fetched, type FetchedRows } from './fetched.ts';
 import { checkCovered, type DevicePart, type OpenPart } from './parts.ts';
-import { lowerBound, RawRows } from './raw.ts';
+import { RawRows } from './raw.ts';
 import { SharedParts } from './shared.ts';
 import type { TableOrigin } from './source.ts';
 import type { FileWatch } from './watch.ts';

@@ -1,5 +1,5 @@
 /** Which rows of a table an adapter changes. */
-import { range } from '@finetable/core';
+import { lowerBound, range } from '@finetable/core';
 import type { Adapter } from '../adapter.ts';
 
 /** Rows `[begin, end)`. */
@@ -57,16 +57,4 @@ export class ChangedRows {
     }
     return rows.sort();
   }
-}
-
-/** The first index of ascending `values` that is not below `limit`. */
-function lowerBound(values: Int32Array, limit: number): number {
-  let low = 0;
-  let high = values.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (values[middle]! < limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
