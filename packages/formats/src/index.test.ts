@@ -12,6 +12,7 @@ test('the public names', () => {
       "loadAdapter",
       "loadPeftAdapter",
       "loadSparseAdapter",
+      "loraScale",
       "manifestName",
       "matchPattern",
       "openFile",

@@ -48,6 +48,12 @@ export { type SaveOptions } from './adapter/folder.ts';
 export { adapterFormat, loadAdapter } from './adapter/load.ts';
 export { loadPeftAdapter, savePeftAdapter, type SavePeftOptions } from './adapter/peft.ts';
 export { loadSparseAdapter, saveSparseAdapter } from './adapter/sparse.ts';
-export { type AdapterBase, type AdapterTensors, type GroupTensors, type UntouchedRows } from './adapter/tensors.ts';
+export {
+  loraScale,
+  type AdapterBase,
+  type AdapterTensors,
+  type GroupTensors,
+  type UntouchedRows,
+} from './adapter/tensors.ts';
 export { readStaticLayout, type StaticLayout } from './static/layout.ts';
 export { saveStaticFolder, type ChangeRows } from './static/save.ts';

@@ -21,6 +21,7 @@ import {
   type SlotTable,
   type UpdateRule,
 } from '@finetable/kernels';
+import { loraScale } from '@finetable/formats';
 import type { ShardedTable } from '@finetable/placement';
 import { checkFactors } from './check.ts';
 import { initialB } from './init.ts';
@@ -122,7 +123,7 @@ export class RowGroup {
       this.rank = rank;
       this.alpha = alpha;
       this.rsLora = rsLora;
-      this.scale = rsLora ? alpha / Math.sqrt(rank) : alpha / rank;
+      this.scale = loraScale({ alpha, rank, rsLora });
       const stream = `${table.name}${name === 'rest' ? '' : `/${name}`}`;
       const given = init instanceof HeUniformRows ? init : null;
       this.b = initialB(table, rank, init instanceof HeUniformRows ? 'keras' : init, seed, `${stream}/B`);

@@ -26,7 +26,7 @@ import {
   type ModuleFactors,
 } from './config.ts';
 import { exists, findAdapterFolder, writeAdapterFolder, type SaveOptions } from './folder.ts';
-import { checkAdapters, restGroup, type AdapterTensors, type GroupTensors } from './tensors.ts';
+import { checkAdapters, loraScale, restGroup, type AdapterTensors, type GroupTensors } from './tensors.ts';
 
 export interface SavePeftOptions extends SaveOptions {
   /** Table -> path of the `Embedding` module in the Python model, such as `0.embedding`; absent: the table's name. */
@@ -105,8 +105,9 @@ function combined(groups: readonly GroupTensors[], rsLora: boolean): ModuleFacto
 function stackB(groups: readonly GroupTensors[], folder: string, table: string): Float32Array {
   const stacked = new Float32Array(groups.reduce((sum, { b }) => sum + b!.length, 0));
   let at = 0;
-  for (const { name, b, alpha, rank, rsLora } of groups) {
-    const scale = alpha / (rsLora ? Math.sqrt(rank) : rank);
+  for (const group of groups) {
+    const { name, b } = group;
+    const scale = loraScale(group);
     for (const value of b!) {
       stacked[at] = value * scale;
       if (!Number.isFinite(stacked[at++])) {

@@ -40,6 +40,11 @@ export interface GroupTensors {
   readonly b: Float32Array | null;
 }
 
+/** s: alpha / r, or alpha / sqrt(r) with rsLoRA. */
+export function loraScale({ alpha, rank, rsLora }: Pick<GroupTensors, 'alpha' | 'rank' | 'rsLora'>): number {
+  return alpha / (rsLora ? Math.sqrt(rank) : rank);
+}
+
 export interface UntouchedRows {
   readonly seed: number;
   readonly stream: string;

@@ -1,6 +1,6 @@
 /** Whole adapters combined: their groups as low-rank deltas, and the result as an adapter. */
 import { FinetableError } from '@finetable/core';
-import type { GroupTensors } from '@finetable/formats';
+import { loraScale, type GroupTensors } from '@finetable/formats';
 import type { Adapter } from '../adapter.ts';
 import { adapterOf, adapterTensors } from '../files.ts';
 import { combineLowRank, type CombineOptions } from './combine.ts';
@@ -63,7 +63,7 @@ function lowRank({ name, kind, untouched, rows, a, rank, b, alpha, rsLora }: Gro
   if (kind === 'dense' || !b)
     return unsupported(part, `has the dense group "${name}", which has no low rank; merge it into a table`);
   if (untouched) return unsupported(part, 'began with init "keras", so that every row of the table has a delta');
-  return { rows, a, rank, b, scale: rsLora ? alpha / Math.sqrt(rank) : alpha / rank };
+  return { rows, a, rank, b, scale: loraScale({ alpha, rank, rsLora }) };
 }
 
 function unsupported(part: number, what: string): never {
