@@ -1,0 +1,5 @@
+/**
+ * TensorFlow.js in both directions: an embedding layer as Keras has it, tfjs models as objectives, and tables on tfjs devices.
+ * @module
+ */
+export { tf } from './load.ts';
