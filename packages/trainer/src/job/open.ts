@@ -1,6 +1,6 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
-import { openLoader, type FeatureSpec, type Loader, type SourceSpec, type TokenSpec } from '@finetable/data';
+import { openLoader, type FeatureSpec, type Loader, type TokenSpec } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
 import {
@@ -16,6 +16,7 @@ import type { Objective } from '../objective.ts';
 import { Trainer } from '../trainer.ts';
 import { growByJob } from './grow.ts';
 import { planJob, readFrequencies } from './plan.ts';
+import { mapPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
@@ -60,16 +61,18 @@ export class OpenJob {
 
   /** A loader of the job's features and label over another source. Shuffled only for training. */
   async loader(
-    source: SourceSpec,
+    source: Job['data']['train'],
     use: 'train' | 'evaluate',
     classes: readonly string[] | undefined,
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
-    const { batchSize, workers, prefetchBatches, shuffle } = job.data;
+    const { batchSize, workers, prefetchBatches, shuffle, shuffleWindow } = job.data;
+    const { split, ...files } = source;
     const loader = await openLoader(
       {
-        source: { ...source, file: resolve(folder, source.file) },
+        source: { ...files, file: mapPaths(files.file, (file) => resolve(folder, file)) },
+        split,
         features: Object.fromEntries(
           Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)]),
         ),
@@ -81,6 +84,7 @@ export class OpenJob {
         workers,
         seed: job.train.seed,
         shuffle: shuffle && use === 'train',
+        shuffleWindow,
         prefetchBatches,
         signal,
       },
