@@ -1,0 +1,53 @@
+/** What an objective says about the examples of a batch: what metrics are made of. */
+import type { Jagged, Matrix } from '@finetable/core';
+
+/** One entry per example. Arrays belong to the objective and are good until its next batch. */
+export interface Outputs {
+  /** `[size] f32`: the loss of each, whose weighted mean is the loss of the batch. */
+  readonly losses: Float32Array;
+  /** `[size] f32`: how much each counts; null for 1. */
+  readonly weights: Float32Array | null;
+  /** Of objectives that choose one of several classes. */
+  readonly classes?: ClassOutputs | undefined;
+  /** Of objectives that choose any number of them. */
+  readonly labelSets?: LabelSetOutputs | undefined;
+  /** Of objectives that predict a number, or how likely something is. */
+  readonly scores?: ScoreOutputs | undefined;
+  /** Of objectives that look for a row of a table. */
+  readonly retrieval?: RetrievalOutputs | undefined;
+  /** Anything else that is averaged over examples, by name: `[size] f32`. */
+  readonly means?: Readonly<Record<string, Float32Array>> | undefined;
+}
+
+export interface ClassOutputs {
+  /** Classes there are. */
+  readonly count: number;
+  /** `[size] i32`. */
+  readonly predicted: Int32Array;
+  readonly labels: Int32Array;
+}
+
+export interface LabelSetOutputs {
+  /** `[size, classes]`: above 0 is predicted. */
+  readonly logits: Matrix;
+  /** `[size]` bags of classes. */
+  readonly labels: Jagged;
+}
+
+export interface ScoreOutputs {
+  /** `[size] f32`: probabilities where `kind` is `probability`. */
+  readonly predicted: Float32Array;
+  readonly targets: Float32Array;
+  readonly kind: 'probability' | 'value';
+}
+
+export interface RetrievalOutputs {
+  /** Rows that could be found. */
+  readonly rows: number;
+  /** How many were looked at for each, k. */
+  readonly k: number;
+  /** `[size, k] i32`: the rows found, best first. */
+  readonly found: Int32Array;
+  /** `[size]` bags of the rows that should be. */
+  readonly relevant: Jagged;
+}
