@@ -3,3 +3,6 @@
  * @module
  */
 export { tf } from './load.ts';
+export { tfjsObjective, type Embeddings, type Loss, type TfjsObjectiveOptions } from './objective/objective.ts';
+export { tfjsModel, type TfjsModelOptions } from './objective/model.ts';
+export type { TensorBags, TensorBatch } from './objective/batch.ts';

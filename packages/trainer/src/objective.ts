@@ -68,10 +68,12 @@ export interface Objective {
   evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): MetricSums | Promise<MetricSums>;
   /** Moves the parameters by their gradients, which the trainer may have clipped; default: the trainer's optimiser moves them. */
   update?(): void;
+  /** Told that the trainer's optimiser has moved the parameters. */
+  updated?(): void;
   /** Brings the parameters' values up to date, where they are kept elsewhere, and tells what else belongs into a file. */
   snapshot?(): Promise<ObjectiveSnapshot>;
   /**
-   * Called where the parameters' values were read from a file. May throw before it changes anything.
+   * Told that the parameters' values were read from a file.
    * @param tensors what `snapshot` told of; without `state` where the file is the result of a training
    * @throws MISMATCH where they are not this objective's
    */

@@ -35,6 +35,7 @@ export class ParameterGroup {
     this.parameters.forEach(({ value, gradient }, i) => {
       kernels.updateDense({ rule, step, parameters: value, state: this.#state[i]!, gradients: gradient });
     });
+    this.#objective.updated?.();
   }
 
   /** Values alone: the result of a training. */
@@ -71,8 +72,8 @@ export class ParameterGroup {
   /** Fills `tensors`, and gives the objective the others. @returns the file's metadata */
   async #load(path: string, tensors: readonly ObjectiveTensor[]): Promise<Readonly<Record<string, string>>> {
     const { metadata, values, others } = await read(path, tensors);
-    this.#objective.restore?.(others);
     tensors.forEach(({ data }, i) => data.set(values[i]!));
+    this.#objective.restore?.(others);
     return metadata;
   }
 
