@@ -3,3 +3,12 @@
  * @module
  */
 export { tf } from './load.ts';
+export {
+  Embedding,
+  embedding,
+  type EmbeddingOptions,
+  type LoraOptions,
+  type MatrixLike,
+  type OutOfRange,
+  type QuantizeMode,
+} from './layer/index.ts';
