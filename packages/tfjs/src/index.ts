@@ -11,3 +11,12 @@ export { tfjsObjective, type Embeddings, type Loss, type TfjsObjectiveOptions } 
 export { tfjsModel, type TfjsModelOptions } from './objective/model.ts';
 export type { TensorBags, TensorBatch } from './objective/batch.ts';
 export { useBackend, useBestBackend, type BackendName, type BackendProblem, type BackendReport } from './backend.ts';
+export {
+  Embedding,
+  embedding,
+  type EmbeddingOptions,
+  type LoraOptions,
+  type MatrixLike,
+  type OutOfRange,
+  type QuantizeMode,
+} from './layer/index.ts';
