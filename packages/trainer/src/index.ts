@@ -25,6 +25,7 @@ export type {
 } from './objective.ts';
 export { classification, type ClassificationOptions } from './classification.ts';
 export type { MetricName } from './metrics.ts';
+export type { ObjectiveModule, ObjectiveModuleContext } from './job/objective.ts';
 export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';
