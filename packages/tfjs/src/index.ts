@@ -24,3 +24,4 @@ export {
   type Sparse,
   type SparseResult,
 } from './layer/index.ts';
+export { registerTable } from './rows/tables.ts';

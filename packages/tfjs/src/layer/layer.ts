@@ -1,5 +1,6 @@
 /** The layer: what tfjs asks of a layer, done by checked options, checked ids and rows that live where they should. */
 import { FinetableError } from '@finetable/core';
+import type { Adapter, SaveAdaptersOptions } from '@finetable/lora';
 import type {
   LayerVariable,
   layers,
@@ -11,6 +12,7 @@ import type {
   Tensor2D,
 } from '@tensorflow/tfjs';
 import { tf } from '../load.ts';
+import { AdaptedRows } from '../rows/adapted-rows.ts';
 import { checkOptions, oneOf, refuse, refuseConstraint, type CheckedOptions } from './check.ts';
 import { resolveIdentifiers, serializeIdentifiers, type Resolved } from './identifiers.ts';
 import { readIds, type ReadIds } from './ids.ts';
@@ -220,6 +222,24 @@ export class Embedding extends tf.layers.Layer {
     this.#listWeights();
   }
 
+  /**
+   * What a row store has learnt so far, owned by the layer: what the rest of Finetable reads and saves.
+   * @throws UNSUPPORTED where the rows are tfjs variables
+   */
+  get adapter(): Adapter {
+    return this.#adapted('adapter').adapter;
+  }
+
+  /** Writes that into a folder. @throws as `adapter`, and what `saveAdapters` throws */
+  async saveAdapter(folder: string, options: SaveAdaptersOptions = {}): Promise<void> {
+    await this.#adapted('saveAdapter').saveAdapter(folder, options);
+  }
+
+  /** Goes on from such a folder, with fresh optimiser state. @throws as `adapter`; MISMATCH where it is for other rows or another rank */
+  async loadAdapter(folder: string): Promise<void> {
+    await this.#adapted('loadAdapter').loadAdapter(folder);
+  }
+
   /** W becomes whole numbers with a scale a row, and is frozen. With LoRA, A and B stay f32. */
   quantize(mode: QuantizeMode): void {
     oneOf('quantize', mode ?? null, ['int8', 'int4']);
@@ -247,9 +267,9 @@ export class Embedding extends tf.layers.Layer {
         `${this.name}: ${weights.length} weights are given; allowed: ${this.weights.map((w) => `${w.originalName} ${shapeText(w.shape)}`).join(', ')}`,
       );
     this.weights.forEach((weight, i) => {
-      if (weight.dtype === 'float32') checkMatrix(`${this.name}: weights[${i}]`, weights[i]!, weight.shape as number[]);
+      if (weight.dtype === 'float32') checkMatrix(`${this.name}: weights[${i}]`, weights[i]!, weight.read().shape);
     });
-    super.setWeights(weights);
+    tf.tidy(() => this.weights.forEach((weight, i) => void weight.write(weights[i]!)));
   }
 
   override getConfig(): serialization.ConfigDict {
@@ -369,6 +389,13 @@ export class Embedding extends tf.layers.Layer {
       this.#rows ??
       refuse(`${this.name}: ${what} needs a layer that is built; call it, put it into a model, or build() it first`)
     );
+  }
+
+  #adapted(what: string): AdaptedRows {
+    const rows = this.#built(what);
+    if (rows instanceof AdaptedRows) return rows;
+    const message = `${this.name}: ${what}: its rows are tfjs variables, which model.save and getWeights have; allowed with \`table\`, or above \`threshold\``;
+    throw new FinetableError('UNSUPPORTED', message, { layer: this.name });
   }
 
   #withLora(what: string): EmbeddingRows {
