@@ -246,8 +246,8 @@ export class Embedding extends tf.layers.Layer {
       refuse(
         `${this.name}: ${weights.length} weights are given; allowed: ${this.weights.map((w) => `${w.originalName} ${shapeText(w.shape)}`).join(', ')}`,
       );
-    this.weights.forEach((weight, i) => {
-      if (weight.dtype === 'float32') checkMatrix(`${this.name}: weights[${i}]`, weights[i]!, weight.shape as number[]);
+    this.weights.forEach(({ shape, dtype }, i) => {
+      checkMatrix(`${this.name}: weights[${i}]`, weights[i]!, shape as number[], dtype);
     });
     super.setWeights(weights);
   }
@@ -317,7 +317,8 @@ export class Embedding extends tf.layers.Layer {
    * for this layer alone lets everything through instead, to be cast, checked and warned of here.
    */
   #letThrough(input: SymbolicTensor): void {
-    if (input.name === `${this.name}_input` && !this.#options.inputDType) (input as { dtype: unknown }).dtype = null;
+    if (input.sourceLayer.name === `${this.name}_input` && !this.#options.inputDType)
+      (input as { dtype: unknown }).dtype = null;
   }
 
   #warnOfCast(dtype: string): void {

@@ -1,6 +1,6 @@
 /** Matrices as programs give them. */
 import { FinetableError } from '@finetable/core';
-import type { Tensor2D, Tensor } from '@tensorflow/tfjs';
+import type { DataType, Tensor2D, Tensor } from '@tensorflow/tfjs';
 import { tf } from '../load.ts';
 import type { MatrixLike } from './options.ts';
 
@@ -20,11 +20,11 @@ export function matrixTensor(what: string, given: unknown, shape: readonly [numb
 }
 
 /** @throws INVALID_ARGUMENT for another shape or dtype; NON_FINITE, with the first place that is not finite */
-export function checkMatrix(what: string, tensor: Tensor, shape: readonly number[]): void {
-  if (tensor.dtype !== 'float32' || String(tensor.shape) !== String(shape))
+export function checkMatrix(what: string, tensor: Tensor, shape: readonly number[], dtype: DataType = 'float32'): void {
+  if (tensor.dtype !== dtype || String(tensor.shape) !== String(shape))
     throw new FinetableError(
       'INVALID_ARGUMENT',
-      `${what}: found ${tensor.dtype} [${tensor.shape.join(', ')}]; allowed: float32 [${shape.join(', ')}]`,
+      `${what}: found ${tensor.dtype} [${tensor.shape.join(', ')}]; allowed: ${dtype} [${shape.join(', ')}]`,
     );
   const data = tensor.dataSync<'float32'>();
   const at = data.findIndex((value) => !Number.isFinite(value));
