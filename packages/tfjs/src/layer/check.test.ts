@@ -169,5 +169,6 @@ test('setWeights, quantize and inputLength', () => {
   const ids = tf.zeros([2, 4], 'int32');
   refused(() => lengths.apply(ids), "the input's shape is [2, 4]");
   const two = [ids, ids] as Tensor[];
-  refused(() => built().apply(two), '2 inputs; allowed: one tensor of ids');
+  const other = built();
+  refused(() => other.apply(two), '2 inputs; allowed: one tensor of ids');
 });

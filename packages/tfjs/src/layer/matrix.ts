@@ -19,6 +19,15 @@ export function matrixTensor(what: string, given: unknown, shape: readonly [numb
   return tensor as Tensor2D;
 }
 
+/** One matrix, or a list of one, as Keras takes them. Else as {@link matrixTensor}. */
+export function weightsTensor(what: string, given: unknown, shape: readonly [number, number]): Tensor2D {
+  const first: unknown = Array.isArray(given) && given.length === 1 ? given[0] : null;
+  // A list of one row is a matrix itself.
+  const isRows = Array.isArray(first) && typeof first[0] !== 'number';
+  const isFlat = first instanceof Float32Array && first.length === shape[0] * shape[1];
+  return matrixTensor(what, isRows || isFlat || first instanceof tf.Tensor ? first : given, shape);
+}
+
 /** @throws INVALID_ARGUMENT for another shape or dtype; NON_FINITE, with the first place that is not finite */
 export function checkMatrix(what: string, tensor: Tensor, shape: readonly number[], dtype: DataType = 'float32'): void {
   if (tensor.dtype !== dtype || String(tensor.shape) !== String(shape))
