@@ -123,10 +123,11 @@ export abstract class RowsLayer extends tf.layers.Layer {
       refuse(
         `${this.name}: ${weights.length} weights are given; allowed: ${this.weights.map((w) => `${w.originalName} ${shapeText(w.shape)}`).join(', ')}`,
       );
-    this.weights.forEach(({ shape, dtype }, i) => {
-      checkMatrix(`${this.name}: weights[${i}]`, weights[i]!, shape as number[], dtype);
+    // Of the value: rows that live elsewhere have variables that stand for more than they hold.
+    this.weights.forEach((weight, i) => {
+      checkMatrix(`${this.name}: weights[${i}]`, weights[i]!, weight.read().shape, weight.dtype);
     });
-    super.setWeights(weights);
+    this.weights.forEach((weight, i) => void weight.write(weights[i]!));
   }
 
   override dispose(): ReturnType<layers.Layer['dispose']> {
