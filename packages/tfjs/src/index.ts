@@ -7,6 +7,9 @@
  * @module
  */
 export { tf } from './load.ts';
+export { tfjsObjective, type Embeddings, type Loss, type TfjsObjectiveOptions } from './objective/objective.ts';
+export { tfjsModel, type TfjsModelOptions } from './objective/model.ts';
+export type { TensorBags, TensorBatch } from './objective/batch.ts';
 export { useBackend, useBestBackend, type BackendName, type BackendProblem, type BackendReport } from './backend.ts';
 export {
   Embedding,
@@ -21,3 +24,4 @@ export {
   type Sparse,
   type SparseResult,
 } from './layer/index.ts';
+export { registerTable } from './rows/tables.ts';

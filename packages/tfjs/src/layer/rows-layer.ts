@@ -1,6 +1,8 @@
 /** What a layer has: its rows, and what is done to them. What it does with ids is in `layer.ts`. */
+import type { Adapter, SaveAdaptersOptions } from '@finetable/lora';
 import type { LayerVariable, layers, Tensor, Tensor2D } from '@tensorflow/tfjs';
 import { tf } from '../load.ts';
+import { AdaptedRows } from '../rows/adapted-rows.ts';
 import { oneOf, refuse, refuseConstraint, type CheckedOptions } from './check.ts';
 import { resolveIdentifiers, type Resolved } from './identifiers.ts';
 import { loraStart } from './lora-start.ts';
@@ -97,6 +99,24 @@ export abstract class RowsLayer extends tf.layers.Layer {
     this.#listWeights();
   }
 
+  /**
+   * What a row store has learnt so far, owned by the layer: what the rest of Finetable reads and saves.
+   * @throws UNSUPPORTED where the rows are tfjs variables
+   */
+  get adapter(): Adapter {
+    return this.#adapted('adapter').adapter;
+  }
+
+  /** Writes that into a folder. @throws as `adapter`, and what `saveAdapters` throws */
+  async saveAdapter(folder: string, options: SaveAdaptersOptions = {}): Promise<void> {
+    await this.#adapted('saveAdapter').saveAdapter(folder, options);
+  }
+
+  /** Goes on from such a folder, with fresh optimiser state. @throws as `adapter`; MISMATCH where it is for other rows or another rank */
+  async loadAdapter(folder: string): Promise<void> {
+    await this.#adapted('loadAdapter').loadAdapter(folder);
+  }
+
   /** W becomes whole numbers with a scale a row, and is frozen. With LoRA, A and B stay f32. */
   quantize(mode: QuantizeMode): void {
     oneOf('quantize', mode ?? null, ['int8', 'int4']);
@@ -141,6 +161,13 @@ export abstract class RowsLayer extends tf.layers.Layer {
       this.#rows ??
       refuse(`${this.name}: ${what} needs a layer that is built; call it, put it into a model, or build() it first`)
     );
+  }
+
+  #adapted(what: string): AdaptedRows {
+    const rows = this.rows(what);
+    if (rows instanceof AdaptedRows) return rows;
+    const message = `${this.name}: ${what}: its rows are tfjs variables, which model.save and getWeights have; allowed with \`table\`, or above \`threshold\``;
+    refuse(message, { layer: this.name }, 'UNSUPPORTED');
   }
 
   #withLora(what: string): EmbeddingRows {
