@@ -172,3 +172,13 @@ test('setWeights, quantize and inputLength', () => {
   const other = built();
   refused(() => other.apply(two), '2 inputs; allowed: one tensor of ids');
 });
+
+test('what is for row stores is not dropped where there is none', () => {
+  refused(
+    () => built({ optimizer: { type: 'sgd', learningRate: 1 } }),
+    'a `threshold` below its size puts it into a row store',
+  );
+  refused(() => built({ device: 'gpu' }), "device 'gpu', but the cpu backend computes on the CPU", 'UNSUPPORTED');
+  expect(built({ device: 'cpu' }).countParams()).toBe(18);
+  expect(embedding({ ...sizes, threshold: '500MB' }).getConfig().threshold).toBe(500e6);
+});

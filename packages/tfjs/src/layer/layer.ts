@@ -117,7 +117,7 @@ export class Embedding extends RowsLayer {
   }
 
   override getConfig(): serialization.ConfigDict {
-    const { inputDType, outOfRange, device, threshold } = this.options;
+    const { inputDType, outOfRange, device, threshold, thresholdBytes } = this.options;
     const config: Record<string, unknown> = {
       ...super.getConfig(),
       inputDim: this.inputDim,
@@ -130,7 +130,8 @@ export class Embedding extends RowsLayer {
       inputDType,
       outOfRange,
       device,
-      threshold,
+      // As a number: saving would turn "500MB" into "500mb".
+      threshold: threshold == null ? null : thresholdBytes,
       quantization: this.quantization,
     };
     if (this.loraRank !== null) {
