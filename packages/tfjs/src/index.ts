@@ -3,3 +3,5 @@
  * @module
  */
 export { tf } from './load.ts';
+export { tfjsDevice, type TfjsDevice, type TfjsDeviceOptions } from './device/device.ts';
+export { TfjsMatrix } from './device/lookup.ts';
