@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { linkTfjsNode } from './tfjs-node/link.mjs';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 const wanted = [20, 19];
@@ -37,6 +38,7 @@ export function ensureInstalled() {
     run('npm', ['ci', '--no-audit', '--no-fund']);
     writeFileSync(stamp, lock);
   }
+  linkTfjsNode();
   // Done by the install as well, unless that ran without scripts or before there was a compiler; quick when up to date.
   run(process.execPath, ['packages/kernels/install.mjs']);
 }

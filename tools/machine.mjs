@@ -10,6 +10,7 @@ console.log(
     process.arch,
     cpus()[0]?.model,
     has('packages/kernels/build/finetable.node') ? 'native' : 'portable',
+    has('node_modules/@tensorflow/tfjs-node/lib') ? 'with tfjs-node' : 'without tfjs-node',
     has('.cache/venv') ? 'with Python peers' : 'without Python peers',
   ].join(', '),
 );
