@@ -52,12 +52,8 @@ export class Decoder {
     if (!this.#values) return elements;
     const { dim } = this.#format;
     const n = elements.shape[0];
-    // Quotients are rounded down, so the high half is signed and the low one is not.
-    const high = tf.floorDiv(elements, tf.scalar(halves, 'int32'));
-    const low = tf.sub(elements, tf.mul(high, tf.scalar(halves, 'int32')));
-    const sign = tf.floorDiv(high, tf.scalar(halves, 'int32'));
-    const unsigned = tf.sub(high, tf.mul(sign, tf.scalar(halves, 'int32')));
-    const index = tf.cast(tf.stack([low, unsigned], 2), 'int32');
+    const [low, high] = splitWords(elements);
+    const index = tf.stack([low, high], 2);
     const all = tf.reshape(tf.gather(this.#values, tf.reshape(index, [-1])), [n, -1]) as Tensor2D;
     const values = all.shape[1] === dim ? all : tf.slice(all, [0, 0], [n, dim]);
     if (!scales) return values;
@@ -68,4 +64,17 @@ export class Decoder {
     this.#values?.dispose();
     this.#groups?.dispose();
   }
+}
+
+/** The two halves of every word, each in [0, 65536). */
+function splitWords(words: Tensor2D): [Tensor2D, Tensor2D] {
+  const unit = tf.scalar(halves, 'int32');
+  const split = (x: Tensor2D): [Tensor2D, Tensor2D] => {
+    const quotient = tf.floorDiv(x, unit) as Tensor2D;
+    return [tf.sub(x, tf.mul(quotient, unit)), quotient];
+  };
+  // Backends may divide in f32, so that the quotient is 1 off; the second time the numbers are small, so it is not.
+  const [rest, quotient] = split(words);
+  const [low, carry] = split(rest);
+  return [low, split(tf.add(quotient, carry))[0]];
 }
