@@ -7,7 +7,8 @@ import { FinetableError } from '@finetable/core';
 
 const require = createRequire(import.meta.url);
 
-/** Node >= 23 has lost what tfjs-node's binding calls. */
+// Node >= 23 has lost what tfjs-node calls when it computes. It looks these up at each call, so it may have been imported before this package, but not
+// have computed anything.
 const util = require('node:util') as Record<string, unknown>;
 util.isNullOrUndefined ??= (x: unknown) => x === null || x === undefined;
 util.isArray ??= Array.isArray;

@@ -34,35 +34,36 @@ function build(normalize: boolean) {
   return { objective, parameters };
 }
 
-test.each([false, true])('gradients agree with finite differences (normalize: %s)', (normalize) => {
+test.each([false, true])('gradients agree with finite differences (normalize: %s)', async (normalize) => {
   const { objective, parameters } = build(normalize);
   const x = normals(size, D, 'x');
-  const meanLoss = (): number => objective.evaluate({ x: matrix(size, D, x.data.slice()) }, batch).loss! / size;
+  const meanLoss = async (): Promise<number> =>
+    (await objective.evaluate({ x: matrix(size, D, x.data.slice()) }, batch)).loss! / size;
   const gradient = matrix(size, D);
-  const sums = objective.train({ x: matrix(size, D, x.data.slice()) }, batch, { x: gradient });
-  expect(sums.loss! / size).toBeCloseTo(meanLoss(), 6);
+  const sums = await objective.train({ x: matrix(size, D, x.data.slice()) }, batch, { x: gradient });
+  expect(sums.loss! / size).toBeCloseTo(await meanLoss(), 6);
 
   const h = 1e-2; // error of a central difference: h² times a third derivative of order 1
-  const check = (values: Float32Array, analytic: Float32Array): void => {
-    values.forEach((kept, i) => {
+  const check = async (values: Float32Array, analytic: Float32Array): Promise<void> => {
+    for (const [i, kept] of values.entries()) {
       values[i] = kept + h;
-      const up = meanLoss();
+      const up = await meanLoss();
       values[i] = kept - h;
-      const down = meanLoss();
+      const down = await meanLoss();
       values[i] = kept;
       expect(analytic[i]).toBeCloseTo((up - down) / (2 * h), 3);
-    });
+    }
   };
-  check(x.data, gradient.data);
-  for (const { value, gradient: analytic } of parameters) check(value, analytic.slice());
+  await check(x.data, gradient.data);
+  for (const { value, gradient: analytic } of parameters) await check(value, analytic.slice());
 });
 
-test('loss and accuracy of known logits', () => {
+test('loss and accuracy of known logits', async () => {
   const objective = classification({ input: 'x', label: 'y' });
   const [weight] = objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b'] } });
   weight!.value.set([1, 0, 0, 1]);
   const two: Batch = { ...batch, size: 2, labels: { y: Int32Array.of(0, 0) } };
-  const sums = objective.evaluate({ x: matrix(2, 2, Float32Array.of(Math.log(3), 0, 0, Math.log(3))) }, two);
+  const sums = await objective.evaluate({ x: matrix(2, 2, Float32Array.of(Math.log(3), 0, 0, Math.log(3))) }, two);
   // softmax([ln 3, 0]) = [3/4, 1/4]
   const { loss, accuracy } = objective.metrics(sums, 2);
   expect(loss).toBeCloseTo((-Math.log(3 / 4) - Math.log(1 / 4)) / 2, 6);
@@ -76,10 +77,10 @@ test('one class is refused', () => {
   ).toThrow(/label "y" has 1 class; classification needs 2 or more/);
 });
 
-test('of equal logits the first counts', () => {
+test('of equal logits the first counts', async () => {
   const objective = classification({ input: 'x', label: 'y' });
   objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b', 'c'] } });
   const three: Batch = { ...batch, size: 3, labels: { y: Int32Array.of(0, 1, 2) } };
-  const sums = objective.evaluate({ x: normals(3, 2, 'x') }, three);
+  const sums = await objective.evaluate({ x: normals(3, 2, 'x') }, three);
   expect(objective.metrics(sums, 3).accuracy).toBeCloseTo(1 / 3, 12);
 });

@@ -15,9 +15,17 @@
 export { Trainer, type TrainerOptions } from './trainer.ts';
 export type { BestEvaluation, FitOptions, FitResult, TrainingEvent } from './fit.ts';
 export type { ModelOptions } from './model.ts';
-export type { DenseParameter, MetricSums, Objective, ObjectiveContext } from './objective.ts';
+export type {
+  DenseParameter,
+  MetricSums,
+  Objective,
+  ObjectiveContext,
+  ObjectiveSnapshot,
+  ObjectiveTensor,
+} from './objective.ts';
 export { classification, type ClassificationOptions } from './classification.ts';
 export type { MetricName } from './metrics.ts';
+export type { ObjectiveModule, ObjectiveModuleContext } from './job/objective.ts';
 export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';

@@ -104,7 +104,7 @@ export class Loop {
 
   async #step({ batch, pooled }: PreparedBatch, waited: number): Promise<void> {
     const begun = performance.now();
-    const { sums, gradients } = this.#model.train(batch, pooled);
+    const { sums, gradients } = await this.#model.train(batch, pooled);
     if (this.#options.clipNorm !== undefined) this.#clip(gradients, this.#options.clipNorm);
     const step = this.#progress.step + 1;
     for (const [name, adapter] of this.#model.adapters) adapter.update(batch.plans[name]!, gradients.get(name)!);
@@ -238,7 +238,7 @@ export async function evaluate(
       if (next === 'aborted' || signal?.aborted)
         throw new FinetableError('INTERRUPTED', 'interrupted while evaluating');
       if (next === null) break;
-      sums = addSums(sums, model.evaluate(next.batch, next.pooled));
+      sums = addSums(sums, await model.evaluate(next.batch, next.pooled));
       examples += next.batch.size;
     }
   } finally {

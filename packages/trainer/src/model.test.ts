@@ -93,15 +93,15 @@ function build(loss?: number) {
 
 const pooled = { recent: [11 + 12, 12], liked: [14, 11 + 14], user: [23, 20], shop: [30, 31] };
 
-test('features over several tables, shared, adapted and frozen, get their own rows', () => {
+test('features over several tables, shared, adapted and frozen, get their own rows', async () => {
   const { model, seen } = build();
-  model.evaluate(batch);
+  await model.evaluate(batch);
   expect(seen).toEqual(pooled);
 });
 
-test('gradients go to the rows of the feature they came from', () => {
+test('gradients go to the rows of the feature they came from', async () => {
   const { model, seen } = build();
-  const { gradients } = model.train(batch);
+  const { gradients } = await model.train(batch);
   expect(seen).toEqual(pooled);
   const rows = (name: string): number[] =>
     [...gradients.get(name)!.groups[0]!.rows!.data].filter((_, i) => i % 2 === 0);
@@ -110,8 +110,8 @@ test('gradients go to the rows of the feature they came from', () => {
   expect(rows('users')).toEqual([100, 100]);
 });
 
-test('a loss that is no number is named, in an evaluation too', () => {
+test('a loss that is no number is named, in an evaluation too', async () => {
   const { model } = build(Number.NaN);
-  expect(() => model.train(batch)).toThrow(/^the loss is not finite in epoch 0, batch 0 \(lines 1, 2\)/);
-  expect(() => model.evaluate(batch)).toThrow(/^the loss of an evaluation is not finite/);
+  await expect(model.train(batch)).rejects.toThrow(/^the loss is not finite in epoch 0, batch 0 \(lines 1, 2\)/);
+  await expect(model.evaluate(batch)).rejects.toThrow(/^the loss of an evaluation is not finite/);
 });

@@ -134,8 +134,8 @@ export class Model {
   }
 
   /** Metric sums of a batch, without gradients. @param pooled what `pool` made of it @throws NON_FINITE */
-  evaluate(batch: Batch, pooled: PooledBatch | null = null): MetricSums {
-    const sums = this.objective.evaluate(this.#lookup(batch, false, pooled), batch);
+  async evaluate(batch: Batch, pooled: PooledBatch | null = null): Promise<MetricSums> {
+    const sums = await this.objective.evaluate(this.#lookup(batch, false, pooled), batch);
     if (!Number.isFinite(sums.loss)) throw this.#nonFinite('the loss of an evaluation', batch);
     return sums;
   }
@@ -146,10 +146,10 @@ export class Model {
    * @param pooled what `pool` made of the batch; the results are the same without
    * @throws NON_FINITE naming table and row, or the batch's lines
    */
-  train(
+  async train(
     batch: Batch,
     pooled: PooledBatch | null = null,
-  ): { sums: MetricSums; gradients: ReadonlyMap<string, AdapterGradients> } {
+  ): Promise<{ sums: MetricSums; gradients: ReadonlyMap<string, AdapterGradients> }> {
     const inputs = this.#lookup(batch, true, pooled);
     const byTable = new Map<string, Matrix>();
     for (const name of this.adapters.keys()) {
@@ -161,7 +161,7 @@ export class Model {
       const whole = byTable.get(table);
       if (whole) gradients[feature] = rowsOf(whole, firstBag, bags);
     }
-    const sums = this.objective.train(inputs, batch, gradients);
+    const sums = await this.objective.train(inputs, batch, gradients);
     if (!Number.isFinite(sums.loss)) throw this.#nonFinite('the loss', batch);
     for (const { name, gradient } of this.parameters) {
       if (this.kernels.firstNonFinite(gradient) >= 0) throw this.#nonFinite(`the gradient of ${name}`, batch);

@@ -25,6 +25,22 @@ export interface ObjectiveContext {
   readonly classes: Readonly<Record<string, readonly string[]>>;
 }
 
+/** An array of an objective's as files hold it. */
+export interface ObjectiveTensor {
+  /** Unlike every parameter's name and the trainer's `<parameter>.state.<n>`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** What an objective has beside its parameters. */
+export interface ObjectiveSnapshot {
+  /** Belong to the result of a training, as moving averages do. */
+  readonly values: readonly ObjectiveTensor[];
+  /** Only going on needs them, such as the state of an optimiser of its own. */
+  readonly state: readonly ObjectiveTensor[];
+}
+
 /** Sums over a batch's examples, from which `metrics` makes means: they add up over batches. */
 export type MetricSums = Readonly<Record<string, number>>;
 
@@ -41,15 +57,27 @@ export interface Objective {
   /**
    * Loss of a batch, and its gradients: of the mean loss with respect to each input that is trained (`gradients[feature]`,
    * `[size, D]`, every value overwritten; absent where the feature's table is frozen) and to the parameters. May overwrite
-   * the inputs.
+   * the inputs. All of it is the objective's until it settles.
    */
   train(
     inputs: Readonly<Record<string, Matrix>>,
     batch: Batch,
     gradients: Readonly<Record<string, Matrix>>,
-  ): MetricSums;
+  ): MetricSums | Promise<MetricSums>;
   /** The same without gradients. */
-  evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): MetricSums;
+  evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): MetricSums | Promise<MetricSums>;
+  /** Moves the parameters by their gradients, which the trainer may have clipped; default: the trainer's optimiser moves them. */
+  update?(): void;
+  /** Told that the trainer's optimiser has moved the parameters. */
+  updated?(): void;
+  /** Brings the parameters' values up to date, where they are kept elsewhere, and tells what else belongs into a file. */
+  snapshot?(): Promise<ObjectiveSnapshot>;
+  /**
+   * Told that the parameters' values were read from a file.
+   * @param tensors what `snapshot` told of; without `state` where the file is the result of a training
+   * @throws MISMATCH where they are not this objective's
+   */
+  restore?(tensors: ReadonlyMap<string, ObjectiveTensor>): void;
   /** Means from sums over `examples` examples; always has `loss`. */
   metrics(sums: MetricSums, examples: number): Readonly<Record<string, number>>;
 }

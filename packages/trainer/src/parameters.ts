@@ -1,59 +1,63 @@
-/** An objective's dense parameters with their optimiser: updated, saved and loaded together. */
+/** An objective's dense parameters with their optimiser and what else the objective has: updated, saved and loaded together. */
 import { FinetableError } from '@finetable/core';
 import { readSafetensorsHeader, readTensor, writeSafetensors } from '@finetable/formats';
 import { stateColumns, type Kernels, type UpdateRule } from '@finetable/kernels';
-import { rateOf, ruleOf, type OptimizerOverrides, type OptimizerSpec } from '@finetable/lora';
-import type { DenseParameter } from './objective.ts';
-
-interface Named {
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
+import { rateOf, ruleOf, type OptimizerSpec } from '@finetable/lora';
+import type { DenseParameter, Objective, ObjectiveSnapshot, ObjectiveTensor } from './objective.ts';
 
 export class ParameterGroup {
   readonly parameters: readonly DenseParameter[];
+  readonly #objective: Objective;
   readonly #rule: UpdateRule;
   readonly #rateOf: (step: number) => number;
   readonly #state: readonly (readonly Float32Array[])[];
   /** Steps since its optimiser state was fresh, over every `fit`: bias corrections need them. */
   #step = 0;
 
-  constructor(parameters: readonly DenseParameter[], optimizer: OptimizerSpec, overrides: OptimizerOverrides) {
+  constructor(parameters: readonly DenseParameter[], objective: Objective, optimizer: OptimizerSpec) {
     this.parameters = parameters;
-    this.#rule = ruleOf(optimizer, overrides);
+    this.#objective = objective;
+    this.#rule = ruleOf(optimizer, objective);
     this.#rateOf = rateOf(optimizer, this.#rule.learningRate);
-    this.#state = parameters.map(({ value }) =>
+    const moved = objective.update ? [] : parameters;
+    this.#state = moved.map(({ value }) =>
       stateColumns(this.#rule, value.length).map((cols) => new Float32Array(cols)),
     );
   }
 
   update(kernels: Kernels): void {
     const step = ++this.#step;
+    if (this.#objective.update) {
+      this.#objective.update();
+      return;
+    }
     const rule = { ...this.#rule, learningRate: this.#rateOf(step) };
     this.parameters.forEach(({ value, gradient }, i) => {
       kernels.updateDense({ rule, step, parameters: value, state: this.#state[i]!, gradients: gradient });
     });
+    this.#objective.updated?.();
   }
 
   /** Values alone: the result of a training. */
   async saveValues(path: string): Promise<void> {
-    await save(path, this.#values(), {});
+    const { values } = await this.#snapshot();
+    await save(path, [...this.#values(), ...values], {});
   }
 
   /** Values and optimiser state: what training goes on from. */
   async saveState(path: string): Promise<void> {
-    await save(path, [...this.#values(), ...this.#states()], { step: String(this.#step) });
+    const { values, state } = await this.#snapshot();
+    await save(path, [...this.#values(), ...this.#states(), ...values, ...state], { step: String(this.#step) });
   }
 
   /** @throws MISMATCH where a shape differs; INVALID_FILE */
   async loadValues(path: string): Promise<void> {
-    await load(path, this.#values());
+    await this.#load(path, this.#values());
   }
 
   /** @throws MISMATCH where a shape differs; INVALID_FILE */
   async loadState(path: string): Promise<void> {
-    const { step = '' } = await load(path, [...this.#values(), ...this.#states()]);
+    const { step = '' } = await this.#load(path, [...this.#values(), ...this.#states()]);
     if (!/^\d{1,15}$/.test(step))
       throw new FinetableError('INVALID_FILE', `${path}: step "${step}"; allowed: an integer of 0 or more`, {
         file: path,
@@ -61,20 +65,32 @@ export class ParameterGroup {
     this.#step = Number(step);
   }
 
-  #values(): Named[] {
+  async #snapshot(): Promise<ObjectiveSnapshot> {
+    return (await this.#objective.snapshot?.()) ?? { values: [], state: [] };
+  }
+
+  /** Fills `tensors`, and gives the objective the others. @returns the file's metadata */
+  async #load(path: string, tensors: readonly ObjectiveTensor[]): Promise<Readonly<Record<string, string>>> {
+    const { metadata, values, others } = await read(path, tensors);
+    tensors.forEach(({ data }, i) => data.set(values[i]!));
+    this.#objective.restore?.(others);
+    return metadata;
+  }
+
+  #values(): ObjectiveTensor[] {
     return this.parameters.map(({ name, shape, value }) => ({ name, shape, data: value }));
   }
 
-  #states(): Named[] {
-    return this.parameters.flatMap(({ name }, i) =>
-      this.#state[i]!.map((data, j) => ({ name: `${name}.state.${j}`, shape: [data.length], data })),
+  #states(): ObjectiveTensor[] {
+    return this.#state.flatMap((columns, i) =>
+      columns.map((data, j) => ({ name: `${this.parameters[i]!.name}.state.${j}`, shape: [data.length], data })),
     );
   }
 }
 
 async function save(
   path: string,
-  tensors: readonly Named[],
+  tensors: readonly ObjectiveTensor[],
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
   await writeSafetensors(
@@ -84,8 +100,14 @@ async function save(
   );
 }
 
-/** @returns the file's metadata */
-async function load(path: string, tensors: readonly Named[]): Promise<Readonly<Record<string, string>>> {
+interface Found {
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Of the tensors that were asked for, in their order. */
+  readonly values: readonly Float32Array[];
+  readonly others: ReadonlyMap<string, ObjectiveTensor>;
+}
+
+async function read(path: string, tensors: readonly ObjectiveTensor[]): Promise<Found> {
   const header = await readSafetensorsHeader(path);
   const values: Float32Array[] = [];
   for (const { name, shape } of tensors) {
@@ -99,6 +121,10 @@ async function load(path: string, tensors: readonly Named[]): Promise<Readonly<R
     }
     values.push((await readTensor(path, header, name)).data as Float32Array);
   }
-  tensors.forEach(({ data }, i) => data.set(values[i]!));
-  return header.metadata;
+  const others = new Map<string, ObjectiveTensor>();
+  for (const [name, { shape, dtype }] of header.tensors) {
+    if (dtype !== 'F32' || tensors.some((known) => known.name === name)) continue;
+    others.set(name, { name, shape, data: (await readTensor(path, header, name)).data as Float32Array });
+  }
+  return { metadata: header.metadata, values, others };
 }

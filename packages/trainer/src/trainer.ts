@@ -90,7 +90,7 @@ export class Trainer {
     const model = new Model(this.#options, loader.data, loader.classes);
     const { optimizer, objective } = this.#options;
     for (const adapter of model.adapters.values()) adapter.startTraining(optimizer);
-    const group = new ParameterGroup(model.parameters, optimizer, objective);
+    const group = new ParameterGroup(model.parameters, objective, optimizer);
     this.#built = { model, group };
     return this.#built;
   }

@@ -11,10 +11,9 @@ import {
   type ShardedTable,
   type ShardSpec,
 } from '@finetable/placement';
-import { classification } from '../classification.ts';
-import type { Objective } from '../objective.ts';
 import { Trainer } from '../trainer.ts';
 import { growByJob } from './grow.ts';
+import { createObjective, labelsOf } from './objective.ts';
 import { planJob, readFrequencies } from './plan.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
@@ -58,11 +57,14 @@ export class OpenJob {
     }
   }
 
-  /** A loader of the job's features and label over another source. Shuffled only for training. */
+  /**
+   * A loader of the job's features and labels over another source. Shuffled only for training.
+   * @param classes of the labels; those that are undefined are the source's own
+   */
   async loader(
     source: SourceSpec,
     use: 'train' | 'evaluate',
-    classes: readonly string[] | undefined,
+    classes: Readonly<Record<string, readonly string[] | undefined>>,
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
@@ -73,7 +75,9 @@ export class OpenJob {
         features: Object.fromEntries(
           Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)]),
         ),
-        labels: { [job.objective.label]: { column: job.objective.label, classes } },
+        labels: Object.fromEntries(
+          Object.keys(labelsOf(job)).map((label) => [label, { column: label, classes: classes[label] }]),
+        ),
         tables: Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }])),
       },
       {
@@ -110,14 +114,24 @@ export class OpenJob {
     return Object.fromEntries(loaded.map((adapter) => [adapter.table.name, adapter]));
   }
 
-  /** @param steps of the whole training, for a schedule that does not say its own */
-  trainer(adapters: Readonly<Record<string, Adapter>>, steps = 1): Trainer {
+  /**
+   * @param loader of the data that it is for
+   * @param steps of the whole training, for a schedule that does not say its own
+   */
+  async trainer(
+    adapters: Readonly<Record<string, Adapter>>,
+    { classes }: Pick<Loader, 'classes'>,
+    steps = 1,
+  ): Promise<Trainer> {
     const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
     const { job } = this.loaded;
+    const featureDims = Object.fromEntries(
+      Object.entries(job.features).map(([name, { table }]) => [name, this.tables[table]!.dim]),
+    );
     return new Trainer({
       tables: Object.fromEntries(frozen),
       adapters,
-      objective: createObjective(job),
+      objective: await createObjective(this.loaded, { featureDims, classes }),
       optimizer: optimizerOf(job, steps),
     });
   }
@@ -140,15 +154,6 @@ async function cacheOf({ name, shards }: PlannedTable, { job, folder }: LoadedJo
   if (bytes === 0) return undefined;
   const { frequencies } = job.tables[name]!;
   return { bytes, ...(frequencies && 'counts' in frequencies ? await readFrequencies(frequencies, folder) : {}) };
-}
-
-function createObjective({ objective }: Job): Objective {
-  switch (objective.type) {
-    case 'classification': {
-      const { input, label, normalize, learningRate, weightDecay } = objective;
-      return classification({ input, label, normalize, learningRate, weightDecay });
-    }
-  }
 }
 
 function tokenSpec(tokens: NonNullable<Job['features'][string]['tokens']>, folder: string): TokenSpec {

@@ -122,6 +122,17 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('name', '../up'), 'name: found "../up"; allowed: letters, digits'],
     [set('features.text.table', 'other'), 'features.text.table: no table "other"; there are "words"'],
     [set('objective.input', 'txt'), 'objective.input: no feature "txt"; there are "text"'],
+    [set('objective', { type: 'tfjs', module: './model.mjs' }), ''],
+    [set('objective', { type: 'tfjs', module: './model.mjs', labels: ['intent'], options: { units: [8, 4] } }), ''],
+    [set('objective', { type: 'tfjs' }), 'objective.module: missing; allowed: a string'],
+    [
+      set('objective', { type: 'tfjs', module: 'm.mjs', input: 'text' }),
+      'objective.input: unknown field; did you mean "type"? Known here: type, module, labels, classes, options',
+    ],
+    [
+      set('objective', { type: 'tfjs', module: 'm.mjs', labels: ['a'], classes: { b: ['x', 'y'] } }),
+      'objective.classes.b: no label "b"; there are "a"',
+    ],
     [set('adapters.other', { rank: 2 }), 'adapters.other: no table "other"'],
     [set('tables.more', { file: 'x' }), 'tables.more: no feature reads this table'],
     [set('train', { patience: 2 }), 'train.patience: early stopping needs data.validation'],
@@ -186,7 +197,7 @@ describe('job files', () => {
     ]);
     expect(job.train.epochs).toBe(5);
     expect(job.adapters.words).toMatchObject({ rank: 2 });
-    expect(job.objective.normalize).toBe(true);
+    expect(job.objective).toMatchObject({ normalize: true });
     expect(found).toBe(folder);
   });
 

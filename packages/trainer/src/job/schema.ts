@@ -146,6 +146,17 @@ const objective = z.discriminatedUnion('type', [
     learningRate: rate.optional(),
     weightDecay: rate.optional(),
   }),
+  z.strictObject({
+    type: z.literal('tfjs'),
+    /** A program, which is run: its default export makes the objective. */
+    module: z.string().min(1),
+    /** Columns with labels. */
+    labels: z.array(z.string()).default([]),
+    /** Of labels; default: the distinct values of the training data. */
+    classes: z.record(z.string(), z.array(z.string()).min(2)).default({}),
+    /** Given to the module. */
+    options: z.record(z.string(), z.unknown()).default({}),
+  }),
 ]);
 
 /** A range `[from, to)`, or a list. */
@@ -274,14 +285,19 @@ export const jobSchema = z
       if (!Object.values(job.features).some((feature) => feature.table === table))
         issue(['tables', table], 'no feature reads this table');
     }
-    if (!(job.objective.input in job.features)) {
-      issue(
-        ['objective', 'input'],
-        `no feature "${job.objective.input}"; there are ${quoted(Object.keys(job.features))}`,
-      );
-    }
-    for (const feature of Object.keys(job.features)) {
-      if (feature !== job.objective.input) issue(['features', feature], 'the objective does not read this feature');
+    const { objective } = job;
+    if (objective.type === 'classification') {
+      const { input } = objective;
+      const names = Object.keys(job.features);
+      if (!names.includes(input)) issue(['objective', 'input'], `no feature "${input}"; there are ${quoted(names)}`);
+      for (const feature of names) {
+        if (feature !== input) issue(['features', feature], 'the objective does not read this feature');
+      }
+    } else {
+      for (const label of Object.keys(objective.classes)) {
+        if (!objective.labels.includes(label))
+          issue(['objective', 'classes', label], `no label "${label}"; there are ${quoted(objective.labels)}`);
+      }
     }
     if (job.train.patience !== undefined && !job.data.validation) {
       issue(['train', 'patience'], 'early stopping needs data.validation');

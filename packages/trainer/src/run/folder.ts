@@ -135,6 +135,7 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
     if (tokens?.vocabulary !== undefined) tokens.vocabulary = move(tokens.vocabulary);
     if (tokens?.tokenizer !== undefined) tokens.tokenizer = move(tokens.tokenizer);
   }
+  if (moved.objective.type === 'tfjs') moved.objective.module = move(moved.objective.module);
   return moved;
 }
 

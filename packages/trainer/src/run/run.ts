@@ -15,6 +15,7 @@ import { FinetableError } from '@finetable/core';
 import { sha256File, writeFileAtomic } from '@finetable/formats';
 import { saveAdapters, type Adapter } from '@finetable/lora';
 import { parse } from 'yaml';
+import { identityOf, labelsOf } from '../job/objective.ts';
 import { OpenJob } from '../job/open.ts';
 import { checkJob, type LoadedJob } from '../job/read.ts';
 import type { FitResult, TrainingEvent } from '../fit.ts';
@@ -83,12 +84,11 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
   const open = await OpenJob.open(loaded);
   try {
     const { job } = loaded;
-    const train = await open.loader(job.data.train, 'train', job.objective.classes, options.signal);
+    const train = await open.loader(job.data.train, 'train', labelsOf(job), options.signal);
     const validation =
-      job.data.validation &&
-      (await open.loader(job.data.validation, 'evaluate', train.classes[job.objective.label], options.signal));
+      job.data.validation && (await open.loader(job.data.validation, 'evaluate', train.classes, options.signal));
     const adapters = open.createAdapters();
-    const trainer = open.trainer(adapters, job.train.epochs * train.batchesPerEpoch);
+    const trainer = await open.trainer(adapters, train, job.train.epochs * train.batchesPerEpoch);
     return await inFolder(
       resolve(options.folder ?? runFolder(loaded)),
       loaded,
@@ -109,7 +109,10 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
             folder: join(folder, 'checkpoints'),
             everySteps: job.train.checkpointEverySteps,
             keep: job.train.keepCheckpoints,
-            identity: { dataBytes: (await stat(resolve(loaded.folder, job.data.train.file))).size },
+            identity: {
+              dataBytes: (await stat(resolve(loaded.folder, job.data.train.file))).size,
+              ...(await identityOf(loaded)),
+            },
           },
           onEvent: async (event) => {
             await log(event);
@@ -137,10 +140,9 @@ export async function evaluateRun(
   const result = await readResult(folder);
   const open = await OpenJob.open(loaded);
   try {
-    const label = loaded.job.objective.label;
-    const loader = await open.loader({ file: resolve(file) }, 'evaluate', result.classes[label], signal);
+    const loader = await open.loader({ file: resolve(file) }, 'evaluate', result.classes, signal);
     const adapters = await open.loadAdapters(join(folder, 'adapter'));
-    const trainer = open.trainer(adapters);
+    const trainer = await open.trainer(adapters, loader);
     await trainer.loadObjective(join(folder, 'objective.safetensors'), loader);
     return await trainer.evaluate(loader, signal);
   } finally {
