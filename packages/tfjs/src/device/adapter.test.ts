@@ -28,9 +28,9 @@ import { openTable, type ShardedTable } from '@finetable/placement';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { tf } from '../load.ts';
 import { tfjsDevice, type TfjsDevice } from './device.ts';
-import { TfjsMatrix } from './lookup.ts';
+import { TfjsMatrix } from './matrix.ts';
 import { normals, writeTable } from './table-file.ts';
-import { onEachBackend } from './testing.ts';
+import { onEachBackend } from '../testing/backends.ts';
 
 const V = 60;
 const D = 24;

@@ -2,7 +2,7 @@ import { f16ToF32, RandomStream } from '@finetable/core';
 import { expect, test } from 'vitest';
 import { tf } from '../load.ts';
 import { Decoder } from './decode.ts';
-import { onEachBackend } from './testing.ts';
+import { onEachBackend } from '../testing/backends.ts';
 
 onEachBackend(() => {
   test('every 16 bits, in both halves of a word, beside what rounds up and down', async () => {

@@ -7,7 +7,7 @@ import { openTable } from '@finetable/placement';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { tf } from '../load.ts';
 import { tfjsDevice } from './device.ts';
-import { onEachBackend } from './testing.ts';
+import { onEachBackend } from '../testing/backends.ts';
 import { normals, writeTable } from './table-file.ts';
 
 const V = 50;
