@@ -1,6 +1,6 @@
 // Prepares the real `tensorflow` backend without the host that tfjs-node downloads libtensorflow from: .cache/tfjs-node gets @tensorflow/tfjs-node from npm, the
 // libraries and headers of a tensorflow-cpu wheel from the Python package index, and the binding compiled against them. link.mjs then puts it among
-// the workspace's packages. Needs Linux, Python with pip, and a C++ compiler; nothing of node_modules, which may be under installation meanwhile.
+// the workspace's packages. A Node of the newest line comes with it. Needs Linux, Python with pip, and a C++ compiler; nothing of node_modules, which may be under installation meanwhile.
 //
 //   node tools/tfjs-node/setup.mjs
 //
@@ -21,7 +21,12 @@ const WHEEL = [
   '--no-deps',
   '--no-compile',
 ];
-const NPM = { '@tensorflow/tfjs-node': '4.22.0', 'node-api-headers': '1.9.0' };
+const NPM = {
+  '@tensorflow/tfjs-node': '4.22.0',
+  'node-api-headers': '1.9.0',
+  // A newer Node than most develop with, since tfjs-node breaks on it without our help.
+  [`node-${process.platform}-${process.arch}`]: '26.10.0',
+};
 const LIBRARIES = ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'];
 const NAPI = 8; // the newest that tfjs-node 4.22 looks for; one binary for every Node since 15
 const LIMIT_MS = 10 * 60_000;

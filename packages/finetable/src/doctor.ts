@@ -2,11 +2,25 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, tmpdir, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { formatBytes } from '@finetable/core';
+import { formatBytes, isFinetableError } from '@finetable/core';
 import { kernelsStatus, type KernelsStatus } from '@finetable/kernels';
 import { writeJson } from './failure.ts';
 import { alignRows } from './format.ts';
 import type { Io } from './io.ts';
+
+/** What `@finetable/tfjs` would compute on. */
+export interface TensorFlowReport {
+  /** The version of `@tensorflow/tfjs`. */
+  readonly version: string;
+  /** `tensorflow`, `wasm` or `cpu`. */
+  readonly backend: string;
+  /** The package that the backend comes from. */
+  readonly package: string | null;
+  readonly packageVersion: string | null;
+  readonly gpu: boolean;
+  /** What was tried before this backend, and why it was not that. */
+  readonly problems: readonly { readonly package: string; readonly reason: string; readonly message: string }[];
+}
 
 export interface DoctorReport {
   readonly node: string;
@@ -22,6 +36,8 @@ export interface DoctorReport {
   readonly temporaryFolder: string;
   /** `always`, `madvise` or `never` on Linux; null elsewhere. */
   readonly hugePages: string | null;
+  /** Null where TensorFlow.js is not installed. */
+  readonly tensorflow: TensorFlowReport | null;
   /** What could be better, each with what to do. */
   readonly advice: readonly string[];
 }
@@ -45,6 +61,8 @@ async function examine(): Promise<DoctorReport> {
       'huge pages are off, which makes tables in RAM slower to look up: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled',
     );
   }
+  const tensorflow = await examineTensorFlow();
+  if (tensorflow) advice.push(...adviseTensorFlow(tensorflow));
   return {
     node: process.version,
     platform: `${process.platform} ${process.arch}`,
@@ -56,8 +74,34 @@ async function examine(): Promise<DoctorReport> {
     kernelsFolder: fileURLToPath(new URL('../build', import.meta.resolve('@finetable/kernels'))),
     temporaryFolder: tmpdir(),
     hugePages,
+    tensorflow,
     advice,
   };
+}
+
+async function examineTensorFlow(): Promise<TensorFlowReport | null> {
+  try {
+    // Here and nowhere else in this package: TensorFlow.js is optional, and loading it takes a second.
+    const { useBestBackend } = await import('@finetable/tfjs');
+    const { tfjs, backend, version, gpu, problems, ...report } = await useBestBackend();
+    return { version: tfjs, backend, package: report.package, packageVersion: version, gpu, problems };
+  } catch (error) {
+    if (isFinetableError(error) && error.code === 'UNSUPPORTED') return null;
+    throw error;
+  }
+}
+
+/** What does not work, and where there is no libtensorflow, how to have it. */
+function adviseTensorFlow({ backend, problems }: TensorFlowReport): string[] {
+  const broken = problems.filter(({ reason }) => reason !== 'not-installed');
+  const advice = broken.map((problem) => `${problem.package}: ${problem.message}`);
+  if (backend === 'cpu' && problems.some((problem) => problem.package.endsWith('-wasm') && !broken.includes(problem)))
+    advice.push(
+      'TensorFlow.js computes in plain JavaScript, about 50 times slower than in WebAssembly: npm install @tensorflow/tfjs-backend-wasm',
+    );
+  if (backend !== 'tensorflow' && broken.every((problem) => !problem.package.includes('tfjs-node')))
+    advice.push('TensorFlow.js computes without libtensorflow, which is faster: npm install @tensorflow/tfjs-node');
+  return advice;
 }
 
 async function readHugePages(): Promise<string | null> {
@@ -77,6 +121,7 @@ function describe(report: DoctorReport): string {
     ['memory', `${formatBytes(memoryBytes)}, ${formatBytes(freeMemoryBytes)} free`],
     ['kernels', describeKernels(report.kernels)],
     ['built in', report.kernelsFolder],
+    ['TensorFlow.js', describeTensorFlow(report.tensorflow)],
     ['temporary', report.temporaryFolder],
     ...(hugePages === null ? [] : [['huge pages', hugePages]]),
     ...advice.map((text) => ['advice', text]),
@@ -86,4 +131,11 @@ function describe(report: DoctorReport): string {
 function describeKernels({ kind, instructionSet, threads }: KernelsStatus): string {
   if (kind === null) return 'none: see the advice';
   return `${kind}${kind === 'native' ? ` (${instructionSet})` : ''}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+}
+
+function describeTensorFlow(report: TensorFlowReport | null): string {
+  if (report === null) return 'not installed';
+  const { version, backend, packageVersion, gpu } = report;
+  const from = report.package === null ? '' : ` of ${report.package} ${packageVersion ?? ''}`.trimEnd();
+  return `${version}, the ${backend} backend${from}${gpu ? ', on a GPU' : ''}`;
 }

@@ -16,9 +16,13 @@ export { useBackend, useBestBackend, type BackendName, type BackendProblem, type
 export {
   Embedding,
   embedding,
+  embeddingFromConfig,
   type EmbeddingOptions,
   type LoraOptions,
   type MatrixLike,
   type OutOfRange,
   type QuantizeMode,
+  type Ragged,
+  type Sparse,
+  type SparseResult,
 } from './layer/index.ts';

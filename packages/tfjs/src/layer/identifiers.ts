@@ -55,7 +55,7 @@ function stockLayer(given: Identifiers): Resolved {
       typeof initializer === 'string' && !initializerNames.includes(initializer)
         ? `; did you mean the initializer "${closest(initializer, initializerNames)}"?`
         : '';
-    const [reason] = (cause as Error).message.split('\n');
+    const [reason] = (cause as Error).message.split(/[.:]?\n| This may/);
     throw new FinetableError('INVALID_ARGUMENT', `embedding: ${reason}${hint}`, {}, { cause });
   }
 }

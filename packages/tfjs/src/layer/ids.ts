@@ -2,6 +2,7 @@
 import { FinetableError } from '@finetable/core';
 import type { Tensor, Tensor1D } from '@tensorflow/tfjs';
 import { tf } from '../load.ts';
+import { placeOf } from './inputs.ts';
 import type { OutOfRange } from './options.ts';
 import type { Ids } from './rows.ts';
 
@@ -70,7 +71,7 @@ export function readIds(input: Tensor, rules: IdRules): ReadIds {
 
   function refuse(at: number, code: 'NON_FINITE' | 'ID_OUT_OF_RANGE' | 'INVALID_ARGUMENT', why: string): never {
     const id = given[at]!;
-    const position = positionOf(at, shape);
+    const position = placeOf(at, shape);
     throw new FinetableError(code, `${layerName}: id ${id} at [${position.join(', ')}] ${why}`, {
       layer: layerName,
       id: String(id),
@@ -78,13 +79,4 @@ export function readIds(input: Tensor, rules: IdRules): ReadIds {
       rows: inputDim,
     });
   }
-}
-
-function positionOf(index: number, shape: readonly number[]): number[] {
-  const position: number[] = [];
-  for (const size of shape.toReversed()) {
-    position.unshift(index % size);
-    index = Math.floor(index / size);
-  }
-  return position;
 }

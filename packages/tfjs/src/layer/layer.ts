@@ -11,22 +11,31 @@ import type {
   Tensor2D,
 } from '@tensorflow/tfjs';
 import { tf } from '../load.ts';
-import {
-  checkAlpha,
-  checkNames,
-  checkOptions,
-  checkRank,
-  oneOf,
-  refuse,
-  refuseConstraint,
-  type CheckedOptions,
-} from './check.ts';
-import { resolveIdentifiers, resolveInitializer, serializeIdentifiers, type Resolved } from './identifiers.ts';
+import { checkOptions, oneOf, refuse, refuseConstraint, type CheckedOptions } from './check.ts';
+import { resolveIdentifiers, serializeIdentifiers, type Resolved } from './identifiers.ts';
 import { readIds, type ReadIds } from './ids.ts';
+import {
+  densify,
+  entriesOf,
+  isRagged,
+  isSparse,
+  mapRagged,
+  sparseOf,
+  sparseRows,
+  type Ragged,
+  type Sparse,
+  type SparseResult,
+} from './inputs.ts';
+import { optionsOf } from './keras-config.ts';
+import { loraStart } from './lora-start.ts';
 import { makeRows } from './make-rows.ts';
 import { checkMatrix, matrixTensor } from './matrix.ts';
-import { loraOptionNames, type EmbeddingOptions, type LoraOptions } from './options.ts';
-import type { EmbeddingRows, LoraStart, QuantizeMode } from './rows.ts';
+import type { EmbeddingOptions, LoraOptions } from './options.ts';
+import type { EmbeddingRows, QuantizeMode } from './rows.ts';
+
+type Kwargs = Record<string, unknown>;
+type TensorInput = Tensor | Tensor[];
+type SymbolicInput = SymbolicTensor | SymbolicTensor[];
 
 export class Embedding extends tf.layers.Layer {
   /** Not tfjs' own name: models with stock embeddings load as they did. */
@@ -61,12 +70,12 @@ export class Embedding extends tf.layers.Layer {
     if (options.weights) this.#givenWeights()?.dispose();
   }
 
+  /** Of ours, or of Keras' `Embedding`, wrapped or not. @throws as the constructor does, and UNSUPPORTED */
   static override fromConfig<T extends serialization.Serializable>(
     cls: serialization.SerializableConstructor<T>,
     config: serialization.ConfigDict,
   ): T {
-    // tfjs puts its registered classes among the fields.
-    return new cls({ ...config, customObjects: undefined as never });
+    return new cls(optionsOf(config) as serialization.ConfigDict);
   }
 
   get loraRank(): number | null {
@@ -88,16 +97,31 @@ export class Embedding extends tf.layers.Layer {
   }
 
   /**
-   * tfjs casts what is fed to a model to the dtype of its input, NaN to 0 and without a word. The input that a sequential model makes
-   * for this layer alone lets everything through instead, to be cast, checked and warned of here.
+   * A tensor of ids of any shape, or ragged or sparse ids, which give ragged rows, and dense or (with `sparse`) sparse ones; those do
+   * not flow through models of tfjs.
+   * @throws ID_OUT_OF_RANGE, NON_FINITE, INVALID_ARGUMENT
    */
+  override apply(inputs: Sparse, kwargs?: Kwargs): Tensor | SparseResult;
+  override apply(inputs: Ragged, kwargs?: Kwargs): Ragged;
   override apply(
-    inputs: Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[],
-    kwargs?: Record<string, unknown>,
-  ): Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[] {
-    if (inputs instanceof tf.SymbolicTensor && inputs.name === `${this.name}_input` && !this.#options.inputDType)
-      (inputs as { dtype: unknown }).dtype = null;
-    return super.apply(inputs, kwargs);
+    inputs: TensorInput | SymbolicInput,
+    kwargs?: Kwargs,
+  ): Tensor | Tensor[] | SymbolicTensor | SymbolicTensor[];
+  override apply(inputs: TensorInput | SymbolicInput | Ragged | Sparse, kwargs?: Kwargs): unknown {
+    const rowsOf = (ids: Tensor): Tensor => super.apply(ids, kwargs) as Tensor;
+    if (isRagged(inputs)) return mapRagged(this.name, inputs, rowsOf);
+    if (isSparse(inputs)) {
+      if (!this.sparse) return tf.tidy(() => rowsOf(densify(this.name, inputs)));
+      return this.#sparseRows(inputs, rowsOf);
+    }
+    const one = oneOfInputs(inputs);
+    // Symbolic or not, what does not fit `inputLength` is refused here: ragged and sparse values have shapes of their own.
+    this.computeOutputShape(one.shape);
+    if (!(one instanceof tf.SymbolicTensor)) return this.sparse ? this.#sparseOf(rowsOf(one)) : rowsOf(one);
+    if (this.sparse)
+      refuse(`${this.name}: sparse rows do not flow through models of tfjs; drop sparse, or call the layer on ids`);
+    this.#letThrough(one);
+    return super.apply(one, kwargs);
   }
 
   override build(): void {
@@ -137,7 +161,7 @@ export class Embedding extends tf.layers.Layer {
 
   override call(inputs: Tensor | Tensor[], kwargs: Record<string, unknown>): Tensor {
     const input = oneOfInputs(inputs);
-    const shape = this.computeOutputShape(input.shape) as number[];
+    const shape = [...input.shape, this.outputDim];
     const output = tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
       return this.#lookup(this.#readIds(input)).reshape(shape);
@@ -149,10 +173,12 @@ export class Embedding extends tf.layers.Layer {
     return output;
   }
 
-  /** True where the id, cast to int32, is not 0; null without `maskZero`. */
-  override computeMask(inputs: Tensor | Tensor[]): Tensor {
-    // Null is what tfjs expects of a layer without a mask.
-    if (!this.maskZero) return null as unknown as Tensor;
+  /** True where the id, cast to int32, is not 0; null without `maskZero`. Ragged ids have ragged masks. */
+  override computeMask(inputs: Ragged): Ragged;
+  override computeMask(inputs: TensorInput): Tensor;
+  override computeMask(inputs: TensorInput | Ragged): unknown {
+    if (!this.maskZero) return null;
+    if (isRagged(inputs)) return mapRagged(this.name, inputs, (values) => this.computeMask(values));
     const input = oneOfInputs(inputs);
     return tf.tidy(() => tf.notEqual(this.#readIds(input).tensor, tf.scalar(0, 'int32')).reshape(input.shape));
   }
@@ -273,6 +299,27 @@ export class Embedding extends tf.layers.Layer {
     });
   }
 
+  #sparseRows(ids: Sparse, rowsOf: (ids: Tensor) => Tensor): SparseResult {
+    const { values, indices } = entriesOf(this.name, ids);
+    const rows = rowsOf(values) as Tensor2D;
+    values.dispose();
+    return sparseRows(indices, rows, ids.denseShape);
+  }
+
+  #sparseOf(rows: Tensor): SparseResult {
+    const sparse = sparseOf(rows);
+    rows.dispose();
+    return sparse;
+  }
+
+  /**
+   * tfjs casts what is fed to a model to the dtype of its input, NaN to 0 and without a word. The input that a sequential model makes
+   * for this layer alone lets everything through instead, to be cast, checked and warned of here.
+   */
+  #letThrough(input: SymbolicTensor): void {
+    if (input.name === `${this.name}_input` && !this.#options.inputDType) (input as { dtype: unknown }).dtype = null;
+  }
+
   #warnOfCast(dtype: string): void {
     if (this.#warned) return;
     this.#warned = true;
@@ -283,53 +330,13 @@ export class Embedding extends tf.layers.Layer {
   }
 
   #startLora(rank: number, options: LoraOptions): void {
-    checkNames(`${this.name}: enableLora`, options, loraOptionNames);
     const rows = this.#built('enableLora');
     if (rows.lora)
       refuse(`${this.name}: LoRA is on already, with rank ${rows.lora.rank}; disableLora() or mergeLora() comes first`);
     if (this.#resolved.embeddingsConstraint) refuseConstraint();
-    checkRank('rank', rank, this.inputDim, this.outputDim);
-    checkAlpha(options.loraAlpha);
-    oneOf('init', options.init ?? undefined, ['keras', 'sparse']);
-    const start = this.#loraStart(rank, options);
+    const start = loraStart(`${this.name}: enableLora`, [this.inputDim, this.outputDim], rank, options);
     rows.enableLora(start);
-    for (const given of [start.a, start.b]) if (given instanceof tf.Tensor) given.dispose();
-  }
-
-  #loraStart(rank: number, options: LoraOptions): LoraStart {
-    const { aInitializer, bInitializer, weights } = options;
-    const alpha = options.loraAlpha ?? rank;
-    if (weights != null) {
-      if (!Array.isArray(weights) || weights.length !== 2) refuse(`${this.name}: enableLora: weights are [A, B]`);
-      if (aInitializer ?? bInitializer ?? options.init)
-        refuse(`${this.name}: enableLora: weights exclude init and initializers`);
-      const a = matrixTensor(`${this.name}: weights[0]`, weights[0], [this.inputDim, rank]);
-      try {
-        return {
-          rank,
-          alpha,
-          init: 'given',
-          a,
-          b: matrixTensor(`${this.name}: weights[1]`, weights[1], [rank, this.outputDim]),
-        };
-      } catch (error) {
-        a.dispose();
-        throw error;
-      }
-    }
-    const own = aInitializer ?? bInitializer;
-    if (options.init === 'sparse') {
-      if (own) refuse(`${this.name}: enableLora: init 'sparse' excludes initializers: A is 0, B normal`);
-      return {
-        rank,
-        alpha,
-        init: 'sparse',
-        a: tf.initializers.zeros(),
-        b: tf.initializers.randomNormal({ stddev: 1 }),
-      };
-    }
-    const a = resolveInitializer(aInitializer ?? 'heUniform');
-    return { rank, alpha, init: own ? 'given' : 'keras', a, b: resolveInitializer(bInitializer ?? 'zeros') };
+    for (const factor of [start.a, start.b]) if (factor instanceof tf.Tensor) factor.dispose();
   }
 
   /** After whatever changes the rows' weights. */
@@ -388,7 +395,7 @@ function lengthsOf({ inputLength }: EmbeddingOptions): readonly (number | null)[
   return typeof inputLength === 'number' ? [inputLength] : [...inputLength];
 }
 
-function oneOfInputs(inputs: Tensor | Tensor[]): Tensor {
+function oneOfInputs<T extends Tensor | SymbolicTensor>(inputs: T | T[]): T {
   if (!Array.isArray(inputs)) return inputs;
   if (inputs.length !== 1) refuse(`embedding: ${inputs.length} inputs; allowed: one tensor of ids`);
   return inputs[0]!;
@@ -398,6 +405,10 @@ const shapeText = (shape: readonly (number | null | undefined)[]): string =>
   `[${shape.map((n) => n ?? 'null').join(', ')}]`;
 
 tf.serialization.registerClass(Embedding as unknown as Parameters<typeof tf.serialization.registerClass>[0]);
+
+/** A layer from its config: ours, or one of Keras' `Embedding` (Keras 2, tf-keras, Keras 3), wrapped or not. @throws FinetableError */
+export const embeddingFromConfig = (config: Readonly<Record<string, unknown>>): Embedding =>
+  new Embedding(optionsOf(config));
 
 /** As `tf.layers.embedding`, and as Keras' `Embedding`. @throws FinetableError naming the argument */
 export const embedding = (options: EmbeddingOptions): Embedding => new Embedding(options);

@@ -1,8 +1,9 @@
 /** Rows in ordinary tfjs variables: any tfjs optimizer trains them, and a step costs what V costs. */
-import { FinetableError } from '@finetable/core';
 import type { LayerVariable, Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs';
 import { tf } from '../load.ts';
+import { FloatBase, type Base } from './base.ts';
 import { gatherRows } from './gather.ts';
+import { QuantizedBase } from './quantized.ts';
 import type { EmbeddingRows, Ids, LoraStart, QuantizeMode, RowsOptions } from './rows.ts';
 import type { Initializer } from './tfjs-types.ts';
 import { layerVariable } from './variable.ts';
@@ -17,23 +18,24 @@ interface Factors {
 
 export class VariableRows implements EmbeddingRows {
   readonly #options: RowsOptions;
-  readonly #w: LayerVariable;
+  #base: Base;
   #lora: Factors | null = null;
 
   constructor(options: RowsOptions) {
     this.#options = options;
-    const { inputDim, outputDim, initializer } = options;
-    const w = options.weights ?? this.#drawn(initializer, [inputDim, outputDim]);
-    this.#w = layerVariable(options.layerName, 'embeddings', w, true, options.constraint);
-    if (w !== options.weights) w.dispose();
+    const { layerName, inputDim, outputDim, initializer, weights, constraint } = options;
+    const w = weights ?? this.#drawn(initializer, [inputDim, outputDim]);
+    this.#base = new FloatBase(layerName, w, constraint);
+    if (w !== weights) w.dispose();
   }
 
   get trainableWeights(): readonly LayerVariable[] {
-    return this.#lora ? [this.#lora.a, this.#lora.b] : [this.#w];
+    if (this.#lora) return [this.#lora.a, this.#lora.b];
+    return this.#base.trainable ? this.#base.weights : [];
   }
 
   get frozenWeights(): readonly LayerVariable[] {
-    return this.#lora ? [this.#w] : [];
+    return this.#lora || !this.#base.trainable ? this.#base.weights : [];
   }
 
   get lora(): EmbeddingRows['lora'] {
@@ -41,25 +43,25 @@ export class VariableRows implements EmbeddingRows {
   }
 
   get quantization(): QuantizeMode | null {
-    return null;
+    return this.#base instanceof QuantizedBase ? this.#base.mode : null;
   }
 
   lookup({ tensor }: Ids): Tensor2D {
     return tf.tidy(() => {
-      const w = this.#w.read() as Tensor2D;
-      if (!this.#lora) return gatherRows(w, tensor);
+      const base = this.#base.rows(tensor);
+      if (!this.#lora) return base;
       const { a, b, alpha, rank } = this.#lora;
       const delta = tf.matMul(gatherRows(a.read() as Tensor2D, tensor), b.read() as Tensor2D);
-      return tf.add(tf.gather(w, tensor), tf.mul(delta, alpha / rank));
+      return tf.add(base, tf.mul(delta, alpha / rank));
     });
   }
 
   table(): Tensor2D {
     return tf.tidy(() => {
-      const w = this.#w.read() as Tensor2D;
-      if (!this.#lora) return w.clone();
+      const base = this.#base.table();
+      if (!this.#lora) return base;
       const { a, b, alpha, rank } = this.#lora;
-      return tf.add(w, tf.mul(tf.matMul(a.read() as Tensor2D, b.read() as Tensor2D), alpha / rank));
+      return tf.add(base, tf.mul(tf.matMul(a.read() as Tensor2D, b.read() as Tensor2D), alpha / rank));
     });
   }
 
@@ -79,7 +81,7 @@ export class VariableRows implements EmbeddingRows {
       if (value !== start) value.dispose();
       return made;
     };
-    this.#w.trainable = false;
+    for (const weight of this.#base.weights) weight.trainable = false;
     this.#lora = {
       rank,
       alpha,
@@ -93,25 +95,29 @@ export class VariableRows implements EmbeddingRows {
     this.#lora?.a.dispose();
     this.#lora?.b.dispose();
     this.#lora = null;
-    this.#w.trainable = true;
+    for (const weight of this.#base.weights) weight.trainable = this.#base.trainable;
   }
 
   mergeLora(): void {
     const merged = this.table();
-    this.#w.write(merged);
+    this.#base.write(merged);
     merged.dispose();
     this.disableLora();
   }
 
-  quantize(): void {
-    throw new FinetableError('UNSUPPORTED', `${this.#options.layerName}: quantize is not there yet`);
+  quantize(mode: QuantizeMode): void {
+    const w = this.#base.table();
+    const quantized = new QuantizedBase(this.#options.layerName, mode, w);
+    w.dispose();
+    this.#base.dispose();
+    this.#base = quantized;
   }
 
   setBase(w: Tensor): void {
-    this.#w.write(w);
+    this.#base.write(w);
     if (this.#lora === null) return;
     const { a, b, init } = this.#lora;
-    // One factor 0 makes the delta 0; both would leave a saddle that no gradient leaves.
+    // One factor 0 makes the delta 0; both would be a saddle that no gradient leaves.
     const factor = init === 'sparse' ? a : b;
     const zeros = tf.zerosLike(factor.read());
     factor.write(zeros);

@@ -34,10 +34,11 @@ export function tfjsModel(
   checkOptionNames(where, options, names);
   if (typeof (model as Partial<LayersModel> | null)?.apply !== 'function')
     throw invalid(where, 'allowed: a model, such as tf.sequential(...), and a loss');
-  if ((model.inputs as unknown) === undefined)
+  if (!(model.inputs as unknown[] | undefined)?.length)
     throw invalid(where, 'the model is not built; give its first layer an inputShape');
   if (typeof loss !== 'function') throw invalid(where, `loss: found ${typeof loss}; allowed: a function`);
-  const inputNames = model.inputs.map(({ name }) => name);
+  // A tensor's own name would have a number behind it in the second model of a process.
+  const inputNames = model.inputs.map(({ sourceLayer }) => sourceLayer.name);
   const { features = inputNames } = options;
   if (features.length !== model.inputs.length)
     throw invalid(
