@@ -241,10 +241,8 @@ export class Model {
     gradients: (name: string, adapter: Adapter) => AdapterGradients | Promise<AdapterGradients>,
   ): Promise<Trained['gradients']> {
     // All begin before any is waited for: what kernels kept of the lookups is still there.
-    const found = [...this.adapters].map(([name, adapter]) => [name, gradients(name, adapter)] as const);
-    const settled = await Promise.allSettled(found.map(([, own]) => own));
-    for (const result of settled) if (result.status === 'rejected') throw result.reason;
-    return new Map(found.map(([name], i) => [name, (settled[i] as PromiseFulfilledResult<AdapterGradients>).value]));
+    const all = [...this.adapters].map(async ([name, adapter]) => [name, await gradients(name, adapter)] as const);
+    return new Map(await Promise.all(all));
   }
 
   #checkLearnt(sums: MetricSums, batch: Batch): void {
