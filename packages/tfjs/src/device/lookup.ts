@@ -43,7 +43,14 @@ export class TfjsLookup implements DeviceLookup {
     this.#weights = weights;
     const places = uniqueRows.length > 0 ? new SegmentSums(offsets, placeUnique, weights, traffic) : null;
     this.#places = places;
-    this.#base = this.#run(() => (places ? places.of(rows.values(uniqueRows)) : tf.zeros([planBags(plan), rows.dim])));
+    this.#base = this.#run(() => {
+      if (!places) return tf.zeros([planBags(plan), rows.dim]);
+      // Where most places have a row of their own, collecting the rows first only costs another copy.
+      const whole = 2 * uniqueRows.length > placeUnique.length ? rows.whole : null;
+      return whole
+        ? places.of(whole, { through: traffic.ints(uniqueRows.slice()) })
+        : places.of(rows.values(uniqueRows));
+    });
   }
 
   adapt(deltas: readonly DeviceDelta[], weights: Float32Array | null = null): TfjsMatrix {
@@ -60,7 +67,7 @@ export class TfjsLookup implements DeviceLookup {
         if (delta.factors.rows === 0) return;
         const b = delta.b && tf.keep(this.#floats(delta.b));
         const members = delta.members && tf.keep(this.#traffic.ints(delta.members.slice()));
-        const pooled = tf.keep(tf.mul(places.of(this.#ofUniques(delta), weights), delta.scale) as Tensor2D);
+        const pooled = tf.keep(tf.mul(places.of(this.#ofUniques(delta), { weights }), delta.scale) as Tensor2D);
         kept[i] = { delta, b, members, pooled };
         sum = tf.add(sum, b ? tf.matMul(pooled, b) : pooled);
       });

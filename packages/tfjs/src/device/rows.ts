@@ -140,6 +140,13 @@ export class TfjsRows implements DeviceRows {
     return this.#decoder.decode(elements, scales);
   }
 
+  /** All rows, `[V, D]`, where they are one tensor of f32; null elsewhere. */
+  get whole(): Tensor2D | null {
+    this.#checkOpen();
+    const [shard, ...others] = this.#shards;
+    return this.dtype === 'f32' && others.length === 0 ? shard!.elements : null;
+  }
+
   async fetch(rows: Int32Array, out: Uint8Array): Promise<void> {
     this.#checkOpen();
     if (rows.length === 0) return;

@@ -76,12 +76,18 @@ export class SegmentSums {
     });
   }
 
-  /** The sums, `[S, c]`, of values `[*, c]`; to be called in `tf.tidy`. @param weights `[n]`, other ones this once */
-  of(values: Tensor2D, weights?: Float32Array | null): Tensor2D {
+  /**
+   * The sums, `[S, c]`, of values `[*, c]`; to be called in `tf.tidy`.
+   * @param options.weights `[n]`: other ones this once
+   * @param options.through where the values of the items are: item i has those of row `through[i]`
+   */
+  of(values: Tensor2D, options: { weights?: Float32Array | null; through?: Tensor1D } = {}): Tensor2D {
+    const { weights, through } = options;
     const cols = values.shape[1];
     const factors = weights ? this.#upload(weights) : this.#weights;
     const sums = this.#buckets.map(({ length, segments: { length: m } }, i): Tensor2D => {
-      const rows = tf.gather(values, this.#items[i]!);
+      const items = this.#items[i]!;
+      const rows = tf.gather(values, through ? tf.gather(through, items) : items);
       const w = factors[i]!;
       if (length === 1) return w ? tf.mul(rows, w) : rows;
       const product = tf.matMul(w ?? tf.ones([m, 1, length]), tf.reshape(rows, [m, length, cols]));
