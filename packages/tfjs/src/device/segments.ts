@@ -1,10 +1,11 @@
 /**
- * Weighted sums over segments of a list, as gathers and batched products: what every tfjs backend has, and with one order of
- * additions, where a backend's own segment sums are missing or use atomics. Segments of 1, 2, up to 4, up to 8, … items are summed
+ * Weighted sums over segments of a list, as gathers and products or sums of blocks: what every tfjs backend has, and with one order
+ * of additions, where a backend's own segment sums are missing or use atomics. Segments of 1, 2, up to 4, up to 8, … items are summed
  * together, those that are shorter filled up with their first item at weight 0, so less than twice the items are read.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs';
 import { tf } from '../load.ts';
+import { isGpu } from './memory.ts';
 import type { Traffic } from './traffic.ts';
 
 /** Segments of `length / 2 + 1` to `length` places. */
@@ -90,8 +91,10 @@ export class SegmentSums {
       const rows = tf.gather(values, through ? tf.gather(through, items) : items);
       const w = factors[i]!;
       if (length === 1) return w ? tf.mul(rows, w) : rows;
-      const product = tf.matMul(w ?? tf.ones([m, 1, length]), tf.reshape(rows, [m, length, cols]));
-      return tf.reshape(product, [m, cols]);
+      const blocks = tf.reshape(rows, [m, length, cols]);
+      // Matrix products are the fastest sums but on GPUs, where TensorFlow may round their factors to 10 bits (TF32).
+      if (isGpu()) return tf.sum(w ? tf.mul(blocks, tf.reshape(w, [m, length, 1])) : blocks, 1);
+      return tf.reshape(tf.matMul(w ?? tf.ones([m, 1, length]), blocks), [m, cols]);
     });
     if (this.#empty) sums.push(tf.zeros([1, cols]));
     const all = sums.length === 1 ? sums[0]! : tf.concat(sums, 0);
