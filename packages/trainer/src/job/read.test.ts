@@ -117,6 +117,12 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('placement', { memory: '101%' }), 'placement.memory: "101%" is not a size; allowed: '],
     [set('placement', { cache: -1 }), 'placement.cache: -1 is not a size; allowed: '],
     [set('placement', { memory: true }), 'placement.memory: found true; allowed: a number'],
+    [set('placement', { device: 'cuda' }), 'placement.device: found "cuda"; allowed: "cpu", "auto", "gpu"'],
+    [set('placement', { deviceMemory: '1GB' }), 'placement.deviceMemory: goes with placement.device "auto" or "gpu"'],
+    [
+      set('placement', { device: 'gpu', deviceMemory: '75%' }),
+      'placement.deviceMemory: "75%" is not a size; allowed: a number of bytes',
+    ],
     [set('placement', { ram: 1 }), 'placement.ram: unknown field; did you mean'],
     [
       set('tables.words.placement', [{ home: 'ram', rows: 'many' }]),
