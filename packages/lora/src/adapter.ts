@@ -10,7 +10,14 @@
  */
 import { FinetableError, makePlan, matrix, range, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
 import { stateColumns, type Kernels, type UpdateRule } from '@finetable/kernels';
-import type { Nearest, NearestOptions, ShardedTable } from '@finetable/placement';
+import type {
+  DeviceDelta,
+  DeviceLookup,
+  DeviceMatrix,
+  Nearest,
+  NearestOptions,
+  ShardedTable,
+} from '@finetable/placement';
 import { checkAdapter } from './check.ts';
 import { ColumnNorms } from './dora.ts';
 import { RowGroup, type GroupGradients } from './group.ts';
@@ -52,6 +59,8 @@ interface Kept {
   /** `[D]`, with DoRA: column norms, and magnitude / norm. */
   readonly norms: Float64Array | null;
   readonly factors: Float32Array | null;
+  /** As a device has them. */
+  readonly deltas?: readonly DeviceDelta[];
 }
 
 /** What is known of an adapter that is there already, in a file or from others. Its rank may pass the dims, as sums of adapters do. */
@@ -187,11 +196,40 @@ export class Adapter {
     this.#addDelta(plan, plan, out, keep, 0);
   }
 
+  /**
+   * As `lookup`, computed by the device that has the table: A's rows of this batch and B go there. E is the caller's to dispose.
+   * @param lookup that `table.begin` began
+   */
+  adapt(lookup: DeviceLookup, keep = false): DeviceMatrix {
+    const { plan } = lookup;
+    const used = keep ? this.#dropped(plan) : plan;
+    const deltas = this.groups.map((group) => group.deviceDelta(used, this.#step));
+    const e = lookup.adapt(deltas, used === plan ? null : used.weights);
+    if (keep) this.#kept = { plan, used, norms: null, factors: null, deltas };
+    return e;
+  }
+
+  /**
+   * As `gradients`, after `adapt(lookup, true)`: only the gradients of A's rows and B come back.
+   * @param gradient `[b, D]`, or parts of it on the device, top to bottom
+   */
+  async deviceGradients(lookup: DeviceLookup, gradient: Matrix | readonly DeviceMatrix[]): Promise<AdapterGradients> {
+    const { deltas } = this.#keptOf(lookup.plan);
+    if (!deltas) throw invalid(`${this.table.name}: deviceGradients comes after adapt`);
+    const groups = this.groups.map((group, i) => group.deviceGradients(deltas[i]!));
+    await lookup.gradients(gradient, groups);
+    return { groups, magnitude: null };
+  }
+
+  /** The plan with the places of this step's dropout left out; the plan itself without. */
+  #dropped(plan: LookupPlan): LookupPlan {
+    const { dropout = 0, seed = 0 } = this.options;
+    return dropout > 0 ? dropPlaces(plan, dropout, seed, `${this.table.name}/dropout/${this.#step}`) : plan;
+  }
+
   /** The deltas of groups from `first` on, then the magnitudes. */
   #addDelta(plan: LookupPlan, scaled: LookupPlan, out: Matrix, keep: boolean, first: number): void {
-    const { dropout = 0, seed = 0 } = this.options;
-    const drops = keep && dropout > 0;
-    const used = drops ? dropPlaces(scaled, dropout, seed, `${this.table.name}/dropout/${this.#step}`) : scaled;
+    const used = keep ? this.#dropped(scaled) : scaled;
     for (const group of this.groups.slice(first)) {
       const pooledFactors = keep ? group.pooledFactors(used) : null;
       this.#kernels.addDelta({ plan: used, delta: group.delta(used, this.#step), out, pooledFactors });
@@ -232,15 +270,18 @@ export class Adapter {
    * @throws INVALID_ARGUMENT where the last lookup that kept something was of another plan
    */
   gradients(plan: LookupPlan, gradient: Matrix): AdapterGradients {
-    const kept = this.#kept;
-    if (kept?.plan !== plan) {
-      throw invalid(`${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`);
-    }
-    const { used, factors } = kept;
+    const { used, factors, deltas } = this.#keptOf(plan);
+    if (deltas) throw invalid(`${this.table.name}: what adapt kept is on a device; use deviceGradients`);
     return {
       groups: this.groups.map((group) => group.gradients(used, gradient, factors)),
       magnitude: factors && this.#magnitudeGradient(gradient),
     };
+  }
+
+  #keptOf(plan: LookupPlan): Kept {
+    const kept = this.#kept;
+    if (kept?.plan === plan) return kept;
+    throw invalid(`${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`);
   }
 
   /** Σ over bags of g · (W + s A B) / norm. */

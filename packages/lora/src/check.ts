@@ -3,8 +3,8 @@ import { checkOptionNames, FinetableError, HeUniformRows } from '@finetable/core
 import type { ShardedTable } from '@finetable/placement';
 import { factorNames, groupNames, sharedNames, type AdapterOptions, type FactorOptions } from './options.ts';
 
-/** Names of all options, and what an adapter has beside its factors. @throws INVALID_ARGUMENT */
-export function checkAdapter(options: AdapterOptions, { name }: ShardedTable): void {
+/** Names of all options, and what an adapter has beside its factors. @throws INVALID_ARGUMENT; UNSUPPORTED for what needs the rows here */
+export function checkAdapter(options: AdapterOptions, { name, needsFetch, devices }: ShardedTable): void {
   const refuse = (message: string): never => {
     throw new FinetableError('INVALID_ARGUMENT', `${name}: ${message}`, { table: name });
   };
@@ -16,6 +16,14 @@ export function checkAdapter(options: AdapterOptions, { name }: ShardedTable): v
     refuse(`maxNorm ${show(maxNorm)}; allowed: a number above 0`);
   if (typeof dora !== 'boolean') refuse(`dora ${show(dora)}; allowed: true, false`);
   if (dora && maxNorm !== undefined) refuse('maxNorm goes without dora, which scales every dim');
+  const reader = dora ? 'dora' : maxNorm === undefined ? null : 'maxNorm';
+  if (reader && needsFetch) {
+    throw new FinetableError(
+      'UNSUPPORTED',
+      `${name}: ${reader} reads whole base rows in every step, which cannot be waited for where they are on device "${devices[0]!.name}"; allowed: placement "ram" or "mapped", or no ${reader}`,
+      { table: name, device: devices[0]!.name },
+    );
+  }
   if (!Array.isArray(groups)) refuse(`groups ${show(groups)}; allowed: a list`);
   const names = new Set<unknown>(['rest']);
   groups.forEach((group, i) => {

@@ -22,7 +22,7 @@ import {
   type UpdateRule,
 } from '@finetable/kernels';
 import { loraScale } from '@finetable/formats';
-import type { ShardedTable } from '@finetable/placement';
+import type { DeviceDelta, ShardedTable } from '@finetable/placement';
 import { checkFactors } from './check.ts';
 import { initialB } from './init.ts';
 import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer.ts';
@@ -245,6 +245,26 @@ export class RowGroup {
   /** The delta of a plan's unique rows, those at the current step. */
   delta(plan: LookupPlan, step: number): Delta {
     return { factors: this.#factors, slots: this.#current(plan, step), b: this.b, scale: this.scale };
+  }
+
+  /** The delta of a plan's unique rows for a device that computes; views into memory that the next batch uses again. */
+  deviceDelta(plan: LookupPlan, step: number): DeviceDelta {
+    const all = this.#current(plan, step);
+    const members = this.members.indicesOf(plan.uniqueRows);
+    const slots = members ? members.map((i) => all[i]!) : all;
+    const factors = this.#scratch.matrix('sent', slots.length, this.rank);
+    this.#kernels.gatherRows(this.#factors, slots.map((slot) => Math.max(slot, 0)), factors); // prettier-ignore
+    slots.forEach((slot, i) => slot < 0 && factors.data.fill(0, i * this.rank, (i + 1) * this.rank));
+    return { members, factors, b: this.b, scale: this.scale };
+  }
+
+  /** Where a device puts the gradients of that delta; what is trained of it. */
+  deviceGradients({ members, factors }: DeviceDelta): GroupGradients {
+    return {
+      members,
+      rows: this.trainsA ? this.#scratch.matrix('rows', factors.rows, this.rank) : null,
+      b: this.trainsB ? this.#scratch.matrix('b', this.rank, this.table.dim) : null,
+    };
   }
 
   /**

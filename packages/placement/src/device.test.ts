@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FinetableError, jagged, makePlan, matrix, type LookupPlan } from '@finetable/core';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { DeviceLookup } from './device.ts';
 import { openTable } from './open.ts';
 import { FakeDevice } from './testing/fake-device.ts';
 import { normals, writeTable } from './testing/table-file.ts';
@@ -33,6 +34,39 @@ test('what cannot wait says what to wait for', async () => {
   }
   await expect(table.gatherAsync(Int32Array.of(3, V))).rejects.toMatchObject({ code: 'ID_OUT_OF_RANGE' });
   table.close();
+});
+
+test('a device that computes: all rows, one part, no cache', async () => {
+  const begun: LookupPlan[] = [];
+  const lookup = {} as DeviceLookup;
+  const open = device.openRows.bind(device);
+  device.openRows = async (file, part) => ({
+    ...(await open(file, part)),
+    begin: (one) => {
+      begun.push(one);
+      return lookup;
+    },
+  });
+  const one = plan(1, 99);
+  const whole = await openTable(path, { placement: device });
+  expect(whole.computes).toBe(true);
+  expect(whole.begin(one)).toBe(lookup);
+  expect(begun).toEqual([one]);
+  expect(() => whole.begin(makePlan(jagged([[1]]), V + 1))).toThrow(expect.objectContaining({ code: 'MISMATCH' }));
+  whole.close();
+  expect(() => whole.begin(one)).toThrow(expect.objectContaining({ code: 'CLOSED' }));
+  for (const options of [
+    { placement: split() },
+    { placement: [{ home: device, rows: 50 }, { home: device }] as const },
+    { placement: device, cache: { bytes: 100 } },
+    { placement: 'ram' as const },
+  ]) {
+    const table = await openTable(path, options);
+    expect(table.computes).toBe(false);
+    expect(() => table.begin(one)).toThrow(/rows: no device computes its lookups: one that does must have all rows/);
+    table.close();
+  }
+  expect(device.open).toBe(0);
 });
 
 test('only the rows of a plan that are there are fetched, each once', async () => {

@@ -1,8 +1,9 @@
 /**
  * Homes for rows that the kernels cannot read in place: a GPU's memory, another machine. Their packages implement `Device`;
- * a table with parts on one is read through copies of the rows that a batch needs (see `ShardedTable.fetch`).
+ * a table with parts on one is read through copies of the rows that a batch needs (see `ShardedTable.fetch`). A device that
+ * computes needs no copies of a table that it holds whole: see `DeviceLookup`.
  */
-import type { RowDtype } from '@finetable/core';
+import type { LookupPlan, Matrix, RowDtype } from '@finetable/core';
 import type { FileRows, TablePart } from '@finetable/kernels';
 
 export interface Device {
@@ -28,12 +29,76 @@ export interface DeviceRows {
   /** Elements and scales. */
   readonly sizeBytes: number;
   /**
-   * Writes the stored bytes of `rows` (`[n] i32`, each in `[0, this.rows)`) to `out`: the elements of all, row by row, then the
+   * Writes the stored bytes of `rows` (`[n] i32`, ascending, each in `[0, this.rows)`) to `out`: the elements of all, row by row, then the
    * scales of all. Both arrays are the device's until the promise settles, or for good where it was aborted meanwhile.
    * @param out `[n * storedRowBytes(this)]`
    * @param signal the bytes are no longer wanted; the device may stop and reject
    */
   fetch(rows: Int32Array, out: Uint8Array, signal?: AbortSignal): Promise<void>;
+  /**
+   * Begins a lookup of a plan over all of these rows (`plan.tableRows` is `rows`) on the device: the base rows are gathered and
+   * pooled from now on, which nobody waits for. A device that does not compute leaves it out.
+   * @throws CLOSED, and what the device fails with at once; what it fails with later comes with what is read
+   */
+  begin?(plan: LookupPlan): DeviceLookup;
   /** Frees the rows. Safe to call twice. */
   close(): void;
+}
+
+/**
+ * One batch's lookup, computed where the rows are: only the plan's ids and weights, r-wide rows, B, and pooled results cross
+ * between host and device. With the letters of the plan:
+ *
+ *     E = Σ w W[id] + Σ over the deltas of s Ā B       Ā_b = Σ w A[id]
+ *     G = s g Bᵀ      ∂L/∂A[j] = Σ over the places of j of w G[bag]      ∂L/∂B = s Āᵀ g
+ *
+ * The device sums in an order of its own, fixed by the plan: the same bytes every time on the same device, and within rounding
+ * those of the kernels.
+ */
+export interface DeviceLookup {
+  readonly plan: LookupPlan;
+  /**
+   * E (`[b, D]`), the caller's to dispose. Nothing waits: the arrays may be changed as soon as this returns.
+   * @param weights `[n]`: those of the deltas, where they are not the plan's
+   */
+  adapt(deltas: readonly DeviceDelta[], weights?: Float32Array | null): DeviceMatrix;
+  /**
+   * Gradients of the deltas as they were last given to `adapt`, from ∂L/∂E.
+   * @param gradient `[b, D]`, or parts of it on this device that fill it top to bottom
+   * @param out one for each delta; overwritten when it settles
+   */
+  gradients(gradient: Matrix | readonly DeviceMatrix[], out: readonly DeviceGradients[]): Promise<void>;
+  /** Frees what the lookup holds; matrices that it made stay. Safe to call twice. */
+  dispose(): void;
+}
+
+/** What one group of an adapter adds to a lookup. */
+export interface DeviceDelta {
+  /** `[k] i32`, ascending: the unique rows of the plan that it has, as indices; null: all. */
+  readonly members: Int32Array | null;
+  /** `[k, r]`: A of these rows, 0 of one that was never touched. */
+  readonly factors: Matrix;
+  /** `[r, D]`; null: the identity, r = D. */
+  readonly b: Matrix | null;
+  readonly scale: number;
+}
+
+/** Where gradients of a delta go; null: not wanted. */
+export interface DeviceGradients {
+  /** `[k, r]`. */
+  readonly rows: Matrix | null;
+  /** `[r, D]`. */
+  readonly b: Matrix | null;
+}
+
+/** A matrix in a device's memory. */
+export interface DeviceMatrix {
+  readonly rows: number;
+  readonly cols: number;
+  /** Copies it to `out`, `[rows, cols]`. */
+  read(out: Matrix): Promise<void>;
+  /** Rows `[first, first + count)`, to be disposed like the whole. */
+  rowsOf(first: number, count: number): DeviceMatrix;
+  /** Frees it. Safe to call twice. */
+  dispose(): void;
 }

@@ -13,6 +13,7 @@ import {
   lowerBound,
 } from '@finetable/core';
 import type { Delta, Kernels, RowStore, Shard } from '@finetable/kernels';
+import type { DeviceLookup, DeviceRows } from './device.ts';
 import { HotRowCache, type CacheOptions, type RowRange } from './cache.ts';
 import { Fingerprint } from './fingerprint.ts';
 import { nearestRows, type Nearest, type NearestOptions } from './nearest.ts';
@@ -70,6 +71,7 @@ export class ShardedTable {
   readonly #away: readonly RowRange[];
   /** Slots of lookups that are over, to be used again. */
   readonly #spare: Int32Array[] = [];
+  readonly #computing: Required<DeviceRows> | null;
   /** By how many rows they are of. */
   readonly #fingerprints: Map<number, string>;
   readonly #open: SharedParts;
@@ -107,6 +109,9 @@ export class ShardedTable {
     const whole = columns.every((column) => shards.some(({ firstColumn = 0 }) => firstColumn === column));
     this.#base = whole ? shards : [];
     this.#away = whole ? ranges(devices) : [{ begin: 0, end: this.rows }];
+    const [only] = parts;
+    const computing = parts.length === 1 && !cache && 'device' in only! ? only.device : null;
+    this.#computing = computing?.begin ? (computing as Required<DeviceRows>) : null;
     if (growth) {
       // The rows that were added are in RAM and so need no copies.
       this.cache = growth.base.cache;
@@ -140,6 +145,11 @@ export class ShardedTable {
   /** Whether lookups need rows from devices, so that `lookup` and `gather` cannot do without waiting. */
   get needsFetch(): boolean {
     return this.devices.length > 0;
+  }
+
+  /** Whether one device has all rows and computes lookups of them, so that `begin` can be used and no row needs to be fetched. */
+  get computes(): boolean {
+    return this.#computing !== null;
   }
 
   /** Whether every row is in RAM, so that reading one never waits for a disk or a device. */
@@ -255,6 +265,20 @@ export class ShardedTable {
   async fetch(plan: LookupPlan, signal?: AbortSignal): Promise<FetchedRows> {
     this.#checkPlan(plan);
     return this.#fetch(plan, signal);
+  }
+
+  /**
+   * Begins a lookup on the device that has all rows; see `DeviceRows.begin`. Disposed by the caller.
+   * @throws MISMATCH where the plan was made for another number of rows; UNSUPPORTED where the table is not one that `computes`; CLOSED
+   */
+  begin(plan: LookupPlan): DeviceLookup {
+    this.#checkPlan(plan);
+    if (this.#computing) return this.#computing.begin(plan);
+    throw new FinetableError(
+      'UNSUPPORTED',
+      `${this.name}: no device computes its lookups: one that does must have all rows, without a cache before it; use lookup or pool`,
+      { table: this.name },
+    );
   }
 
   /**

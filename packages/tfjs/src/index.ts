@@ -7,6 +7,8 @@
  * @module
  */
 export { tf } from './load.ts';
+export { tfjsDevice, type TfjsDevice, type TfjsDeviceOptions } from './device/device.ts';
+export { TfjsMatrix } from './device/matrix.ts';
 export { tfjsObjective, type Embeddings, type Loss, type TfjsObjectiveOptions } from './objective/objective.ts';
 export { tfjsModel, type TfjsModelOptions } from './objective/model.ts';
 export type { TensorBags, TensorBatch } from './objective/batch.ts';

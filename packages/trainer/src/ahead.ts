@@ -4,7 +4,8 @@
  */
 import { Scratch } from '@finetable/core';
 import type { Batch } from '@finetable/data';
-import type { Model, PooledBatch } from './model.ts';
+import { releasePooled, type PooledBatch } from './device-batch.ts';
+import type { Model } from './model.ts';
 
 export interface PreparedBatch {
   readonly batch: Batch;
@@ -19,6 +20,7 @@ export class Ahead {
   readonly #buffers = [new Scratch(), new Scratch()] as const;
   readonly #stop = new AbortController();
   #turn: 0 | 1 = 0;
+  #current: PreparedBatch | null = null;
   #upcoming: Promise<PreparedBatch | null> | null = null;
 
   /** @param early false: each batch is taken, and if need be fetched, in its turn */
@@ -35,6 +37,8 @@ export class Ahead {
   async next(): Promise<PreparedBatch | null> {
     const current = (this.#upcoming ??= this.#take());
     const prepared = await current;
+    releasePooled(this.#current?.pooled);
+    this.#current = prepared;
     const more = this.#early && prepared !== null && !this.#stop.signal.aborted;
     this.#upcoming = more ? this.#take() : null;
     return prepared;
@@ -43,7 +47,8 @@ export class Ahead {
   /** Ends fetching and the iteration. When it settles, nothing works on a batch or reads a table any more. */
   async close(): Promise<void> {
     this.#stop.abort();
-    await this.#upcoming?.catch(() => undefined);
+    const unused = await this.#upcoming?.catch(() => null);
+    for (const prepared of [this.#current, unused]) releasePooled(prepared?.pooled);
     await this.#batches.return?.();
   }
 

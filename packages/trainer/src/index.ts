@@ -17,6 +17,7 @@ export type { BestEvaluation, FitOptions, FitResult, TrainingEvent } from './fit
 export type { ModelOptions } from './model.ts';
 export type {
   DenseParameter,
+  DeviceObjective,
   MetricSums,
   Objective,
   ObjectiveContext,

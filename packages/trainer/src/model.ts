@@ -6,8 +6,10 @@ import { FinetableError, planBags, rowsOf, Scratch, type LookupPlan, type Matrix
 import type { Batch, DataSpec } from '@finetable/data';
 import type { Kernels } from '@finetable/kernels';
 import { gradientArrays, type Adapter, type AdapterGradients } from '@finetable/lora';
-import type { ShardedTable } from '@finetable/placement';
-import type { DenseParameter, MetricSums, Objective } from './objective.ts';
+import type { DeviceLookup, DeviceMatrix, ShardedTable } from '@finetable/placement';
+import { DeviceBatch, releasePooled, type PooledBatch } from './device-batch.ts';
+import { badRow, nonFinite } from './non-finite.ts';
+import type { DenseParameter, DeviceObjective, MetricSums, Objective } from './objective.ts';
 
 export interface ModelOptions {
   /** Frozen tables without an adapter, by the names that features use. */
@@ -17,8 +19,13 @@ export interface ModelOptions {
   readonly objective: Objective;
 }
 
-/** The base rows of a batch, pooled, by table. */
-export type PooledBatch = ReadonlyMap<string, Matrix>;
+/** E of tables that devices compute. */
+type Copies = ReadonlyMap<string, Matrix>;
+
+interface Trained {
+  readonly sums: MetricSums;
+  readonly gradients: ReadonlyMap<string, AdapterGradients>;
+}
 
 export class Model {
   readonly objective: Objective;
@@ -116,28 +123,44 @@ export class Model {
 
   /**
    * Pools a batch's base rows of tables that are not all in RAM, off the JavaScript thread where the kernels can, into
-   * matrices of `scratch`, which belong to the batch from then on. Rows in RAM are soonest read in the batch's turn. Neither batch nor matrices may be changed before it settles.
+   * matrices of `scratch`, which belong to the batch from then on. Rows in RAM are soonest read in the batch's turn. Of tables that a device
+   * computes, lookups begin, which are given back by training, by evaluating or by `releasePooled`. Neither batch nor matrices may be changed
+   * before it settles.
    * @param signal ends waiting for devices
    */
   async pool(batch: Batch, scratch: Scratch, signal: AbortSignal): Promise<PooledBatch> {
-    const pooled = new Map<string, Matrix>();
-    const pooling = Object.entries(batch.plans).flatMap(([name, plan]) => {
+    const pooled = new Map<string, Matrix | DeviceLookup>();
+    const pooling = Object.entries(batch.plans).map(async ([name, plan]) => {
       const table = this.#tables.get(name)!;
-      if (table.inMemory || this.adapters.get(name)?.addsApart === false) return [];
+      if (table.computes) pooled.set(name, table.begin(plan));
+      if (table.computes || table.inMemory || this.adapters.get(name)?.addsApart === false) return;
       const out = scratch.matrix(name, planBags(plan), table.dim);
       pooled.set(name, out);
-      return [table.pool(plan, out, signal)];
+      await table.pool(plan, out, signal);
     });
     // The memory is in use until all have ended, also where one fails.
-    for (const result of await Promise.allSettled(pooling)) if (result.status === 'rejected') throw result.reason;
+    for (const result of await Promise.allSettled(pooling)) {
+      if (result.status === 'fulfilled') continue;
+      releasePooled(pooled);
+      throw result.reason;
+    }
     return pooled;
   }
 
   /** Metric sums of a batch, without gradients. @param pooled what `pool` made of it @throws NON_FINITE */
   async evaluate(batch: Batch, pooled: PooledBatch | null = null): Promise<MetricSums> {
-    const sums = await this.objective.evaluate(this.#lookup(batch, false, pooled), batch);
-    if (!Number.isFinite(sums.loss)) throw this.#nonFinite('the loss of an evaluation', batch);
-    return sums;
+    const there = new DeviceBatch(batch, this.#tables, this.adapters, pooled);
+    try {
+      const es = there.adapt(false);
+      const staying = this.#staying(batch, es);
+      const sums = staying
+        ? await staying.evaluate(there.slice(es, batch), batch)
+        : await this.objective.evaluate(this.#lookup(batch, false, pooled, await there.read(es)), batch);
+      if (!Number.isFinite(sums.loss)) throw nonFinite('the loss of an evaluation', batch);
+      return sums;
+    } finally {
+      there.dispose();
+    }
   }
 
   /**
@@ -146,11 +169,28 @@ export class Model {
    * @param pooled what `pool` made of the batch; the results are the same without
    * @throws NON_FINITE naming table and row, or the batch's lines
    */
-  async train(
-    batch: Batch,
-    pooled: PooledBatch | null = null,
-  ): Promise<{ sums: MetricSums; gradients: ReadonlyMap<string, AdapterGradients> }> {
-    const inputs = this.#lookup(batch, true, pooled);
+  async train(batch: Batch, pooled: PooledBatch | null = null): Promise<Trained> {
+    const there = new DeviceBatch(batch, this.#tables, this.adapters, pooled);
+    try {
+      const es = there.adapt(true);
+      const staying = this.#staying(batch, es);
+      const found = staying
+        ? await this.#trainThere(staying, there.slice(es, batch), batch, there)
+        : await this.#trainHere(batch, pooled, there, await there.read(es));
+      for (const [name, gradients] of found.gradients) {
+        for (const array of gradientArrays(gradients)) {
+          if (this.kernels.firstNonFinite(array) >= 0) throw nonFinite(`the gradient of table "${name}"`, batch);
+        }
+      }
+      return found;
+    } finally {
+      there.dispose();
+    }
+  }
+
+  /** The objective has matrices; those of devices are copied. */
+  async #trainHere(batch: Batch, pooled: PooledBatch | null, there: DeviceBatch, copies: Copies): Promise<Trained> {
+    const inputs = this.#lookup(batch, true, pooled, copies);
     const byTable = new Map<string, Matrix>();
     for (const name of this.adapters.keys()) {
       const plan = planOf(batch, name);
@@ -162,19 +202,65 @@ export class Model {
       if (whole) gradients[feature] = rowsOf(whole, firstBag, bags);
     }
     const sums = await this.objective.train(inputs, batch, gradients);
-    if (!Number.isFinite(sums.loss)) throw this.#nonFinite('the loss', batch);
+    this.#checkLearnt(sums, batch);
+    return {
+      sums,
+      gradients: await this.#eachAdapter(
+        (name, adapter) =>
+          there.gradients(name, byTable.get(name)!) ?? adapter.gradients(planOf(batch, name), byTable.get(name)!),
+      ),
+    };
+  }
+
+  /** The objective computes where the tables are: r-wide rows alone come back. */
+  async #trainThere(
+    objective: DeviceObjective,
+    inputs: Readonly<Record<string, DeviceMatrix>>,
+    batch: Batch,
+    there: DeviceBatch,
+  ): Promise<Trained> {
+    for (const [name, plan] of Object.entries(batch.plans)) this.#count(name, plan);
+    const features = Object.entries(batch.features).sort(([, a], [, b]) => a.firstBag - b.firstBag);
+    const wanted = features.filter(([, { table }]) => this.adapters.has(table)).map(([feature]) => feature);
+    const { sums, gradients } = await objective.train(inputs, batch, wanted);
+    try {
+      this.#checkLearnt(sums, batch);
+      return {
+        sums,
+        gradients: await this.#eachAdapter((name) => {
+          const own = features.filter(([, { table }]) => table === name);
+          return there.gradients(name, own.map(([feature]) => gradients[feature]!))!; // prettier-ignore
+        }),
+      };
+    } finally {
+      for (const gradient of Object.values(gradients)) gradient.dispose();
+    }
+  }
+
+  async #eachAdapter(
+    gradients: (name: string, adapter: Adapter) => AdapterGradients | Promise<AdapterGradients>,
+  ): Promise<Trained['gradients']> {
+    // All begin before any is waited for: what kernels kept of the lookups is still there.
+    const all = [...this.adapters].map(async ([name, adapter]) => [name, await gradients(name, adapter)] as const);
+    return new Map(await Promise.all(all));
+  }
+
+  #checkLearnt(sums: MetricSums, batch: Batch): void {
+    if (!Number.isFinite(sums.loss)) throw nonFinite('the loss', batch);
     for (const { name, gradient } of this.parameters) {
-      if (this.kernels.firstNonFinite(gradient) >= 0) throw this.#nonFinite(`the gradient of ${name}`, batch);
+      if (this.kernels.firstNonFinite(gradient) >= 0) throw nonFinite(`the gradient of ${name}`, batch);
     }
-    const adapterGradients = new Map<string, AdapterGradients>();
-    for (const [name, adapter] of this.adapters) {
-      const found = adapter.gradients(planOf(batch, name), byTable.get(name)!);
-      for (const array of gradientArrays(found)) {
-        if (this.kernels.firstNonFinite(array) >= 0) throw this.#nonFinite(`the gradient of table "${name}"`, batch);
-      }
-      adapterGradients.set(name, found);
-    }
-    return { sums, gradients: adapterGradients };
+  }
+
+  /** Who computes where the vectors are; null where they must come here. */
+  #staying({ plans }: Batch, es: ReadonlyMap<string, DeviceMatrix>): DeviceObjective | null {
+    const { onDevice } = this.objective;
+    if (!onDevice || es.size === 0 || es.size < Object.keys(plans).length) return null;
+    return [...es.values()].every((e) => onDevice.accepts(e)) ? onDevice : null;
+  }
+
+  #count(name: string, plan: LookupPlan): void {
+    this.#read.set(name, this.#read.get(name) === true || plan.uniqueRows.length > 0);
   }
 
   /** @throws INVALID_DATA where no training batch so far had an id for a table: its vectors were all zeros */
@@ -189,17 +275,13 @@ export class Model {
     }
   }
 
-  #lookup(batch: Batch, keep: boolean, pooled: PooledBatch | null): Record<string, Matrix> {
+  #lookup(batch: Batch, keep: boolean, pooled: PooledBatch | null, copies: Copies): Record<string, Matrix> {
     const byTable = new Map<string, Matrix>();
     for (const [name, plan] of Object.entries(batch.plans)) {
-      if (keep) this.#read.set(name, this.#read.get(name) === true || plan.uniqueRows.length > 0);
+      if (keep) this.#count(name, plan);
       const table = this.#tables.get(name)!;
-      const adapter = this.adapters.get(name);
-      const early = pooled?.get(name);
-      const out = early ?? this.#scratch.matrix(`${name}/out`, planBags(plan), table.dim);
-      if (early) adapter?.addDelta(plan, out, keep);
-      else if (adapter) adapter.lookup(plan, out, keep);
-      else table.lookup(plan, out);
+      const copy = copies.get(name);
+      const out = copy ?? this.#lookUp(name, plan, keep, pooled?.get(name) as Matrix | undefined);
       const bad = this.kernels.firstNonFinite(out.data);
       if (bad >= 0) throw badRow(name, table, plan, Math.floor(bad / table.dim), batch);
       byTable.set(name, out);
@@ -211,12 +293,15 @@ export class Model {
     return inputs;
   }
 
-  #nonFinite(what: string, batch: Batch): FinetableError {
-    return new FinetableError(
-      'NON_FINITE',
-      `${what} is not finite in epoch ${batch.epoch}, batch ${batch.index} (${linesOf(batch)}); a lower learning rate usually helps`,
-      { epoch: batch.epoch, batch: batch.index },
-    );
+  /** @param early the base rows, pooled */
+  #lookUp(name: string, plan: LookupPlan, keep: boolean, early: Matrix | undefined): Matrix {
+    const table = this.#tables.get(name)!;
+    const adapter = this.adapters.get(name);
+    const out = early ?? this.#scratch.matrix(`${name}/out`, planBags(plan), table.dim);
+    if (early) adapter?.addDelta(plan, out, keep);
+    else if (adapter) adapter.lookup(plan, out, keep);
+    else table.lookup(plan, out);
+    return out;
   }
 }
 
@@ -224,36 +309,6 @@ function planOf(batch: Batch, table: string): LookupPlan {
   const plan = batch.plans[table];
   if (!plan) throw invalid(`the batch has no ids for table "${table}"`);
   return plan;
-}
-
-/** Names the row behind a value that is not a number: a row of the base, or what training made of it. */
-function badRow(name: string, table: ShardedTable, plan: LookupPlan, bag: number, batch: Batch): FinetableError {
-  for (let place = plan.offsets[bag]!; place < plan.offsets[bag + 1]!; place++) {
-    if (table.needsFetch) break; // it cannot be looked at without waiting
-    const row = plan.placeRows[place]!;
-    if (!table.gather(Int32Array.of(row)).data.every(Number.isFinite)) {
-      return new FinetableError(
-        'NON_FINITE',
-        `table "${name}": row ${row} holds a value that is not finite (${linesOf(batch)}); repair the base table`,
-        { table: name, row },
-      );
-    }
-  }
-  const what = table.needsFetch ? 'a row' : 'an adapted row';
-  return new FinetableError(
-    'NON_FINITE',
-    `table "${name}": ${what} is not finite (${linesOf(batch)}); a lower learning rate usually helps`,
-    { table: name },
-  );
-}
-
-/** Where a batch's examples come from, short enough for a message. */
-function linesOf({ files, fileOf, lines, unit }: Batch): string {
-  const shown = [...lines.subarray(0, 5)].map((line, i) =>
-    files.length > 1 ? `${files[fileOf![i]!]!}:${line}` : String(line),
-  );
-  const more = lines.length > 5 ? ` and ${lines.length - 5} more` : '';
-  return `${unit}s ${shown.join(', ')}${more}`;
 }
 
 function list(one: string, many: string, names: readonly string[]): string {

@@ -5,6 +5,7 @@
 import type { Matrix } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 import type { Kernels } from '@finetable/kernels';
+import type { DeviceMatrix } from '@finetable/placement';
 
 /** A dense parameter that an objective owns, such as a classifier's weights. */
 export interface DenseParameter {
@@ -44,6 +45,24 @@ export interface ObjectiveSnapshot {
 /** Sums over a batch's examples, from which `metrics` makes means: they add up over batches. */
 export type MetricSums = Readonly<Record<string, number>>;
 
+/** What an objective does with vectors that a device has computed, where all of a batch's are on one that it reads. */
+export interface DeviceObjective {
+  /** Whether it reads this device's matrices. */
+  accepts(input: DeviceMatrix): boolean;
+  /**
+   * As `Objective.train`. The inputs stay the caller's and as they are.
+   * @param wanted the inputs that are trained
+   * @returns their gradients too, on the same device, to be disposed by the caller
+   */
+  train(
+    inputs: Readonly<Record<string, DeviceMatrix>>,
+    batch: Batch,
+    wanted: readonly string[],
+  ): Promise<{ readonly sums: MetricSums; readonly gradients: Readonly<Record<string, DeviceMatrix>> }>;
+  /** As `Objective.evaluate`. */
+  evaluate(inputs: Readonly<Record<string, DeviceMatrix>>, batch: Batch): Promise<MetricSums>;
+}
+
 export interface Objective {
   /** The features it reads; each is looked up and given to `train` and `evaluate`. */
   readonly inputs: readonly string[];
@@ -78,6 +97,8 @@ export interface Objective {
    * @throws MISMATCH where they are not this objective's
    */
   restore?(tensors: ReadonlyMap<string, ObjectiveTensor>): void;
+  /** Of vectors that are on a device: absent where it needs them as matrices. */
+  readonly onDevice?: DeviceObjective | undefined;
   /** Means from sums over `examples` examples; always has `loss`. */
   metrics(sums: MetricSums, examples: number): Readonly<Record<string, number>>;
 }

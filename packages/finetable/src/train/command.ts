@@ -25,6 +25,7 @@ export async function train(jobFile: string, options: TrainOptions, io: Io): Pro
       existing: options.resume ? 'resume' : options.overwrite ? 'overwrite' : 'refuse',
       signal: io.signal,
       onEvent: (event) => reporter.event(event),
+      onNote: (note) => io.stderr.write(`finetable: ${note}\n`),
     });
     reporter.close();
     if (options.json) writeJson(io, { type: 'result', folder, ...result });

@@ -88,6 +88,9 @@ export function rowSeconds({ kind, randomRead }: Device, bytes: number): number 
   return (Math.ceil(bytes / unit) * unit) / randomRead;
 }
 
+/** As `rowSeconds`, with bringing the row here: a device that has not all rows of a table computes nothing of it. */
+export const fetchSeconds = (device: Device, bytes: number): number => rowSeconds(device, bytes) + bytes / device.link;
+
 export const partRowBytes = ({ request }: Table, columns: number): number =>
   storedRowBytes(request.dtype, columns, request.groupDims);
 
@@ -108,11 +111,16 @@ export function partSeconds(
   const bytes = partRowBytes(table, part.columns);
   const { share, distinct } = partExpected(table, part);
   const cached = cacheRows === 0 ? 0 : table.curves.byRank.first(cacheRows).distinct;
-  // Pages of a mapped file are in RAM once they have been read.
-  const repeats =
-    (Math.max(0, share * table.lookups - distinct) * bytes) / (device.kind === 'gpu' ? device : ram).streaming;
-  const transfer = device.kind === 'gpu' ? (4 * table.request.bags * part.columns) / device.link : 0;
-  return (distinct - cached) * rowSeconds(device, bytes) + cached * rowSeconds(ram, bytes) + repeats + transfer;
+  const { rows, dim, bags, adapter } = table.request;
+  const computes = device.kind === 'gpu' && part.rows === rows && part.columns === dim && cacheRows === 0;
+  // Pages of a mapped file are in RAM once they have been read, and so are rows that were brought here.
+  const repeats = (Math.max(0, share * table.lookups - distinct) * bytes) / (computes ? device : ram).streaming;
+  if (computes) {
+    // Vectors go one way, their gradients the other.
+    const transfer = ((adapter ? 2 : 1) * 4 * bags * dim) / device.link;
+    return distinct * rowSeconds(device, bytes) + repeats + transfer;
+  }
+  return (distinct - cached) * fetchSeconds(device, bytes) + cached * rowSeconds(ram, bytes) + repeats;
 }
 
 /** The batch's vectors and gradients, and the adapter's rows with their state, each read and written: the same for every plan. */

@@ -6,8 +6,8 @@ import type { Option } from './enumerate.ts';
 import {
   layoutLoadSeconds,
   layoutSeconds,
+  fetchSeconds,
   partRowBytes,
-  rowSeconds,
   type Device,
   type Layout,
   type Part,
@@ -118,9 +118,9 @@ export function partition(problem: Problem, options: readonly Option[]): Candida
 function claimOf(option: Option, t: number, d: number, problem: Problem, firstRow: number): Claim[] {
   const { tables, devices, ram, sourceBandwidth } = problem;
   const { curves, rowBytes } = tables[t]!;
-  const own = rowSeconds(devices[d]!, rowBytes);
+  const own = fetchSeconds(devices[d]!, rowBytes);
   if (option.kind === 'cache' && d === ram) {
-    const behind = rowSeconds(devices[option.device]!, rowBytes);
+    const behind = fetchSeconds(devices[option.device]!, rowBytes);
     const bytesPerRow = rowBytes + cacheEntryBytes;
     const loadSeconds = option.fill === 'pick' ? behind : 0;
     const seconds = behind - own;
@@ -129,7 +129,7 @@ function claimOf(option: Option, t: number, d: number, problem: Problem, firstRo
   }
   if (option.kind !== 'rows' || !option.chain.includes(d) || option.chain.at(-1) === d) return [];
   const next = option.chain[option.chain.indexOf(d) + 1]!;
-  const seconds = rowSeconds(devices[next]!, rowBytes) - own;
+  const seconds = fetchSeconds(devices[next]!, rowBytes) - own;
   const loadSeconds = devices[next]!.kind === 'mapped' ? rowBytes / sourceBandwidth : 0;
   const rows = { curve: curves.byRow, firstRow, bytesPerRow: rowBytes, mostRows: Infinity };
   return [{ table: t, cache: false, ...rows, seconds, loadSeconds }];

@@ -154,6 +154,28 @@ test('three homes at once: the fastest has the hottest rows', () => {
   expect(placesOf(planPlacement({ tables: [table], devices: slowLink }))[0]).toEqual(['ram', 0, 20, 0]);
 });
 
+test('a GPU computes on what it has whole, and what it has not must cross its link', () => {
+  const gpu = (rows: number): DeviceRequest => ({ name: 'gpu', kind: 'gpu', budgetBytes: rows * rowBytes });
+  const planOn = (device: DeviceRequest, more: Partial<TableRequest> = {}): PlacementPlan => {
+    const table = { ...items, bags: 512, idsPerBag: 20, rows: 1e6, ...more };
+    return planPlacement({ tables: [table], devices: [device, mapped, ram(reservedFor([table]) + 1e6 * rowBytes)] });
+  };
+  const whole = planOn(gpu(1e6));
+  expect(placesOf(whole)).toEqual([['gpu', 0, 1e6, 0]]);
+  // 512 vectors come back; with an adapter their gradients go there too.
+  const unique = whole.tables[0]!.uniqueRows;
+  const expected = (unique * rowBytes) / 400e9 + ((512 * 20 - unique) * rowBytes) / 1000e9 + (512 * rowBytes) / 20e9;
+  expect(whole.tables[0]!.shards[0]!.seconds).toBeCloseTo(expected, 12);
+  const trained = planOn(gpu(1e6), { adapter: { ...dense, touchedRows: 1 } }).tables[0]!.shards[0]!.seconds;
+  expect(trained - expected).toBeCloseTo((512 * rowBytes) / 20e9, 12);
+  expect(placesOf(planOn(gpu(1e6), { among: ['ram', 'mapped'] }))).toEqual([['ram', 0, 1e6, 0]]);
+  // Over a link that is no faster than RAM, the first half of the rows is no gain.
+  const slow = { ...gpu(5e5), bandwidths: { link: 6e9 } };
+  expect(placesOf(planOn(slow))).toEqual([['ram', 0, 1e6, 0]]);
+  expect(placesOf(planOn({ ...slow, budgetBytes: 1e6 * rowBytes }))).toEqual([['gpu', 0, 1e6, 0]]);
+  expect(() => planOn(gpu(1), { among: ['disk'] })).toThrow(/no device "disk"/);
+});
+
 describe('constraints', () => {
   const half = 500 * rowBytes;
 

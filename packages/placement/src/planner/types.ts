@@ -45,6 +45,8 @@ export interface TableRequest {
   readonly adapter?: AdapterRequest | undefined;
   /** The whole table on the device of this name. */
   readonly device?: string | undefined;
+  /** The only devices that it may lie on; default: all. */
+  readonly among?: readonly string[] | undefined;
   /** Row-wise shards as given, in order; only the last may leave `rows` out. */
   readonly shards?: readonly { readonly device: string; readonly rows?: number | undefined }[] | undefined;
   /** How the table may be divided over devices: by rows (default), not at all (`table`), or by columns. */

@@ -6,8 +6,10 @@
  */
 import { checkOptionNames, FinetableError, isFinetableError, type Matrix, type OptionNames } from '@finetable/core';
 import type { Batch } from '@finetable/data';
+import type { DeviceMatrix } from '@finetable/placement';
 import type {
   DenseParameter,
+  DeviceObjective,
   MetricSums,
   Objective,
   ObjectiveContext,
@@ -15,6 +17,7 @@ import type {
   ObjectiveTensor,
 } from '@finetable/trainer';
 import type { Optimizer, Scalar, Tensor, Tensor2D, Variable } from '@tensorflow/tfjs';
+import { TfjsMatrix } from '../device/matrix.ts';
 import { tf } from '../load.ts';
 import { TensorBatch } from './batch.ts';
 import { checkLoss, checkOptimizer, checkVariables, invalid } from './check.ts';
@@ -87,6 +90,12 @@ export class TfjsObjective implements Objective {
   readonly weightDecay: number | undefined;
   /** Absent where the trainer's optimiser moves the parameters. */
   readonly update?: () => void;
+  /** Of tables on tfjs devices. */
+  readonly onDevice: DeviceObjective = {
+    accepts: (input) => input instanceof TfjsMatrix,
+    train: (inputs, batch, wanted) => this.#trainOnDevice(inputs, batch, wanted),
+    evaluate: (inputs, batch) => this.evaluate(inputs, batch),
+  };
   readonly #where: string;
   readonly #options: TfjsObjectiveOptions;
   readonly #checkDims: (featureDims: Readonly<Record<string, number>>) => void;
@@ -158,7 +167,31 @@ export class TfjsObjective implements Objective {
     }
   }
 
-  async evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): Promise<MetricSums> {
+  async #trainOnDevice(
+    inputs: Readonly<Record<string, DeviceMatrix>>,
+    batch: Batch,
+    wanted: readonly string[],
+  ): ReturnType<DeviceObjective['train']> {
+    if (!this.update) await this.#download();
+    const made = tf.tidy(() => this.#backward(inputs, batch, wanted));
+    const ofParameters = made.gradients.slice(wanted.length);
+    const staying = wanted.map((name, i) => {
+      const { rows, cols } = inputs[name]!;
+      return [name, new TfjsMatrix((made.gradients[i] as Tensor2D | undefined) ?? tf.keep(tf.zeros([rows, cols])))];
+    });
+    const gradients = Object.fromEntries(staying) as Record<string, TfjsMatrix>;
+    try {
+      await Promise.all(this.#parameters.map(({ gradient }, i) => readInto(ofParameters[i], gradient)));
+      return { sums: await sumsOf(made.means, batch.size), gradients };
+    } catch (error) {
+      for (const gradient of Object.values(gradients)) gradient.dispose();
+      throw error;
+    } finally {
+      tf.dispose([made.means, ofParameters.filter((gradient) => gradient !== undefined)]);
+    }
+  }
+
+  async evaluate(inputs: Readonly<Record<string, Matrix | DeviceMatrix>>, batch: Batch): Promise<MetricSums> {
     const means = tf.tidy(() => this.#forward(toTensors(inputs, this.inputs), batch, false));
     try {
       return await sumsOf(means, batch.size);
@@ -201,7 +234,11 @@ export class TfjsObjective implements Objective {
   }
 
   /** The loss with its gradients, all kept: of the inputs `wanted`, then of the trained variables; none where it does not depend on one. */
-  #backward(inputs: Readonly<Record<string, Matrix>>, batch: Batch, wanted: readonly string[]): Backward {
+  #backward(
+    inputs: Readonly<Record<string, Matrix | DeviceMatrix>>,
+    batch: Batch,
+    wanted: readonly string[],
+  ): Backward {
     const embeddings = toTensors(inputs, this.inputs);
     const xs = [...wanted.map((name) => embeddings[name]!), ...this.#trained.values()];
     if (xs.length === 0) return { means: this.#forward(embeddings, batch, true), gradients: [] };
@@ -272,10 +309,12 @@ function assign(variable: Variable, values: Float32Array): void {
 }
 
 /** They share memory with the matrices, which stay as they are until the step is done. */
-function toTensors(inputs: Readonly<Record<string, Matrix>>, features: readonly string[]): Embeddings {
+function toTensors(inputs: Readonly<Record<string, Matrix | DeviceMatrix>>, features: readonly string[]): Embeddings {
   return Object.fromEntries(
     features.map((name) => {
-      const { data, rows, cols } = inputs[name]!;
+      const input = inputs[name]!;
+      if (input instanceof TfjsMatrix) return [name, input.tensor];
+      const { data, rows, cols } = input as Matrix;
       return [name, tf.tensor2d(data, [rows, cols])];
     }),
   );

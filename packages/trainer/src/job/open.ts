@@ -1,5 +1,6 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
+import { isFinetableError } from '@finetable/core';
 import { openLoader, type FeatureSpec, type Loader, type TokenSpec } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
@@ -12,12 +13,13 @@ import {
   type ShardSpec,
 } from '@finetable/placement';
 import { Trainer } from '../trainer.ts';
+import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
 import { createObjective, labelsOf } from './objective.ts';
 import { planJob, readFrequencies } from './plan.ts';
 import { mapPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
-import type { Job } from './schema.ts';
+import { asksForDevice, deviceName, type Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
 
 /** Everything that a job has open. Closing it closes all. */
@@ -25,10 +27,18 @@ export class OpenJob {
   readonly loaded: LoadedJob;
   readonly kernels: Kernels;
   readonly tables: Readonly<Record<string, ShardedTable>>;
+  /** Why tables are not on a device, where that was left to the plan. */
+  readonly notes: readonly string[];
   readonly #loaders: Loader[] = [];
   readonly #adapters: Adapter[] = [];
 
-  private constructor(loaded: LoadedJob, kernels: Kernels, tables: Readonly<Record<string, ShardedTable>>) {
+  private constructor(
+    loaded: LoadedJob,
+    kernels: Kernels,
+    tables: Readonly<Record<string, ShardedTable>>,
+    notes: readonly string[],
+  ) {
+    this.notes = notes;
     this.loaded = loaded;
     this.kernels = kernels;
     this.tables = tables;
@@ -36,25 +46,21 @@ export class OpenJob {
 
   /**
    * Plans, then opens the job's tables as planned.
-   * @throws DOES_NOT_FIT before any memory is taken; what `openTable` throws; nothing stays open then
+   * @throws DOES_NOT_FIT before any memory is taken; UNSUPPORTED for a device that is not to be had; what `openTable` throws; nothing
+   *   stays open then
    */
   static async open(loaded: LoadedJob): Promise<OpenJob> {
-    const { job, folder } = loaded;
-    const plan = await planJob(loaded);
+    const { job } = loaded;
     const kernels = loadKernels(job.train.threads === undefined ? {} : { threads: job.train.threads });
-    const tables: Record<string, ShardedTable> = {};
+    const device = await findDevice(job);
     try {
-      for (const planned of plan.tables) {
-        const { file, tensor, grow } = job.tables[planned.name]!;
-        const [placement, cache] = [placementOf(planned), await cacheOf(planned, loaded)];
-        const options = { name: planned.name, tensor, placement, cache, kernels };
-        const table = await openTable(resolve(folder, file), options);
-        tables[planned.name] = grow ? await growByJob(table, grow, folder) : table;
-      }
-      return new OpenJob(loaded, kernels, tables);
+      const tables = await openTables(loaded, kernels, device);
+      return new OpenJob(loaded, kernels, tables, device.notes);
     } catch (error) {
-      for (const table of Object.values(tables)) table.close();
-      throw error;
+      const optional = job.placement.device === 'auto' && !Object.values(job.tables).some(asksForDevice);
+      if (!optional || !device.found || !isFinetableError(error) || error.code !== 'OUT_OF_MEMORY') throw error;
+      const notes = [`${error.message}. Tables are placed in RAM and files`];
+      return new OpenJob(loaded, kernels, await openTables(loaded, kernels, { found: null, notes }), notes);
     }
   }
 
@@ -147,9 +153,36 @@ export class OpenJob {
   }
 }
 
+async function openTables(
+  loaded: LoadedJob,
+  kernels: Kernels,
+  device: FoundDevice,
+): Promise<Record<string, ShardedTable>> {
+  const { job, folder } = loaded;
+  const plan = await planJob(loaded, undefined, device);
+  const tables: Record<string, ShardedTable> = {};
+  try {
+    for (const planned of plan.tables) {
+      const { file, tensor, grow } = job.tables[planned.name]!;
+      const [placement, cache] = [placementOf(planned, device), await cacheOf(planned, loaded)];
+      const options = { name: planned.name, tensor, placement, cache, kernels };
+      const table = await openTable(resolve(folder, file), options);
+      tables[planned.name] = grow ? await growByJob(table, grow, folder) : table;
+    }
+    return tables;
+  } catch (error) {
+    for (const table of Object.values(tables)) table.close();
+    throw error;
+  }
+}
+
 /** Whole rows or whole columns, in order: each shard names both. */
-function placementOf({ shards }: PlannedTable): ShardSpec[] {
-  return shards.map(({ device, rows, columns }) => ({ home: device as Home, rows, columns }));
+function placementOf({ shards }: PlannedTable, { found }: FoundDevice): ShardSpec[] {
+  return shards.map(({ device, rows, columns }) => ({
+    home: device === deviceName ? found!.device : (device as Home),
+    rows,
+    columns,
+  }));
 }
 
 /** The cache that was planned in front of a table's shards, filled by the job's counts where it has them. */

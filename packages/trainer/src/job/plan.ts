@@ -29,7 +29,8 @@ import {
 } from '@finetable/placement';
 import { grownRows } from './grow.ts';
 import type { LoadedJob } from './read.ts';
-import type { Job } from './schema.ts';
+import { deviceName, type Job } from './schema.ts';
+import { findDevice, type FoundDevice, type JobDevice } from './device.ts';
 import { optimizerOf } from './optimizer.ts';
 
 export interface JobPlan extends PlacementPlan {
@@ -40,12 +41,20 @@ export interface JobPlan extends PlacementPlan {
 /**
  * Where the job's tables shall lie, and what memory the run will take. Reads headers, counts and the examples once.
  * @param memory for tests; default this machine's
- * @throws DOES_NOT_FIT; what `findRows`, `readNpy` and `readTokenizer` throw
+ * @param device that was found for the job; default: looked for
+ * @throws DOES_NOT_FIT; UNSUPPORTED for a device that is not to be had; what `findRows`, `readNpy` and `readTokenizer` throw
  */
-export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory = systemMemory()): Promise<JobPlan> {
+export async function planJob(
+  { job, folder }: LoadedJob,
+  memory: SystemMemory = systemMemory(),
+  device?: FoundDevice,
+): Promise<JobPlan> {
+  const { found, notes } = device ?? (await findDevice(job));
   const tokenizers = readTokenizers(job, folder);
   const examples = await sampleExamples(job, folder, tokenizers);
-  const tables = await Promise.all(Object.keys(job.tables).map((name) => tableRequest(job, folder, name, examples)));
+  const tables = await Promise.all(
+    Object.keys(job.tables).map((name) => tableRequest(job, folder, name, examples, found)),
+  );
   const added = await Promise.all(Object.values(job.tables).map(({ grow }) => grownRows(grow, folder)));
   const grown = tables.map((table, i) => ({ ...table, rows: added[i]! })).filter(({ rows }) => rows > 0);
   // The loaders of training and of validation are open together, each with its threads and batches.
@@ -53,7 +62,7 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
   const { cache } = job.placement;
   const plan = planPlacement({
     tables,
-    devices: devicesOf(job, memory),
+    devices: [...devicesOf(job, memory), ...(found ? [found.request] : [])],
     workers: loaders * job.data.workers,
     prefetchBatches: loaders * planLoader(job.data).prefetchBatches,
     otherBytes: {
@@ -70,7 +79,7 @@ export async function planJob({ job, folder }: LoadedJob, memory: SystemMemory =
     steps: examples.total === null ? undefined : job.train.epochs * Math.ceil(examples.total / job.data.batchSize),
     cacheBytes: cache === undefined ? undefined : parseBytes(cache, 'placement.cache', memory.totalBytes),
   });
-  return { ...plan, notes: examples.notes };
+  return { ...plan, notes: [...examples.notes, ...notes] };
 }
 
 function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemMemory): DeviceRequest[] {
@@ -90,8 +99,14 @@ function devicesOf({ placement }: Job, { totalBytes, freeBytes, limit }: SystemM
   ];
 }
 
-async function tableRequest(job: Job, folder: string, name: string, examples: Examples): Promise<TableRequest> {
-  const { file, tensor, placement, frequencies, sortedByFrequency, split } = job.tables[name]!;
+async function tableRequest(
+  job: Job,
+  folder: string,
+  name: string,
+  examples: Examples,
+  device: JobDevice | null,
+): Promise<TableRequest> {
+  const { file, tensor, placement, frequencies, sortedByFrequency } = job.tables[name]!;
   const { rows, dim, dtype, scales } = await findRows(resolve(folder, file), tensor);
   const features = Object.entries(job.features).filter(([, feature]) => feature.table === name);
   const idsPerExample = features.reduce((sum, [feature]) => sum + examples.ids(feature), 0);
@@ -109,9 +124,25 @@ async function tableRequest(job: Job, folder: string, name: string, examples: Ex
     ...(Array.isArray(placement)
       ? { shards: placement.map(({ home, rows }) => ({ device: home, rows })) }
       : placement === 'auto'
-        ? { split }
+        ? placedByPlan(job, name, device)
         : { device: placement }),
   };
+}
+
+/** What `auto` leaves to the plan: all devices, but for a table whose rows must be read here, or a device that is no faster. */
+function placedByPlan(
+  job: Job,
+  name: string,
+  device: JobDevice | null,
+): Pick<TableRequest, 'split' | 'device' | 'among'> {
+  const { split, grow } = job.tables[name]!;
+  const adapter = job.adapters[name];
+  const factors = adapter ? [adapter, ...(adapter.groups ?? [])] : [];
+  const samples = factors.some((group) => group.kind === 'lora' && group.init === 'pissa');
+  const reads = samples || adapter?.dora === true || adapter?.maxNorm !== undefined;
+  const computes = device?.gpu === true && !reads && !grow && job.placement.device !== 'cpu';
+  if (!computes) return { split, among: ['ram', 'mapped'] };
+  return job.placement.device === 'gpu' ? { device: deviceName } : { split };
 }
 
 function adapterRequest(job: Job, table: string, trainingIds: number): AdapterRequest | undefined {

@@ -18,7 +18,7 @@ test('every default is written out', () => {
   expect(checkJob(minimal())).toEqual({
     name: 'intents',
     tables: { words: { file: 'words.safetensors', placement: 'auto', sortedByFrequency: false } },
-    placement: { memory: '75%' },
+    placement: { memory: '75%', device: 'cpu' },
     data: { train: { file: 'train.jsonl' }, batchSize: 256, workers: 1, shuffle: true },
     features: {
       text: {
@@ -103,7 +103,10 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     ],
     [set('optimizer.beta1', 1), 'optimizer.beta1: found 1; allowed: less than 1'],
     [set('tables.words.file', undefined), 'tables.words.file: missing; allowed: a string'],
-    [set('tables.words.placement', 'disk'), 'tables.words.placement: found "disk"; allowed: "auto", "mapped", "ram"'],
+    [
+      set('tables.words.placement', 'disk'),
+      'tables.words.placement: found "disk"; allowed: "auto", "mapped", "ram", "tfjs"',
+    ],
     [set('tables.words.split', 'dim'), 'tables.words.split: found "dim"; allowed: "row", "table", "column"'],
     [
       set('tables.words', { file: 'x', placement: 'ram', split: 'row' }),
@@ -114,6 +117,12 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('placement', { memory: '101%' }), 'placement.memory: "101%" is not a size; allowed: '],
     [set('placement', { cache: -1 }), 'placement.cache: -1 is not a size; allowed: '],
     [set('placement', { memory: true }), 'placement.memory: found true; allowed: a number'],
+    [set('placement', { device: 'cuda' }), 'placement.device: found "cuda"; allowed: "cpu", "auto", "gpu"'],
+    [set('placement', { deviceMemory: '1GB' }), 'placement.deviceMemory: goes with placement.device "auto" or "gpu"'],
+    [
+      set('placement', { device: 'gpu', deviceMemory: '75%' }),
+      'placement.deviceMemory: "75%" is not a size; allowed: a number of bytes',
+    ],
     [set('placement', { ram: 1 }), 'placement.ram: unknown field; did you mean'],
     [
       set('tables.words.placement', [{ home: 'ram', rows: 'many' }]),

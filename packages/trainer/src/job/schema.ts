@@ -13,17 +13,21 @@ const name = z
 const count = z.int().min(1);
 const rate = z.number().min(0);
 
-const home = z.enum(['mapped', 'ram']);
+/** The device that TensorFlow.js computes on. */
+export const deviceName = 'tfjs';
+const home = z.enum(['mapped', 'ram', deviceName]);
 
+const sizeOf = (total?: number) =>
+  z.union([z.number(), z.string()]).superRefine((value, context) => {
+    try {
+      parseBytes(value, '', total);
+    } catch (error) {
+      if (!isFinetableError(error)) throw error;
+      context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });
+    }
+  });
 /** Bytes, `"8GiB"`, or a share of the memory that this process may use, `"75%"`. */
-const size = z.union([z.number(), z.string()]).superRefine((value, context) => {
-  try {
-    parseBytes(value, '', 1);
-  } catch (error) {
-    if (!isFinetableError(error)) throw error;
-    context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });
-  }
-});
+const size = sizeOf(1);
 
 const row = z.int().min(0);
 
@@ -46,9 +50,9 @@ const table = z.strictObject({
   /** safetensors (or its index.json) or .npy. */
   file: z.string(),
   tensor: z.string().optional(),
-  /** `auto`: as planned. All rows mapped from the file or all in RAM; or row-wise shards. */
+  /** `auto`: as planned. All rows mapped from the file, in RAM, or in tensors of TensorFlow.js; or row-wise shards. */
   placement: z
-    .union([z.enum(['auto', 'mapped', 'ram']), z.array(z.strictObject({ home, rows: count.optional() })).min(1)])
+    .union([z.enum(['auto', ...home.options]), z.array(z.strictObject({ home, rows: count.optional() })).min(1)])
     .default('auto'),
   /** How often rows are looked up, for the plan: the row of rank k like k^-zipf, or `[rows]` counts in a .npy file. Default: all alike. */
   frequencies: z
@@ -70,6 +74,13 @@ const placement = z.strictObject({
   memory: size.default('75%'),
   /** The most memory for hot rows of mapped tables; default: what is left. */
   cache: size.optional(),
+  /**
+   * Where tables of placement `auto` may lie: in RAM and files alone (`cpu`), on a GPU too, where there is one and a table is read faster
+   * there (`auto`), or there in any case (`gpu`).
+   */
+  device: z.enum(['cpu', 'auto', 'gpu']).default('cpu'),
+  /** The most memory of the device that tables may take with what TensorFlow.js holds; default: what can be told. */
+  deviceMemory: sizeOf().optional(),
   /** Measured bytes per second, in order and in random reads (of cache lines, of pages). */
   bandwidths: z.strictObject({ ram: bandwidth, mapped: bandwidth }).optional(),
 });
@@ -298,6 +309,9 @@ export const jobSchema = z
       if (!(table in job.tables))
         issue(['adapters', table], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
     }
+    const { device, deviceMemory } = job.placement;
+    if (deviceMemory !== undefined && device === 'cpu' && !Object.values(job.tables).some(asksForDevice))
+      issue(['placement', 'deviceMemory'], 'goes with placement.device "auto" or "gpu", or with a table on a device');
     for (const [table, { placement, split }] of Object.entries(job.tables)) {
       if (split !== undefined && placement !== 'auto')
         issue(['tables', table, 'split'], 'goes with placement "auto", which divides tables');
@@ -330,6 +344,11 @@ export const jobSchema = z
 export type Job = z.output<typeof jobSchema>;
 /** A job as it is written. */
 export type JobInput = z.input<typeof jobSchema>;
+
+/** Whether a table's own placement names a device. */
+export function asksForDevice({ placement }: z.output<typeof table>): boolean {
+  return Array.isArray(placement) ? placement.some(({ home }) => home === deviceName) : placement === deviceName;
+}
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -27,6 +27,8 @@ export interface RunOptions {
   /** What to do where the folder holds a run: refuse (default), go on from its last checkpoint, or start again. */
   readonly existing?: ExistingRun | undefined;
   readonly onEvent?: (event: TrainingEvent) => unknown | undefined;
+  /** Told once of each thing that is done otherwise than one may expect, in a line for people. */
+  readonly onNote?: (note: string) => unknown | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -83,6 +85,7 @@ export function runFolder({ job, folder }: LoadedJob): string {
 export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promise<RunResult> {
   const open = await OpenJob.open(loaded);
   try {
+    for (const note of open.notes) await options.onNote?.(note);
     const { job } = loaded;
     const train = await open.loader(job.data.train, 'train', labelsOf(job), options.signal);
     const validation =
