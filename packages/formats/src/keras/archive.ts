@@ -1,81 +1,64 @@
-/** `.keras` files: zip archives of `config.json`, `metadata.json` and `model.weights.h5`. */
-import { createWriteStream } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+/** `.keras` files: zip archives of `config.json`, `metadata.json` and `model.weights.h5`, which lies in them uncompressed. */
 import { crc32 } from 'node:zlib';
 import { FinetableError, isFinetableError } from '@finetable/core';
 import { openPromise, type Entry, type ZipFile } from 'yauzl';
-import { ioError, openFile } from '../io.ts';
+import { openFile } from '../io.ts';
+import type { FilePart } from './hdf5.ts';
 
 export interface KerasArchive {
   readonly config: string;
-  /** A copy of `model.weights.h5`, since HDF5 wants a file of its own. */
-  readonly weights: string;
-  /** Removes the copy. */
-  readonly remove: () => Promise<void>;
+  readonly weights: FilePart;
 }
 
 /** Larger than any configuration, small enough to hold. */
 const largestConfigBytes = 64 * 2 ** 20;
-const weightsName = 'model.weights.h5';
+const stored = 0;
 
-/** Takes the disk space of the weights in the folder for temporary files. @throws INVALID_FILE, NOT_FOUND, IO */
-export async function unpackKeras(path: string): Promise<KerasArchive> {
-  await (await openFile(path)).close(); // what is no regular file, or not there, in our words
-  const refuse = (found: string, cause?: unknown): FinetableError =>
-    new FinetableError('INVALID_FILE', `${path}: ${found}`, { file: path }, { cause });
-  const folder = await mkdtemp(join(tmpdir(), 'finetable-keras-')).catch((error: unknown) => {
-    throw ioError(error, 'writing', tmpdir());
-  });
+/** @throws INVALID_FILE, UNSUPPORTED (weights that another program has compressed), NOT_FOUND, IO */
+export async function openArchive(path: string): Promise<KerasArchive> {
+  await (await openFile(path)).close(); // tells what is missing, a folder or a pipe in our words
   let zip: ZipFile | undefined;
   try {
     zip = await openPromise(path, { autoClose: false });
     const entries = new Map<string, Entry>();
     for await (const entry of zip.eachEntry()) {
-      if (entries.has(entry.fileName)) throw refuse(`has two entries named ${entry.fileName}`);
+      if (entries.has(entry.fileName)) throw new Error(`it has two entries named ${entry.fileName}`);
       entries.set(entry.fileName, entry);
     }
-    const [config, weights] = ['config.json', weightsName].map((name) => {
-      const entry = entries.get(name);
-      if (entry) return entry;
-      const there = entries.has('model.weights.json') ? '; weights in several files are not read' : '';
-      throw refuse(`has no ${name}, which a .keras file has${there}`);
-    }) as [Entry, Entry];
-    if (config.uncompressedSize > largestConfigBytes)
-      throw refuse(`config.json has ${config.uncompressedSize} bytes; allowed: ${largestConfigBytes}`);
-    const parts: Buffer[] = [];
-    await pipeline(await zip.openReadStreamPromise(config), checksum(config), async (chunks: AsyncIterable<Buffer>) => {
-      for await (const chunk of chunks) parts.push(chunk);
-    });
-    const target = join(folder, weightsName);
-    const output = createWriteStream(target);
-    output.on('error', (error) => output.destroy(ioError(error, 'writing', target)));
-    await pipeline(await zip.openReadStreamPromise(weights), checksum(weights), output);
-    return {
-      config: Buffer.concat(parts).toString('utf8'),
-      weights: target,
-      remove: () => rm(folder, { recursive: true, force: true }),
-    };
+    const config = await readConfig(zip, entryOf(entries, 'config.json'));
+    const weights = entryOf(entries, 'model.weights.h5');
+    if (weights.compressionMethod !== stored || weights.isEncrypted()) {
+      throw new FinetableError(
+        'UNSUPPORTED',
+        `${path}: model.weights.h5 is compressed, which Keras does not do; unpack the archive, and pack it again without compression (zip -0)`,
+        { file: path },
+      );
+    }
+    const { fileDataStart } = await zip.readLocalFileHeaderPromise(weights, { minimal: true });
+    return { config, weights: { path, byteOffset: fileDataStart, byteLength: weights.uncompressedSize } };
   } catch (error) {
-    await rm(folder, { recursive: true, force: true });
     if (isFinetableError(error)) throw error;
-    if (error instanceof Error && 'syscall' in error) throw ioError(error, 'writing', folder);
-    throw refuse(`not a .keras file: ${error instanceof Error ? error.message : String(error)}`, error);
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new FinetableError('INVALID_FILE', `${path}: not a .keras file: ${reason}`, { file: path }, { cause: error });
   } finally {
     zip?.close();
   }
 }
 
-function checksum({ crc32: wanted, fileName }: Entry): Transform {
-  let sum = 0;
-  return new Transform({
-    transform(chunk: Buffer, _, done) {
-      sum = crc32(chunk, sum);
-      done(null, chunk);
-    },
-    flush: (done) => done(sum === wanted ? null : new Error(`${fileName} does not have its checksum`)),
-  });
+function entryOf(entries: ReadonlyMap<string, Entry>, name: string): Entry {
+  const entry = entries.get(name);
+  if (entry) return entry;
+  const several = entries.has('model.weights.json') ? ' (weights in several files are not read)' : '';
+  throw new Error(`it has no ${name}${several}`);
+}
+
+async function readConfig(zip: ZipFile, entry: Entry): Promise<string> {
+  const { fileName, uncompressedSize, crc32: sum } = entry;
+  if (uncompressedSize > largestConfigBytes)
+    throw new Error(`${fileName} has ${uncompressedSize} bytes; allowed: ${largestConfigBytes}`);
+  const parts: Buffer[] = [];
+  for await (const chunk of await zip.openReadStreamPromise(entry)) parts.push(chunk as Buffer);
+  const bytes = Buffer.concat(parts);
+  if (crc32(bytes) !== sum) throw new Error(`${fileName} does not have its checksum`);
+  return bytes.toString('utf8');
 }

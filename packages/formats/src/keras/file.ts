@@ -1,8 +1,8 @@
 /** Embeddings of models that Keras 3, tf-keras or Keras 2 have saved: `.keras`, `.weights.h5` and `.h5`. */
 import { FinetableError, type Matrix } from '@finetable/core';
-import { unpackKeras } from './archive.ts';
+import { openArchive } from './archive.ts';
 import { formOf, readMatrix, type KerasDtype, type MatrixForm } from './decode.ts';
-import { openHdf5, type Hdf5Dataset, type Hdf5File } from './hdf5.ts';
+import { hdf5Part, openHdf5, type Hdf5Dataset, type Hdf5File } from './hdf5.ts';
 import { findEmbeddings, type EmbeddingLayer } from './layers.ts';
 
 /** An embedding layer of a file; V rows of D dims. */
@@ -37,7 +37,7 @@ export interface KerasFile {
   readonly readRows: (embedding: KerasEmbedding, begin: number, end: number) => Matrix;
   /** A `[V, r]` and B `[r, D]` in f32, owned by the caller; null without `lora`. @throws INVALID_FILE */
   readonly readLora: (embedding: KerasEmbedding) => { readonly a: Matrix; readonly b: Matrix } | null;
-  readonly close: () => Promise<void>;
+  readonly close: () => void;
 }
 
 interface Found extends KerasEmbedding {
@@ -45,44 +45,41 @@ interface Found extends KerasEmbedding {
 }
 
 /**
- * Opens a model's file; rows are read when they are asked for, so a file may be larger than memory. The weights of a `.keras` archive are first
- * copied to the folder for temporary files, until `close()`.
+ * Opens a model's file; rows are read where they lie, when they are asked for, so a file may be larger than memory.
  * @throws INVALID_FILE, UNSUPPORTED (an embedding of a dtype that is none of ours), NOT_FOUND, IO
  */
 export async function openKerasFile(path: string): Promise<KerasFile> {
-  const archive = path.endsWith('.keras') ? await unpackKeras(path) : null;
-  let file: Hdf5File | undefined;
-  const close = async (): Promise<void> => {
-    file?.close();
-    file = undefined;
-    await archive?.remove();
-  };
+  const archive = path.endsWith('.keras') ? await openArchive(path) : null;
+  const file = await openHdf5(archive?.weights ?? (await hdf5Part(path)));
+  let embeddings: readonly Found[];
   try {
-    file = await openHdf5(archive?.weights ?? path, path);
     const text = archive?.config ?? file.attribute('/', 'model_config');
     const layers = findEmbeddings(file, text === undefined ? null : parseConfig(path, text));
-    const embeddings = layers.map((layer) => describeLayer(path, file!, layer));
-    return {
-      path,
-      format: archive ? 'keras' : path.endsWith('.weights.h5') ? 'weights.h5' : 'h5',
-      embeddings,
-      embedding: (name) => choose(path, embeddings, name),
-      readRows: (embedding, begin, end) => {
-        checkRange(embedding, begin, end);
-        return readMatrix(opened(), (embedding as Found).layer, embedding, begin, end);
-      },
-      readLora: (embedding) => readFactors(opened(), embedding as Found),
-      close,
-    };
+    embeddings = layers.map((layer) => describeLayer(path, file, layer));
   } catch (error) {
-    await close();
+    file.close();
     throw error;
   }
-
-  function opened(): Hdf5File {
-    if (file) return file;
+  let open = true;
+  const opened = (): Hdf5File => {
+    if (open) return file;
     throw new FinetableError('CLOSED', `${path}: read after close()`, { file: path });
-  }
+  };
+  return {
+    path,
+    format: archive ? 'keras' : path.endsWith('.weights.h5') ? 'weights.h5' : 'h5',
+    embeddings,
+    embedding: (name) => choose(path, embeddings, name),
+    readRows: (embedding, begin, end) => {
+      checkRange(embedding, begin, end);
+      return readMatrix(opened(), (embedding as Found).layer, embedding, begin, end);
+    },
+    readLora: (embedding) => readFactors(opened(), embedding as Found),
+    close: () => {
+      if (open) file.close();
+      open = false;
+    },
+  };
 }
 
 /** Python writes NaN and Infinity, which are no JSON; nothing that is read here is one. */
