@@ -7,6 +7,7 @@ import { loadKernels, type RowStore } from '@finetable/kernels';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createTable, openTable } from './open.ts';
 import type { Home, ShardSpec } from './parts.ts';
+import { ShardedTable } from './table.ts';
 
 const V = 20;
 const D = 3;
@@ -205,4 +206,51 @@ test('opening reads nothing: a sparse file of 64 GiB opens mapped, and its far e
   expect([found[0], found[127]]).toEqual([0, 42]);
   expect(process.memoryUsage.rss() - before).toBeLessThan(50 * 2 ** 20);
   table.close();
+});
+
+describe('rows that are drawn when they are first read', () => {
+  const drawn = (): { readonly table: ShardedTable; readonly rows: Set<number> } => {
+    const kernels = loadKernels();
+    const store = kernels.createRows(V, D, 'f32');
+    const rows = new Set<number>();
+    const draw = (asked: Int32Array): void => {
+      for (const row of asked) {
+        if (rows.has(row)) continue;
+        kernels.scatterRows(store, Int32Array.of(row), matrix(1, D, values().slice(row * D, (row + 1) * D)));
+        rows.add(row);
+      }
+    };
+    return { table: new ShardedTable('drawn', [{ store, firstRow: 0 }], kernels, { draw }), rows };
+  };
+  const reference = (): ShardedTable => createTable('drawn', matrix(V, D, values()));
+  const plan = makePlan(ids, V);
+  const pooled = async (table: ShardedTable): Promise<Float32Array> => {
+    const out = matrix(3, D);
+    await table.pool(plan, out);
+    return out.data;
+  };
+  const lookedUp = (table: ShardedTable): Float32Array => {
+    const out = matrix(3, D);
+    table.lookup(plan, out);
+    return out.data;
+  };
+  const stored = async (table: ShardedTable): Promise<Uint8Array> => {
+    const out = new Uint8Array(2 * D * 4);
+    await table.readStored(Int32Array.of(3, 4), out);
+    return out;
+  };
+  test.each<[string, number[] | null, (table: ShardedTable) => unknown]>([
+    ['lookup', [0, 7, 8, 19], lookedUp],
+    ['pool', [0, 7, 8, 19], pooled],
+    ['gather', [5, 2], (table) => table.gather(Int32Array.of(5, 2, 5)).data],
+    ['gatherAsync', [5, 2], async (table) => (await table.gatherAsync(Int32Array.of(5, 2, 5))).data],
+    ['readStored', [3, 4], stored],
+    ['fingerprint', null, (table) => table.fingerprint],
+    ['computeFingerprint', null, (table) => table.computeFingerprint()],
+    ['nearest', null, (table) => table.nearest(matrix(1, D, Float32Array.of(1, 1, 1)), 3)],
+  ])('%s has them', async (_, rows, read) => {
+    const made = drawn();
+    expect(await read(made.table)).toEqual(await read(reference()));
+    if (rows) expect([...made.rows].sort((a, b) => a - b)).toEqual(rows.sort((a, b) => a - b));
+  });
 });

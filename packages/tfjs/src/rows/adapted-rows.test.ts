@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { matrix, range, RandomStream } from '@finetable/core';
-import { adam, sgd, type OptimizerSpec } from '@finetable/lora';
-import { createTable } from '@finetable/placement';
+import { adam, createAdapter, saveAdapters, sgd, type OptimizerSpec } from '@finetable/lora';
+import { createTable, growTable } from '@finetable/placement';
 import type { io, LayersModel, Optimizer, Tensor, Tensor2D } from '@tensorflow/tfjs';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { useBackend } from '../backend.ts';
@@ -240,8 +240,11 @@ test('an adapter folder is written and read', async () => {
   expect(rowsOf(other)).not.toEqual(rowsOf(made));
   const wider = classifier({ ...stored, weights: values(), loraRank: 3, loraInit: 'sparse' });
   await expect(wider.layer.loadAdapter(join(folder, 'adapter'))).rejects.toThrow(
-    /it adapts LoRA of rank 2; the layer trains LoRA of rank 3$/,
+    /it has LoRA of rank 2; the layer trains LoRA of rank 3$/,
   );
+  const grown = await growTable(createTable('rows', matrix(V, D, values())), { vectors: matrix(1, D) });
+  await saveAdapters(join(folder, 'grown'), [createAdapter(grown, { rank: 2, grown: 'tied' })]);
+  await expect(other.layer.loadAdapter(join(folder, 'grown'))).rejects.toThrow(/it adds rows to the table$/);
   const otherRows = classifier({ ...stored, weights: values(2), loraRank: 2, loraInit: 'sparse' });
   await expect(otherRows.layer.loadAdapter(join(folder, 'adapter'))).rejects.toMatchObject({ code: 'MISMATCH' });
 });

@@ -261,12 +261,12 @@ export class AdaptedRows implements EmbeddingRows {
 
   /** In the place of the adapter, whose weights stay the same objects: tfjs may be walking over them. */
   #take(adapter: Adapter, where: string): void {
-    const [was, is] = [this.#adapter, adapter].map(({ groups: [{ kind, rank } = { kind: '', rank: 0 }] }) =>
-      kind === 'lora' ? `LoRA of rank ${rank}` : 'the rows in full',
-    );
+    const [was, is] = [describe(this.#adapter), describe(adapter)];
     try {
-      if (was !== is || adapter.groups.length > 1 || adapter.magnitude)
-        throw new FinetableError('MISMATCH', `${where}: it adapts ${is}; the layer trains ${was}`, { file: where });
+      if (adapter.table !== this.#table)
+        throw new FinetableError('MISMATCH', `${where}: it adds rows to the table`, { file: where });
+      if (was !== is)
+        throw new FinetableError('MISMATCH', `${where}: it has ${is}; the layer trains ${was}`, { file: where });
       adapter.startTraining(this.#optimizer);
     } catch (error) {
       adapter.close();
@@ -324,6 +324,14 @@ export class AdaptedRows implements EmbeddingRows {
     const { layerName } = this.#options;
     throw new FinetableError('UNSUPPORTED', `${layerName}: ${message}`, { layer: layerName });
   }
+}
+
+/** What an adapter trains. */
+function describe({ groups, magnitude }: Adapter): string {
+  if (magnitude) return 'DoRA';
+  if (groups.length > 1) return 'groups of rows';
+  const { kind, rank } = groups[0]!;
+  return kind === 'lora' ? `LoRA of rank ${rank}` : 'the rows in full';
 }
 
 /** A copy in RAM. */
