@@ -11,6 +11,7 @@ import { measurePhysical } from './physical.mjs';
 import { runParts } from './parts.mjs';
 import { Report } from './report.mjs';
 import { measureSteps } from './step.mjs';
+import { measureTfjs } from './tfjs.mjs';
 import { measureThreads } from './threads.mjs';
 import { measureUnpooled } from './unpooled.mjs';
 
@@ -26,6 +27,7 @@ const parts = {
   optimizers: measureOptimizers,
   adapters: measureAdapters,
   merge: measureMerge,
+  tfjs: measureTfjs,
 };
 const begun = performance.now();
 const machine = describeMachine();

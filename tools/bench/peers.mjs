@@ -9,11 +9,13 @@ import { makePlan, matrix, RandomStream } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { baseOnly, lookups, pooled, states, V } from './lookup.mjs';
 import { describeMachine, heading } from './machine.mjs';
-import { takeTurns } from './measure.mjs';
+import { medianOf, takeTurns } from './measure.mjs';
 import { hugePages, PeerFailed, startPeer } from './peers/process.mjs';
 import { runParts } from './parts.mjs';
 import { Report } from './report.mjs';
 import { stepper } from './step.mjs';
+import { tf, useBestBackend } from '@finetable/tfjs';
+import * as texts from './tfjs.mjs';
 import { makeAdapter, makeBatches, makeTable, million, touchedRows } from './tables.mjs';
 
 const begun = performance.now();
@@ -145,6 +147,7 @@ const handWritten = {
   script: 'torch_sparse.py',
   environment: hugePages.torch,
 };
+const kerasModel = { against: 'Keras Embedding', script: 'keras_fit.py', environment: {} };
 const keras = { against: 'Keras Embedding(lora_rank=8)', script: 'keras_lora.py', environment: {} };
 const kerasHuge = { ...keras, against: `${keras.against}, huge pages`, environment: hugePages.tensorflow };
 const peft = { against: 'PEFT LoRA on nn.Embedding', script: 'peft_lora.py', environment: {} };
@@ -178,8 +181,58 @@ async function measureNearest() {
   await compareNearest();
 }
 
+/** Whole steps, and what a step takes beyond one of the same model over given vectors, here and there in turns. */
+async function compareFits(name, layer, kerasRank) {
+  const what = `a step of model.fit, ${name}`;
+  const [rounds, warmUp, burst] = [12, 2, 4];
+  const sets = Array.from({ length: rounds + warmUp }, (_, i) => texts.makeTexts(i, burst));
+  const x = tf.randomNormal([burst * texts.texts, texts.tokens, texts.D]);
+  const vectors = sets.map(({ y }) => ({ x, y }));
+  const lists = sets.map(({ ids }) => ({ ids: ids.subarray(0, ids.length / burst) }));
+  const shape = { rows: texts.V, dim: texts.D, tokens: texts.tokens, classes: texts.classes };
+  const config = { ...shape, rank: kerasRank, threads, warmUp };
+  const peer = { ...kerasModel, against: `${kerasModel.against}${kerasRank ? `(lora_rank=${kerasRank})` : ''}` };
+  const embedding = layer();
+  const models = [texts.classifier(embedding), texts.classifier(null)];
+  // As later in a training: every row has been read.
+  embedding.embeddings.dispose();
+  await beside(what, peer, { ...config, vectors: false }, lists, async (whole, against) => {
+    await beside(what, peer, { ...config, vectors: true }, lists, async (rest) => {
+      const times = await takeTurns(
+        [
+          (round) => texts.timeFit(models[0], sets[round]),
+          (round) => texts.timeFit(models[1], vectors[round]),
+          (round) => whole.run(round),
+          (round) => rest.run(round),
+        ],
+        { rounds, warmUp },
+      );
+      report.speedRatio(what, against, times[0], times[2]);
+      const [own, ownRest, theirs, theirRest] = times.map(medianOf);
+      const shares = [own - ownRest, theirs - theirRest];
+      const note = shares.map((time) => `${time.toPrecision(3)} ms`).join(' : ');
+      report.value(`${what}, the embedding's share`, against, [shares[1] / shares[0]], 'x', { atLeast: 100 }, note);
+    });
+  });
+  for (const model of models) model.dispose();
+}
+
+async function measureTfjs() {
+  const { backend } = await useBestBackend();
+  report.section(
+    'Layers of TensorFlow.js',
+    `${texts.about}; ours on the ${backend} backend. The embedding's share is what a step takes beyond one of the same model over given vectors.`,
+  );
+  const [lora, whole] = Object.entries(texts.ours);
+  await compareFits(...lora, texts.rank);
+  await compareFits(...whole, null);
+}
+
 try {
-  const { whole } = await runParts({ steps: measureSteps, lookup: measureLookups, nearest: measureNearest }, report);
+  const { whole } = await runParts(
+    { steps: measureSteps, lookup: measureLookups, nearest: measureNearest, tfjs: measureTfjs },
+    report,
+  );
   if (whole) report.write('peers', heading('npm run bench:peers', machine, begun));
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -34,6 +34,11 @@ export interface TableExtras {
   readonly watch?: FileWatch | undefined;
   /** The file that all rows were read from. */
   readonly origin?: TableOrigin | undefined;
+  /**
+   * @internal Of a table in RAM whose rows are drawn when they are first read: writes those of these rows that are not there yet. Called
+   * before every reading of rows.
+   */
+  readonly draw?: ((rows: Int32Array) => void) | undefined;
   /** @internal The table that this one adds rows to, and the parts that hold those: see `growTable`. */
   readonly growth?: { readonly base: ShardedTable; readonly added: readonly RowStore[] } | undefined;
 }
@@ -58,6 +63,7 @@ export class ShardedTable {
   readonly origin: TableOrigin | null;
   readonly #raw: RawRows;
   readonly #watch: FileWatch | null;
+  readonly #draw: ((rows: Int32Array) => void) | undefined;
   readonly #overlay: OverlayRows | null;
   /** What lookups are given: `shards`, or none where no row is whole in them. */
   readonly #base: readonly Shard[];
@@ -97,6 +103,7 @@ export class ShardedTable {
     this.grownFrom = growth ? (growth.base.grownFrom ?? growth.base.rows) : null;
     this.#fingerprints = new Map(growth ? growth.base.#fingerprints : []);
     this.#watch = growth ? growth.base.#watch : (extras.watch ?? null);
+    this.#draw = growth ? growth.base.#draw : extras.draw;
     this.#raw = new RawRows(name, { dtype, dim, groupDims }, parts, kernels);
     const columns = [...new Set(parts.map(({ firstColumn }) => firstColumn))];
     const whole = columns.every((column) => shards.some(({ firstColumn = 0 }) => firstColumn === column));
@@ -167,6 +174,7 @@ export class ShardedTable {
     const print = this.#fingerprinting(rows);
     this.#refuseDevices('fingerprint', 'computeFingerprint');
     const bytes = new Uint8Array(this.#raw.sizeBytes(print.rows.length));
+    this.#draw?.(print.rows);
     this.#raw.readHere(print.rows, bytes);
     return this.#remember(rows, print.of(bytes));
   }
@@ -177,6 +185,7 @@ export class ShardedTable {
     if (known !== undefined) return known;
     const print = this.#fingerprinting(rows);
     const bytes = new Uint8Array(this.#raw.sizeBytes(print.rows.length));
+    this.#draw?.(print.rows);
     await this.#raw.read(print.rows, bytes, signal);
     return this.#remember(rows, print.of(bytes));
   }
@@ -359,6 +368,7 @@ export class ShardedTable {
    *   where rows are on devices
    */
   nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
+    this.#draw?.(range(this.rows));
     return nearestRows(this, queries, k, options, null);
   }
 
@@ -417,7 +427,10 @@ export class ShardedTable {
 
   #checkPlan(plan: LookupPlan): void {
     this.#checkOpen();
-    if (plan.tableRows === this.rows) return;
+    if (plan.tableRows === this.rows) {
+      this.#draw?.(plan.uniqueRows);
+      return;
+    }
     throw new FinetableError(
       'MISMATCH',
       `${this.name}: the plan was made for ${plan.tableRows} rows, the table has ${this.rows}`,
@@ -445,6 +458,7 @@ export class ShardedTable {
         { table: this.name, id, place },
       );
     });
+    this.#draw?.(ids);
   }
 
   #checkOpen(): void {

@@ -26,3 +26,4 @@ export {
   type Sparse,
   type SparseResult,
 } from './layer/index.ts';
+export { registerTable } from './rows/tables.ts';

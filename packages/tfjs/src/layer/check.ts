@@ -2,6 +2,7 @@
 import { FinetableError, parseBytes, type ErrorCode } from '@finetable/core';
 import { ruleOf } from '@finetable/lora';
 import { closest } from 'fastest-levenshtein';
+import { resolveTable } from '../rows/tables.ts';
 import type { EmbeddingOptions } from './options.ts';
 import { embeddingOptionNames } from './options.ts';
 
@@ -32,7 +33,7 @@ export function checkOptions(given: EmbeddingOptions): CheckedOptions {
   checkNames('embedding', given, embeddingOptionNames);
   // Null is Python's None, what configs have for what was not given.
   const options = Object.fromEntries(Object.entries(given).filter(([, value]) => value != null)) as EmbeddingOptions;
-  const { table } = options;
+  const table = options.table && resolveTable(options.table);
   const inputDim = sizeOf('inputDim', options.inputDim, table?.rows);
   const outputDim = sizeOf('outputDim', options.outputDim, table?.dim);
   oneOf('dtype', options.dtype, ['float32']);
@@ -61,7 +62,7 @@ export function checkOptions(given: EmbeddingOptions): CheckedOptions {
   if (table && options.weights) refuse('embedding: weights are given beside a table, which has rows of its own');
   if (options.optimizer) ruleOf(options.optimizer);
   const thresholdBytes = parseBytes(options.threshold ?? defaultThreshold, 'embedding: threshold');
-  return { ...options, inputDim, outputDim, thresholdBytes };
+  return { ...options, ...(table && { table }), inputDim, outputDim, thresholdBytes };
 }
 
 export function checkRank(name: string, rank: unknown, v: number, d: number): asserts rank is number {

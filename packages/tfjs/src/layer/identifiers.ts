@@ -19,8 +19,13 @@ const initializerNames = [
   'glorotUniform', 'glorotNormal', 'heUniform', 'heNormal', 'leCunUniform', 'leCunNormal', 'orthogonal',
 ]; // prettier-ignore
 
-/** Keras' short names for what tfjs spells out. */
-const kerasNames: Readonly<Record<string, string>> = { uniform: 'randomUniform', normal: 'randomNormal' };
+/** Names of Keras that tfjs spells otherwise. */
+const kerasNames: Readonly<Record<string, string>> = {
+  uniform: 'randomUniform',
+  normal: 'randomNormal',
+  lecunUniform: 'leCunUniform',
+  lecunNormal: 'leCunNormal',
+};
 
 /** @throws INVALID_ARGUMENT for a name that tfjs does not know */
 export function resolveIdentifiers(given: Identifiers): Resolved {
@@ -55,7 +60,7 @@ function stockLayer(given: Identifiers): Resolved {
       typeof initializer === 'string' && !initializerNames.includes(initializer)
         ? `; did you mean the initializer "${closest(initializer, initializerNames)}"?`
         : '';
-    const [reason] = (cause as Error).message.split(/[.:]?\n| This may/);
+    const [reason] = (cause as Error).message.split(/[.:]?\n|\. This may/);
     throw new FinetableError('INVALID_ARGUMENT', `embedding: ${reason}${hint}`, {}, { cause });
   }
 }

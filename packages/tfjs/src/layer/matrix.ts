@@ -1,6 +1,6 @@
 /** Matrices as programs give them. */
 import { FinetableError } from '@finetable/core';
-import type { Tensor2D, Tensor } from '@tensorflow/tfjs';
+import type { DataType, Tensor2D, Tensor } from '@tensorflow/tfjs';
 import { tf } from '../load.ts';
 import type { MatrixLike } from './options.ts';
 
@@ -19,12 +19,21 @@ export function matrixTensor(what: string, given: unknown, shape: readonly [numb
   return tensor as Tensor2D;
 }
 
+/** One matrix, or a list of one, as Keras takes them. Else as {@link matrixTensor}. */
+export function weightsTensor(what: string, given: unknown, shape: readonly [number, number]): Tensor2D {
+  const first: unknown = Array.isArray(given) && given.length === 1 ? given[0] : null;
+  // A list of one row is a matrix itself.
+  const isRows = Array.isArray(first) && typeof first[0] !== 'number';
+  const isFlat = first instanceof Float32Array && first.length === shape[0] * shape[1];
+  return matrixTensor(what, isRows || isFlat || first instanceof tf.Tensor ? first : given, shape);
+}
+
 /** @throws INVALID_ARGUMENT for another shape or dtype; NON_FINITE, with the first place that is not finite */
-export function checkMatrix(what: string, tensor: Tensor, shape: readonly number[]): void {
-  if (tensor.dtype !== 'float32' || String(tensor.shape) !== String(shape))
+export function checkMatrix(what: string, tensor: Tensor, shape: readonly number[], dtype: DataType = 'float32'): void {
+  if (tensor.dtype !== dtype || String(tensor.shape) !== String(shape))
     throw new FinetableError(
       'INVALID_ARGUMENT',
-      `${what}: found ${tensor.dtype} [${tensor.shape.join(', ')}]; allowed: float32 [${shape.join(', ')}]`,
+      `${what}: found ${tensor.dtype} [${tensor.shape.join(', ')}]; allowed: ${dtype} [${shape.join(', ')}]`,
     );
   const data = tensor.dataSync<'float32'>();
   const at = data.findIndex((value) => !Number.isFinite(value));
