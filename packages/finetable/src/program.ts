@@ -108,7 +108,7 @@ function addInspect(program: Command, io: Io): void {
     .description('what a file or folder holds: tables, adapters, runs, jobs, data')
     .argument(
       '<path>',
-      '.safetensors, .safetensors.index.json, .npy, word vectors, .jsonl, .csv, job file, adapter or run folder',
+      '.safetensors, .safetensors.index.json, .npy, word vectors, Keras model (.keras, .h5), .jsonl, .csv, job file, adapter or run folder',
     )
     .option('--json', 'print it as one JSON object')
     .addHelpText('after', examples('finetable inspect vectors.safetensors', 'finetable inspect runs/support-intents'))
@@ -121,7 +121,10 @@ function addConvert(program: Command, io: Io): void {
   program
     .command('convert')
     .description('tables and adapters from one format to another')
-    .argument('<in>', 'word vectors (GloVe, word2vec), .npy, .safetensors, or an adapter folder')
+    .argument(
+      '<in>',
+      'word vectors (GloVe, word2vec), .npy, .safetensors, a Keras model (.keras, .h5), or an adapter folder',
+    )
     .argument(
       '<out>',
       'file or folder to write; its ending chooses the format where --to does not; word vectors write words.txt beside it',
@@ -131,7 +134,7 @@ function addConvert(program: Command, io: Io): void {
     .addOption(groupOption())
     .option(
       '--tensor <name>',
-      'which tensor of a safetensors file to read; for word vectors and .npy, the name to write',
+      'which tensor of a safetensors file, or embedding layer of a Keras model, to read; for word vectors and .npy, the name to write',
     )
     .addOption(
       new Option('--duplicates <rule>', 'a word that comes twice (default: refuse; skip keeps the first)').choices([
@@ -148,6 +151,7 @@ function addConvert(program: Command, io: Io): void {
         'finetable convert glove.txt glove.safetensors --dtype f16',
         'finetable convert glove.safetensors small.safetensors --dtype int4 --group 64',
         'finetable convert runs/intents/adapter intents-peft --to peft',
+        'finetable convert model.keras words.safetensors --tensor words',
       ),
     )
     .action(async (input: string, output: string, options: ConvertOptions) =>

@@ -16,6 +16,7 @@ test('the public names', () => {
       "manifestName",
       "matchPattern",
       "openFile",
+      "openKerasFile",
       "openSafetensors",
       "quantizedTable",
       "readChunks",

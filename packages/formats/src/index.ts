@@ -40,6 +40,8 @@ export {
 export { isScales, quantizedTable, writeQuantizedTable, type QuantizedTable } from './safetensors/quantized.ts';
 export { writeTableBlocks, type BlockWriter, type TableBlock } from './safetensors/table.ts';
 export { writeSafetensors, type TensorSource } from './safetensors/write.ts';
+export { openKerasFile, type KerasEmbedding, type KerasFile } from './keras/file.ts';
+export { type KerasDtype } from './keras/decode.ts';
 export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
 export { type Duplicates, type WordBlock } from './words/block.ts';
 export { readWordVectors, type WordVectors, type WordVectorsOptions } from './words/read.ts';

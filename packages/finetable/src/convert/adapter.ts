@@ -1,4 +1,4 @@
-/** Adapters: sparse to PEFT and back. */
+/** Adapters: sparse to PEFT and back, and those in Keras models. */
 import { FinetableError } from '@finetable/core';
 import {
   loadAdapter,
@@ -10,6 +10,7 @@ import {
 import { openTable } from '@finetable/placement';
 import type { ConvertOptions } from '../program.ts';
 import type { Written } from './command.ts';
+import { isKerasFile, readKerasAdapter } from './keras.ts';
 
 export async function convertAdapter(
   input: string,
@@ -17,7 +18,7 @@ export async function convertAdapter(
   to: 'sparse' | 'peft',
   options: ConvertOptions,
 ): Promise<Written[]> {
-  let adapters = await loadAdapter(input);
+  let adapters = isKerasFile(input) ? [await readKerasAdapter(input, options.tensor)] : await loadAdapter(input);
   if (options.base !== undefined) adapters = [await withBase(input, adapters, options.base)];
   const replace = options.overwrite === true;
   if (to === 'sparse') await saveSparseAdapter(output, adapters, { replace });

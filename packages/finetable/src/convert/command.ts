@@ -7,6 +7,7 @@ import { formatNumber } from '../format.ts';
 import type { Io } from '../io.ts';
 import type { ConvertOptions } from '../program.ts';
 import { convertAdapter } from './adapter.ts';
+import { convertKeras, isKerasFile } from './keras.ts';
 import { convertTable } from './table.ts';
 import type { RoundingError } from './row-encoder.ts';
 import { isTableFile } from './table-source.ts';
@@ -32,7 +33,14 @@ export interface TableConversion {
   readonly signal: AbortSignal;
 }
 
-const targets = { adapter: ['sparse', 'peft'], table: ['safetensors', 'npy'] } as const;
+const targets = {
+  adapter: ['sparse', 'peft'],
+  table: ['safetensors', 'npy'],
+  model: ['safetensors', 'npy', 'sparse', 'peft'],
+} as const;
+
+/** `model`: of Keras, with tables and adapters in it. */
+type Input = keyof typeof targets;
 
 export async function convertCommand(input: string, output: string, options: ConvertOptions, io: Io): Promise<void> {
   const written = await convert(input, output, options, io.signal);
@@ -58,13 +66,13 @@ export async function convert(
   options: ConvertOptions,
   signal: AbortSignal,
 ): Promise<Written[]> {
-  const inputIs = (await kindOf(input)) === 'folder' ? 'adapter' : 'table';
+  const inputIs: Input = (await kindOf(input)) === 'folder' ? 'adapter' : isKerasFile(input) ? 'model' : 'table';
   if (resolve(input) === resolve(output)) throw refuse(`${output} is the input itself; name another output`);
   const to = chooseTarget(inputIs, output, options);
   checkOptions(input, inputIs, to, options);
   if (options.overwrite !== true && (await kindOf(output, true)) !== null) throw exists(output);
   if (to === 'sparse' || to === 'peft') return convertAdapter(input, output, to, options);
-  const convertIt = isTableFile(input) ? convertTable : convertWords;
+  const convertIt = inputIs === 'model' ? convertKeras : isTableFile(input) ? convertTable : convertWords;
   return convertIt({ input, output, to, options, signal });
 }
 
@@ -75,11 +83,11 @@ export function exists(path: string): FinetableError {
   });
 }
 
-function chooseTarget(inputIs: 'adapter' | 'table', output: string, { to }: ConvertOptions): Target {
+function chooseTarget(inputIs: Input, output: string, { to }: ConvertOptions): Target {
   const allowed: readonly Target[] = targets[inputIs];
   const chosen = to ?? /\.(safetensors|npy)$/.exec(output)?.[1];
   if (chosen !== undefined && (allowed as readonly string[]).includes(chosen)) return chosen as Target;
-  const what = inputIs === 'adapter' ? 'an adapter' : 'a table';
+  const what = { adapter: 'an adapter', table: 'a table', model: 'a Keras model' }[inputIs];
   if (chosen === undefined)
     throw refuse(
       `${output}: its ending does not tell the format; allowed for ${what}: --to ${allowed.join(' or --to ')}`,
@@ -89,21 +97,22 @@ function chooseTarget(inputIs: 'adapter' | 'table', output: string, { to }: Conv
 
 function checkOptions(
   input: string,
-  inputIs: 'adapter' | 'table',
+  inputIs: Input,
   to: Target,
   { dtype, group, tensor, base, duplicates }: ConvertOptions,
 ): void {
-  if (inputIs === 'adapter' && dtype !== undefined) throw refuse('--dtype goes with tables; adapters are always f32');
+  const toAdapter = to === 'sparse' || to === 'peft';
+  if (toAdapter && dtype !== undefined) throw refuse('--dtype goes with tables; adapters are always f32');
   if (group !== undefined && dtype !== 'int4') throw refuse('--group goes with --dtype int4');
   if (to === 'npy' && dtype !== undefined && dtype !== 'f32' && dtype !== 'f16')
     throw refuse(`.npy has no place for ${dtype}; write .safetensors`);
   if (inputIs === 'adapter' && tensor !== undefined)
     throw refuse('--tensor goes with tables; an adapter folder is converted whole');
-  if (to === 'npy' && tensor !== undefined && !/\.(safetensors|index\.json)$/.test(input))
+  if (to === 'npy' && inputIs === 'table' && tensor !== undefined && !/\.(safetensors|index\.json)$/.test(input))
     throw refuse('--tensor goes with safetensors; a .npy file holds one array without a name');
-  if (duplicates !== undefined && (inputIs === 'adapter' || isTableFile(input)))
+  if (duplicates !== undefined && (inputIs !== 'table' || isTableFile(input)))
     throw refuse('--duplicates goes with word vectors');
-  if (inputIs === 'table' && base !== undefined) throw refuse('--base goes with adapters; a table has no base');
+  if (!toAdapter && base !== undefined) throw refuse('--base goes with adapters; a table has no base');
 }
 
 function refuse(message: string): FinetableError {

@@ -6,6 +6,7 @@ import type {
   DataReport,
   GroupReport,
   JobReport,
+  KerasReport,
   Report,
   RowStatistics,
   RunReport,
@@ -21,6 +22,8 @@ export function describeReport(report: Report): string {
       return describeTensors(report);
     case 'words':
       return describeWords(report);
+    case 'keras':
+      return describeKeras(report);
     case 'adapter':
       return describeAdapter(report);
     case 'run':
@@ -78,6 +81,16 @@ function describeRows(rows: readonly RowStatistics[]): string {
 function describeWords({ path, sizeBytes, format, rows, dim, words, firstRows }: WordsReport): string {
   const size = rows === null ? `${dim} dims, rows not counted` : `${formatCount(rows)} rows of ${dim} dims`;
   return `${path}: word vectors (${format}), ${formatBytes(sizeBytes)}, ${size}\n  words: ${words.join(' ')} …\n${describeRows(firstRows)}`;
+}
+
+function describeKeras({ path, sizeBytes, format, embeddings }: KerasReport): string {
+  const what = { keras: 'Keras model', 'weights.h5': 'Keras weights', h5: 'Keras model or weights (HDF5)' }[format];
+  const layers = embeddings.map(({ name, path, rows, dim, dtype, lora, firstRows }) => {
+    const factors = lora ? `, LoRA of rank ${lora.rank}, alpha ${formatNumber(lora.alpha)}` : '';
+    return `\n${name} (${path}): ${dtype} [${rows}, ${dim}]${factors}\n${describeRows(firstRows)}`;
+  });
+  const count = `${embeddings.length} embedding ${embeddings.length === 1 ? 'layer' : 'layers'}`;
+  return `${path}: ${what}, ${formatBytes(sizeBytes)}, ${count}\n${layers.join('')}`;
 }
 
 function describeAdapter({ path, format, adapters }: AdapterReport): string {

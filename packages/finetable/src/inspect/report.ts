@@ -2,7 +2,7 @@
 import type { RowDtype } from '@finetable/core';
 import type { Job, RunResult } from '@finetable/trainer';
 
-export type Report = TensorsReport | WordsReport | AdapterReport | RunReport | JobReport | DataReport;
+export type Report = TensorsReport | WordsReport | KerasReport | AdapterReport | RunReport | JobReport | DataReport;
 
 /** A safetensors file, the index of a sharded model, or a `.npy` file. */
 export interface TensorsReport {
@@ -63,6 +63,24 @@ export interface WordsReport {
   readonly dim: number;
   readonly words: readonly string[];
   readonly firstRows: readonly RowStatistics[];
+}
+
+export interface KerasReport {
+  readonly kind: 'keras';
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly format: 'keras' | 'weights.h5' | 'h5';
+  readonly embeddings: readonly {
+    readonly name: string;
+    /** Where the file has it. */
+    readonly path: string;
+    readonly rows: number;
+    readonly dim: number;
+    readonly dtype: string;
+    /** Of factors that are not merged into the matrix. */
+    readonly lora: { readonly rank: number; readonly alpha: number } | null;
+    readonly firstRows: readonly RowStatistics[];
+  }[];
 }
 
 export interface AdapterReport {
