@@ -20,6 +20,10 @@ export interface Batch {
   readonly features: Readonly<Record<string, FeatureBags>>;
   /** `[size] i32` class indices by label name. */
   readonly labels: Readonly<Record<string, Int32Array>>;
-  /** `[size]` line numbers in the source file (from 1; a CSV header is line 1), for error messages. */
+  /** Where the examples are from, for messages: the files that have any of them; and the file of each (`[size]`), null for the first. */
+  readonly files: readonly string[];
+  readonly fileOf: Uint32Array<ArrayBuffer> | null;
+  /** `[size]`: line numbers in their files (from 1; a CSV header is line 1); or numbers of rows, where there are no lines. */
   readonly lines: Float64Array;
+  readonly unit: 'line' | 'row';
 }

@@ -70,9 +70,9 @@ describe('refused, with the path', () => {
     ],
     [
       data({}, { source: { file: 'a.txt' } }),
-      'a.txt: the ending does not tell the format; allowed: .jsonl, .ndjson, .csv, or format "jsonl" or "csv"',
+      'a.txt: the ending does not tell the format; allowed: .jsonl, .ndjson, .csv, .tsv, or format "jsonl", "csv", "tsv"',
     ],
-    [data({}, { source: { file: 'a.csv', format: 'tsv' as 'csv' } }), 'a.csv: unknown format "tsv"'],
+    [data({}, { source: { file: 'a.csv', format: 'xml' as 'csv' } }), 'a.csv: unknown format "xml"'],
   ])('%#', (spec, message) => {
     expect(() => checkData(spec)).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(message) as string }),

@@ -1,8 +1,8 @@
 /** Checks of what the caller passes, before anything is opened; and the defaults. */
 import { FinetableError, poolings } from '@finetable/core';
 import { show, showNames } from './errors.ts';
-import { formatOf } from './source.ts';
-import type { DataSpec, FeatureSpec, LabelSpec, LoaderOptions, TokenSpec } from './spec.ts';
+import { formatOf } from './source/source.ts';
+import type { DataSpec, FeatureSpec, LabelSpec, LoaderOptions, SourceSpec, SplitSpec, TokenSpec } from './spec.ts';
 
 function refuse(path: string, found: unknown, allowed: string): FinetableError {
   return new FinetableError('INVALID_ARGUMENT', `${path}: found ${show(found)}; allowed: ${allowed}`, {
@@ -26,10 +26,46 @@ function checkOneOf(path: string, value: string, allowed: readonly string[]): vo
 
 /** @throws INVALID_ARGUMENT whose `details.path` names the field */
 export function checkData(data: DataSpec): void {
-  formatOf(data.source);
+  checkSource(data.source);
+  if (data.split) checkSplit(data.split);
   for (const [name, { rows }] of Object.entries(data.tables)) checkInteger(`tables.${name}.rows`, rows, 1, 2 ** 31 - 1);
   for (const [name, spec] of Object.entries(data.features)) checkFeature(`features.${name}`, spec, data.tables);
   for (const [name, spec] of Object.entries(data.labels)) checkLabel(`labels.${name}`, spec);
+}
+
+function checkSource(source: SourceSpec): void {
+  if (source.rows !== undefined) {
+    const { rows } = source;
+    const iterable =
+      typeof rows === 'object' && rows !== null && (Symbol.iterator in rows || Symbol.asyncIterator in rows);
+    if (!iterable && typeof rows !== 'function')
+      throw refuse('source.rows', rows, 'an array, an iterable or a function');
+    return;
+  }
+  const { file, columns, delimiter } = source;
+  const files = typeof file === 'string' ? [file] : file;
+  if (!Array.isArray(files) || files.length === 0 || files.some((name) => typeof name !== 'string' || name === ''))
+    throw refuse('source.file', file, 'a path, or a list of them');
+  const formats = new Set(files.map((name) => formatOf(name, source)));
+  if (formats.size > 1) throw refuse('source.file', [...formats], 'files of one format');
+  const separated = formats.has('csv') || formats.has('tsv');
+  if (columns !== undefined) {
+    if (!separated) throw refuse('source.columns', columns, 'only for csv and tsv');
+    if (columns.length === 0 || new Set(columns).size < columns.length)
+      throw refuse('source.columns', columns, 'names, each once');
+  }
+  if (delimiter !== undefined) {
+    if (!separated) throw refuse('source.delimiter', delimiter, 'only for csv and tsv');
+    if (delimiter.length !== 1 || /["\r\n]/.test(delimiter))
+      throw refuse('source.delimiter', delimiter, 'one character, and no quote or line end');
+  }
+}
+
+function checkSplit({ part, parts, seed = 0 }: SplitSpec): void {
+  if (parts.length < 2 || parts.some((size) => !Number.isFinite(size) || size <= 0))
+    throw refuse('split.parts', parts, 'two or more numbers above 0');
+  checkInteger('split.part', part, 0, parts.length - 1);
+  checkInteger('split.seed', seed, 0, 2 ** 32 - 1);
 }
 
 function checkFeature(path: string, spec: FeatureSpec, tables: DataSpec['tables']): void {
@@ -81,7 +117,10 @@ export interface LoaderPlan {
   readonly batchSize: number;
   readonly workers: number;
   readonly shuffle: boolean;
+  /** Examples that are shuffled as a whole. */
+  readonly shuffleWindow: number;
   readonly seed: number;
+  readonly shard: { readonly index: number; readonly count: number };
   /** Batches made or being made, and not consumed. */
   readonly prefetchBatches: number;
   /** Batches per task. */
@@ -93,15 +132,20 @@ const taskExamples = 1024;
 
 /** @throws INVALID_ARGUMENT whose `details.path` names the option */
 export function planLoader(options: LoaderOptions): LoaderPlan {
-  const { batchSize, workers = 1, shuffle = false, seed = 0 } = options;
+  const { batchSize, workers = 1, shuffle = false, shuffleWindow = 1 << 22, seed = 0 } = options;
+  const { shard = { index: 0, count: 1 } } = options;
   checkInteger('batchSize', batchSize, 1, 2 ** 31 - 1);
   checkInteger('workers', workers, 0, 1024);
   checkInteger('seed', seed, 0, Number.MAX_SAFE_INTEGER);
+  checkInteger('shuffleWindow', shuffleWindow, 1, 2 ** 31 - 1);
+  checkInteger('shard.count', shard.count, 1, batchSize);
+  checkInteger('shard.index', shard.index, 0, shard.count - 1);
   if (options.prefetchBatches !== undefined) checkInteger('prefetchBatches', options.prefetchBatches, 1, 2 ** 31 - 1);
+  const plan = { batchSize, workers, shuffle, shuffleWindow, seed, shard };
   // On the caller's own thread nothing is made before it is asked for.
-  if (workers === 0) return { batchSize, workers, shuffle, seed, prefetchBatches: 1, taskBatches: 1 };
+  if (workers === 0) return { ...plan, prefetchBatches: 1, taskBatches: 1 };
   const chunk = Math.min(16, Math.ceil(taskExamples / batchSize));
   const prefetchBatches = options.prefetchBatches ?? Math.max(16, 2 * workers * chunk);
   const taskBatches = Math.max(1, Math.min(chunk, Math.floor(prefetchBatches / (2 * workers))));
-  return { batchSize, workers, shuffle, seed, prefetchBatches, taskBatches };
+  return { ...plan, prefetchBatches, taskBatches };
 }

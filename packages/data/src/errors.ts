@@ -6,10 +6,12 @@ export interface Place {
   /** From 1. */
   readonly line: number;
   readonly column?: string;
+  /** What `line` counts, where the source has no lines. */
+  readonly unit?: 'row';
 }
 
-export function describePlace({ file, line, column }: Place): string {
-  return `${file}, line ${line}${column === undefined ? '' : `, column ${JSON.stringify(column)}`}`;
+export function describePlace({ file, line, column, unit }: Place): string {
+  return `${file}, ${unit ?? 'line'} ${line}${column === undefined ? '' : `, column ${JSON.stringify(column)}`}`;
 }
 
 export function invalidData(place: Place, message: string, details: ErrorDetails = {}): FinetableError {

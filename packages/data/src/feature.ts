@@ -2,7 +2,7 @@
 import type { Jagged } from '@finetable/core';
 import { integerFeature } from './integers.ts';
 import { ngramFeature } from './ngrams.ts';
-import type { Records } from './source.ts';
+import type { Records } from './source/source.ts';
 import type { FeatureSpec } from './spec.ts';
 import { tokenizerFeature } from './tokenizer/feature.ts';
 import { tokenFeature } from './tokens.ts';

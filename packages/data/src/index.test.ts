@@ -5,6 +5,7 @@ test('public names', () => {
   expect(Object.keys(names).sort()).toEqual([
     'StaticModel',
     'defaultTokenPattern',
+    'mostIndexedPlaces',
     'openLoader',
     'openStaticModel',
     'planLoader',

@@ -31,15 +31,20 @@ export type { Batch, FeatureBags } from './batch.ts';
 export type {
   DataSpec,
   FeatureSpec,
+  FileSource,
   LabelSpec,
   LoaderOptions,
   LoaderPosition,
   NgramSpec,
+  Row,
+  RowSource,
   SourceSpec,
+  SplitSpec,
   TokenizerSpec,
   TokenSpec,
   VocabularySpec,
 } from './spec.ts';
+export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
 export { planLoader, type LoaderPlan } from './check.ts';
 export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';
 export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { integerFeature } from './integers.ts';
 import type { FeatureSpec } from './spec.ts';
+import { recordsOf } from './testing/records.ts';
 
 function extract(
   values: 'json' | 'text',
@@ -8,11 +9,8 @@ function extract(
   weights?: readonly unknown[],
   more: Partial<FeatureSpec> = {},
 ) {
-  const columns = new Map([['ids', ids]]);
-  if (weights) columns.set('w', weights);
   const spec = { table: 'items', column: 'ids', ...(weights && { weights: 'w' }), ...more };
-  const lines = Float64Array.from(ids, (_, i) => 10 + i);
-  return integerFeature(spec, 100).extract({ file: 'f', values, lines, columns, sizeBytes: 0 });
+  return integerFeature(spec, 100).extract(recordsOf({ ids, ...(weights && { w: weights }) }, values, 10));
 }
 
 test('an integer or a list, as JSON and as text', () => {

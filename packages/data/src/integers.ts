@@ -3,7 +3,7 @@ import { FinetableError, type Jagged } from '@finetable/core';
 import { describePlace, invalidData, show, type Place } from './errors.ts';
 import type { FeatureExtractor } from './feature.ts';
 import { IdList } from './id-list.ts';
-import { placeOf, type Records } from './source.ts';
+import { placeOf, type Records } from './source/source.ts';
 import type { FeatureSpec } from './spec.ts';
 
 export function integerFeature(spec: FeatureSpec, rows: number): FeatureExtractor {

@@ -1,19 +1,21 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { collectClasses, labelIndices, nearestNames, sortClasses } from './label.ts';
+import { classGatherers, labelIndices, nearestNames, sortClasses } from './label.ts';
+import type { Gatherer } from './survey.ts';
+import { recordsOf } from './testing/records.ts';
 
-const records = (values: readonly unknown[]) => ({
-  file: 'f',
-  values: 'json' as const,
-  lines: Float64Array.from(values, (_, i) => i + 2),
-  columns: new Map([['intent', values]]),
-  sizeBytes: 0,
-});
+const records = (values: readonly unknown[]) => recordsOf({ intent: values }, 'json', 2);
+
+function classesOf(values: readonly unknown[]): string[] {
+  const data = { labels: { intent: { column: 'intent' } } };
+  const [[, { start, add }]] = [...classGatherers(data)] as [[string, Gatherer<Set<string>>]];
+  const found = start();
+  add(found, records(values));
+  return sortClasses(found);
+}
 
 test('strings, numbers and booleans are classes as text', () => {
-  const found = new Set<string>();
-  collectClasses(records(['b', 'a', 1, 2.5, true, 'b', '', '1']), 'intent', found);
-  expect(sortClasses(found)).toEqual(['', '1', '2.5', 'a', 'b', 'true']);
+  expect(classesOf(['b', 'a', 1, 2.5, true, 'b', '', '1'])).toEqual(['', '1', '2.5', 'a', 'b', 'true']);
 });
 
 test('sorted by code point', () => {
@@ -31,7 +33,7 @@ test('sorted by code point', () => {
 });
 
 test.each([null, [1], { a: 1 }])('%j is no class', (value) => {
-  expect(() => collectClasses(records(['a', value]), 'intent', new Set())).toThrow(
+  expect(() => classesOf(['a', value])).toThrow(
     `f, line 3, column "intent": found ${JSON.stringify(value)}; allowed: a text, a number, true or false`,
   );
 });

@@ -1,6 +1,8 @@
 /** Labels: class names to class indices. */
 import { invalidData, show, showNames } from './errors.ts';
-import { placeOf, type Records } from './source.ts';
+import { placeOf, type Records } from './source/source.ts';
+import type { DataSpec } from './spec.ts';
+import type { Gatherer } from './survey.ts';
 
 /** A label's class name: text as it is; JSON numbers and booleans as JSON writes them. */
 function className(records: Records, i: number, column: string): string {
@@ -12,9 +14,36 @@ function className(records: Records, i: number, column: string): string {
   });
 }
 
-/** Adds the class names of a column to `found`. */
-export function collectClasses(records: Records, column: string, found: Set<string>): void {
-  for (let i = 0; i < records.lines.length; i++) found.add(className(records, i, column));
+/**
+ * Finds the classes of labels that name none, and checks those of the others, so that a label which training did not have is known
+ * before the first step rather than after an epoch.
+ */
+export function* classGatherers({ labels }: Pick<DataSpec, 'labels'>): Iterable<[string, Gatherer<Set<string>>]> {
+  for (const [name, { column, classes }] of Object.entries(labels)) {
+    const known = classes && classIndices(classes);
+    yield [
+      `labels/${name}`,
+      {
+        columns: [column],
+        start: () => new Set(),
+        add: (found, records) => {
+          if (known) labelIndices(records, column, known);
+          else for (let i = 0; i < records.lines.length; i++) found.add(className(records, i, column));
+        },
+        combine: (found, later) => {
+          for (const value of later) found.add(value);
+        },
+      },
+    ];
+  }
+}
+
+export function withClasses(data: DataSpec, states: Readonly<Record<string, unknown>>): DataSpec {
+  const labels = Object.entries(data.labels).map(([name, label]) => {
+    const found = states[`labels/${name}`] as Set<string> | undefined;
+    return [name, { ...label, classes: label.classes ?? sortClasses(found ?? []) }];
+  });
+  return { ...data, labels: Object.fromEntries(labels) };
 }
 
 /** By code point, which differs from JavaScript's order of code units beyond U+FFFF; the same on every machine. */

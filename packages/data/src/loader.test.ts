@@ -417,7 +417,7 @@ describe('bad data', () => {
       { batchSize: 4, workers },
       async (loader) => {
         await collect(loader.batches(0));
-        appendFileSync(changing.source.file, '{"id":60}\n');
+        appendFileSync(changing.source.file as string, '{"id":60}\n');
         await expect(collect(loader.batches(1))).rejects.toMatchObject({ code: 'INVALID_FILE' });
       },
       changing,

@@ -1,18 +1,20 @@
 /**
- * The loader: an index pass, then batches in order, made ahead in worker threads.
+ * The loader: what must be known of the source is found out; then batches come in order, made ahead in worker threads.
  *
- * Batch i of an epoch holds examples `order[i * batchSize ..]`, whichever thread makes it, so batches do not depend on
- * the number of workers. Memory is bounded: no more than `prefetchBatches` are made, or being made, and not yet consumed.
+ * Which examples batch i of an epoch holds is a function of the order alone, whichever thread makes it, so batches do not depend
+ * on the number of workers. Memory is bounded: no more than `prefetchBatches` are made, or being made, and not yet consumed.
  */
-import { FinetableError, permutation } from '@finetable/core';
+import { FinetableError } from '@finetable/core';
 import type { Batch } from './batch.ts';
 import { checkData, planLoader, type LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
+import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import { createPool, defaultRuntime, taskError, type TaskPool, type ThreadRuntime } from './pool.ts';
-import type { IndexReply } from './protocol.ts';
-import type { SourceIndex } from './source.ts';
+import { prepare } from './prepare.ts';
+import type { BatchesRequest } from './protocol.ts';
+import { sourceName } from './source/files.ts';
+import { rowsName } from './source/rows.ts';
 import type { DataSpec, LoaderOptions } from './spec.ts';
-import { withClasses } from './tasks.ts';
 
 /** Totals since the loader was opened. */
 export interface LoaderStatistics {
@@ -27,10 +29,13 @@ export interface LoaderStatistics {
 }
 
 export interface Loader {
-  /** What it was opened with. */
+  /** What it was opened with, and what was found out about the source: everything that serving needs to do the same. */
   readonly data: DataSpec;
+  /** Of an epoch; Infinity where they are iterated, and nobody knows. */
   readonly examples: number;
   readonly batchesPerEpoch: number;
+  /** Of its files. */
+  readonly sizeBytes: number;
   /** Class names per label, given or found. */
   readonly classes: Readonly<Record<string, readonly string[]>>;
   /** As of now. */
@@ -51,7 +56,8 @@ export interface Loader {
 }
 
 /**
- * Indexes the file, finds the classes of labels that name none, checks the labels of those that do, and starts the workers.
+ * Finds the examples and what must be known of all of them (the classes of labels that name none), checks the labels of those that
+ * do, and starts the workers.
  *
  * @throws INVALID_ARGUMENT (`details.path` names the field), NOT_FOUND, IO, INVALID_DATA (no examples, a missing column;
  *   where there are labels, also an unknown class and any record that cannot be parsed), INVALID_FILE (a vocabulary),
@@ -66,29 +72,21 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   checkData(data);
   const plan = planLoader(options);
   const { signal } = options;
-  const { file } = data.source;
-  if (signal?.aborted) throw interrupted(file);
-  const { index, classes } = await makeIndex(runtime, data, plan, signal);
-  const pool = createPool({ data: withClasses(data, classes), index }, plan.workers, runtime);
-  return new FileLoader(data, plan, index, classes, pool, signal);
+  const name = data.source.rows === undefined ? sourceName(data.source) : rowsName(data.source);
+  if (signal?.aborted) throw interrupted(name);
+  const prepared = await prepare(runtime, data, plan, name, signal);
+  const { source } = data;
+  const feed = prepared.index
+    ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, plan)
+    : streamFeed(source.rows!, name, plan, options.shuffleWindow);
+  const index = prepared.rows ? null : prepared.index;
+  const pool = createPool({ data: withoutSource(prepared.data), index }, plan.workers, runtime);
+  return new BatchLoader(prepared.data, plan, feed, name, pool, signal);
 }
 
-async function makeIndex(
-  runtime: ThreadRuntime,
-  data: DataSpec,
-  plan: LoaderPlan,
-  signal: AbortSignal | undefined,
-): Promise<IndexReply> {
-  const { file } = data.source;
-  const pool = createPool({ data, index: null }, Math.min(plan.workers, 1), runtime);
-  const onAbort = (): void => void pool.stop(interrupted(file));
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await pool.run({ type: 'index' }, () => `${file}, index pass`);
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-    await pool.stop(closed(file));
-  }
+/** A program's rows may be anything, so workers do not get them. */
+function withoutSource({ features, labels, tables, split }: DataSpec): Omit<DataSpec, 'source'> {
+  return { features, labels, tables, split };
 }
 
 /** What a task came to: batches, and why there are none after them. */
@@ -97,35 +95,39 @@ interface Made {
   readonly error: FinetableError | null;
 }
 
-class FileLoader implements Loader {
+class BatchLoader implements Loader {
   readonly data: DataSpec;
   readonly examples: number;
   readonly batchesPerEpoch: number;
+  readonly sizeBytes: number;
   readonly classes: Readonly<Record<string, readonly string[]>>;
-  readonly #file: string;
+  readonly #name: string;
   readonly #plan: LoaderPlan;
-  readonly #index: SourceIndex;
+  readonly #feed: Feed;
   readonly #pool: TaskPool;
   readonly #signal: AbortSignal | undefined;
-  readonly #onAbort = (): void => void this.#pool.stop(interrupted(this.#file));
+  readonly #onAbort = (): void => void this.#stop(interrupted(this.#name));
   readonly #totals = { batches: 0, examples: 0, sizeBytes: 0, workSeconds: 0, waitSeconds: 0 };
   #iterating = false;
+  /** Wakes an iteration that waits for the next of what is iterated. */
+  #wake: (() => void) | null = null;
 
   constructor(
     data: DataSpec,
     plan: LoaderPlan,
-    index: SourceIndex,
-    classes: Readonly<Record<string, readonly string[]>>,
+    feed: Feed,
+    name: string,
     pool: TaskPool,
     signal: AbortSignal | undefined,
   ) {
-    this.examples = index.examples;
-    this.batchesPerEpoch = Math.ceil(index.examples / plan.batchSize);
-    this.classes = classes;
+    this.examples = feed.examples;
+    this.batchesPerEpoch = Math.ceil(feed.examples / plan.batchSize);
+    this.classes = Object.fromEntries(Object.entries(data.labels).map(([label, { classes }]) => [label, classes!]));
+    this.sizeBytes = feed.sizeBytes;
     this.data = data;
-    this.#file = data.source.file;
+    this.#name = name;
     this.#plan = plan;
-    this.#index = index;
+    this.#feed = feed;
     this.#pool = pool;
     this.#signal = signal;
     if (signal?.aborted) this.#onAbort();
@@ -137,68 +139,85 @@ class FileLoader implements Loader {
   }
 
   batches(epoch: number, from = 0, epochs = 1): AsyncIterableIterator<Batch> {
-    if (!Number.isSafeInteger(epoch) || epoch < 0) {
-      throw new FinetableError('INVALID_ARGUMENT', `epoch: found ${epoch}; allowed: integers from 0`);
-    }
-    if (!Number.isInteger(from) || from < 0 || from > this.batchesPerEpoch) {
-      throw new FinetableError(
-        'INVALID_ARGUMENT',
-        `from: found ${from}; allowed: integers from 0 to ${this.batchesPerEpoch}`,
-      );
-    }
-    if (!Number.isSafeInteger(epochs) || epochs < 1) {
-      throw new FinetableError('INVALID_ARGUMENT', `epochs: found ${epochs}; allowed: integers from 1`);
-    }
+    const bound = Math.min(this.batchesPerEpoch, Number.MAX_SAFE_INTEGER);
+    check('epoch', epoch, 0, Number.MAX_SAFE_INTEGER);
+    check('from', from, 0, bound);
+    check('epochs', epochs, 1, Number.MAX_SAFE_INTEGER);
     return this.#iterate(epoch, from, epoch + epochs);
   }
 
   async close(): Promise<void> {
     this.#signal?.removeEventListener('abort', this.#onAbort);
-    await this.#pool.stop(closed(this.#file));
+    await this.#stop(closed(this.#name));
+  }
+
+  #stop(reason: FinetableError): Promise<void> {
+    const ended = this.#pool.stop(reason);
+    this.#wake?.();
+    return ended;
   }
 
   async *#iterate(epoch: number, from: number, endEpoch: number): AsyncGenerator<Batch, void, undefined> {
     if (this.#iterating) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
-        `${this.#file}: an iteration is in progress; leave it before another`,
+        `${this.#name}: an iteration is in progress; leave it before another`,
       );
     }
     this.#iterating = true;
-    const { shuffle, seed, workers, prefetchBatches, taskBatches } = this.#plan;
+    const { workers, prefetchBatches, taskBatches } = this.#plan;
+    const requests = this.#feed.requests(epoch, from, endEpoch, taskBatches);
     const tasks: Promise<Made>[] = []; // in order
-    let next = from; // the first batch of `epoch` that no task has
-    let order: Uint32Array | null = null; // of `epoch`
     let held = 0; // batches of all tasks that are not consumed
     let busy = 0; // tasks not done
+    let asking = false; // for the next request
     let ended = false;
+    let failed: Error | undefined;
     try {
       const fill = (): void => {
-        while (!ended && busy < this.#pool.lanes && epoch < endEpoch) {
-          if (next === this.batchesPerEpoch) {
-            epoch++;
-            next = 0;
-            order = null;
-            continue;
-          }
-          const count = Math.min(taskBatches, this.batchesPerEpoch - next);
-          if (held + count > prefetchBatches) return;
-          if (shuffle) order ??= permutation(this.examples, seed, `shuffle/${epoch}`);
-          const task = this.#make(epoch, next, count, order).finally(() => {
+        if (asking || ended || busy >= this.#pool.lanes || held + taskBatches > Math.max(prefetchBatches, taskBatches))
+          return;
+        asking = true;
+        const asked = requests.next();
+        if (asked instanceof Promise) {
+          void asked.then(take, (error: Error) => {
+            failed = error;
+            take(null);
+          });
+        } else take(asked);
+      };
+      const take = (request: BatchesRequest | null): void => {
+        asking = false;
+        if (request === null) ended = true;
+        else {
+          const count = Math.max(1, Math.ceil(sizeOf(request) / request.batchSize));
+          const task = this.#make(request).finally(() => {
             busy--;
             fill();
           });
           // Its turn may come much later; until then a failure is not unhandled.
           task.catch(() => undefined);
           tasks.push(task);
-          next += count;
           held += count;
           busy++;
         }
+        this.#wake?.();
+        fill();
       };
       fill();
-      for (let task = tasks.shift(); task; task = tasks.shift()) {
+      for (;;) {
         const began = performance.now();
+        while (tasks.length === 0 && asking && !this.#pool.stopped)
+          await new Promise<void>((resolve) => (this.#wake = resolve));
+        const task = tasks.shift();
+        if (!task) {
+          if (this.#pool.stopped) throw this.#pool.stopped;
+          if (failed) throw failed;
+          if (ended) return;
+          // All that was made is consumed, and there was no room for more.
+          fill();
+          continue;
+        }
         const { batches, error } = await task;
         this.#totals.waitSeconds += (performance.now() - began) / 1000;
         for (const batch of batches) {
@@ -214,32 +233,35 @@ class FileLoader implements Loader {
     } finally {
       ended = true;
       await Promise.allSettled(tasks);
+      // What never gives its next example does not end either; nobody waits for it.
+      const closing = requests.close();
+      if (asking) closing.catch(() => undefined);
+      else await closing;
       this.#iterating = false;
     }
   }
 
-  async #make(epoch: number, first: number, count: number, order: Uint32Array | null): Promise<Made> {
-    const { batchSize } = this.#plan;
-    const begin = first * batchSize;
-    const end = Math.min(begin + count * batchSize, this.examples);
-    const rows = order ? order.slice(begin, end) : Uint32Array.from({ length: end - begin }, (_, i) => begin + i);
-    const what = (): string => this.#describe(rows);
-    const made = await this.#pool.run({ type: 'batches', epoch, first, batchSize, rows }, what);
+  async #make(request: BatchesRequest): Promise<Made> {
+    const what = (): string => this.#feed.describe(request.examples);
+    const made = await this.#pool.run(request, what);
     this.#totals.batches += made.batches.length;
     for (const { size } of made.batches) this.#totals.examples += size;
     this.#totals.sizeBytes += made.sizeBytes;
     this.#totals.workSeconds += made.workSeconds;
     return { batches: made.batches, error: made.error && taskError(made.error, what) };
   }
-
-  #describe(rows: Uint32Array): string {
-    const { lines } = this.#index;
-    const first = lines[rows.reduce((a, b) => Math.min(a, b))]!;
-    const last = lines[rows.reduce((a, b) => Math.max(a, b))]!;
-    return `${this.#file}, lines ${first} to ${last}`;
-  }
 }
 
-function closed(file: string): FinetableError {
-  return new FinetableError('CLOSED', `${file}: the loader is closed`, { file });
+function sizeOf({ examples: { rows, given } }: BatchesRequest): number {
+  return rows ? rows.length : given.rows.length;
+}
+
+function check(name: string, value: number, low: number, high: number): void {
+  if (Number.isSafeInteger(value) && value >= low && value <= high) return;
+  const allowed = high === Number.MAX_SAFE_INTEGER ? `integers from ${low}` : `integers from ${low} to ${high}`;
+  throw new FinetableError('INVALID_ARGUMENT', `${name}: found ${value}; allowed: ${allowed}`);
+}
+
+function closed(name: string): FinetableError {
+  return new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name });
 }

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { countNgrams, ngramFeature } from './ngrams.ts';
 import type { NgramSpec } from './spec.ts';
+import { recordsOf } from './testing/records.ts';
 
 /** The definition in the comment of ngrams.ts, with exact integers of any size. */
 function rowOf(ngram: string, seed: number, rows: number): number {
@@ -18,8 +19,7 @@ function rowOf(ngram: string, seed: number, rows: number): number {
 
 function extract(texts: readonly unknown[], ngrams: NgramSpec, rows: number) {
   const feature = ngramFeature({ table: 't', column: 'text' }, ngrams, rows);
-  const lines = Float64Array.from(texts, (_, i) => i + 1);
-  return feature.extract({ file: 'f', values: 'json', lines, columns: new Map([['text', texts]]), sizeBytes: 0 });
+  return feature.extract(recordsOf({ text: texts }));
 }
 
 test('known answers', () => {

@@ -16,7 +16,7 @@
  */
 import type { FeatureExtractor } from './feature.ts';
 import type { FeatureSpec, NgramSpec } from './spec.ts';
-import { textColumn } from './text-column.ts';
+import { textColumn } from './source/text-column.ts';
 
 export function ngramFeature(spec: FeatureSpec, ngrams: NgramSpec, rows: number): FeatureExtractor {
   const { min = 3, max = 5, lowercase = false, seed = 0 } = ngrams;

@@ -35,9 +35,9 @@ function dataOf(failure: string): DataSpec {
   writeFileSync(file, Array.from({ length: examples }, (_, v) => `{"id":${v}}\n`).join(''));
   return {
     source: { file },
-    features: { id: { table: 'items', column: 'id' } },
+    features: { id: { table: failure, column: 'id' } },
     labels: {},
-    tables: { items: { rows: examples } },
+    tables: { [failure]: { rows: examples } },
   };
 }
 

@@ -34,7 +34,7 @@ export const defaultRuntime: ThreadRuntime = {
   ).href,
 };
 
-export function createPool(setup: WorkerSetup, workers: number, runtime: ThreadRuntime): TaskPool {
+export function createPool(setup: WorkerSetup | null, workers: number, runtime: ThreadRuntime): TaskPool {
   return workers === 0 ? new OwnThread(setup) : new ThreadPool(setup, workers, runtime);
 }
 
@@ -44,7 +44,7 @@ class OwnThread implements TaskPool {
   readonly #runner: TaskRunner;
   #stopped: FinetableError | null = null;
 
-  constructor(setup: WorkerSetup) {
+  constructor(setup: WorkerSetup | null) {
     this.#runner = new TaskRunner(setup, this.#stopping.signal);
   }
 
@@ -74,7 +74,7 @@ class ThreadPool implements TaskPool {
   #stopped: FinetableError | null = null;
   #ended: Promise<void> | null = null;
 
-  constructor(setup: WorkerSetup, workers: number, { workerUrl, resourceLimits }: ThreadRuntime) {
+  constructor(setup: WorkerSetup | null, workers: number, { workerUrl, resourceLimits }: ThreadRuntime) {
     this.lanes = workers;
     this.#pool = new Piscina({
       filename: workerUrl,

@@ -1,18 +1,55 @@
 /** What the loader and its worker threads say to each other. Plain data. */
 import type { PlainError } from '@finetable/core';
 import type { Batch } from './batch.ts';
-import type { SourceIndex } from './source.ts';
-import type { DataSpec } from './spec.ts';
+import type { FileIndex, SourceIndex } from './source/source.ts';
+import type { GivenRows } from './source/rows.ts';
+import type { DataSpec, FileSource } from './spec.ts';
+import type { GatheredStates } from './survey.ts';
 
-/** Given to each worker as it starts. */
+/** What batches are made of: nothing in it has to be found out any more. Its source is not read here, so it may be a program's. */
+export type PreparedData = Omit<DataSpec, 'source'>;
+
+/** Given to each worker that makes batches as it starts; null to those that prepare. */
 export interface WorkerSetup {
-  readonly data: DataSpec;
-  /** Null while the index is still to be made. */
+  readonly data: PreparedData;
+  /** Null where tasks bring their examples along. */
   readonly index: SourceIndex | null;
 }
 
-export interface IndexRequest {
-  readonly type: 'index';
+/** Finds the examples of a file. */
+export interface ScanRequest {
+  readonly type: 'scan';
+  readonly file: string;
+  readonly source: FileSource;
+}
+
+/** Examples of a task: places in the source, or themselves. */
+export type TaskExamples =
+  { readonly rows: Uint32Array; readonly given?: undefined } | { readonly given: GivenRows; readonly rows?: undefined };
+
+/** Gathers what must be known, from some of the examples. */
+export interface GatherRequest {
+  readonly type: 'gather';
+  readonly data: PreparedData;
+  readonly index: SourceIndex | null;
+  readonly examples: TaskExamples;
+}
+
+/** Which examples are not of the split. */
+export interface SplitRequest {
+  readonly type: 'split';
+  readonly data: PreparedData;
+  readonly index: SourceIndex | null;
+  /** Number of the first, which are neighbours. */
+  readonly first: number;
+  readonly examples: TaskExamples;
+}
+
+/** Opens everything that batches need, so that what is wrong with a vocabulary is known before the first. */
+export interface CheckRequest {
+  readonly type: 'check';
+  readonly data: PreparedData;
+  readonly index: SourceIndex | null;
 }
 
 export interface BatchesRequest {
@@ -21,17 +58,29 @@ export interface BatchesRequest {
   /** Index of the first. */
   readonly first: number;
   readonly batchSize: number;
-  /** Examples of all its batches in order; the last batch may be smaller. */
-  readonly rows: Uint32Array;
+  /** Of all its batches in order; the last batch may be smaller. */
+  readonly examples: TaskExamples;
 }
 
-export type TaskRequest = IndexRequest | BatchesRequest;
+export type TaskRequest = ScanRequest | GatherRequest | SplitRequest | CheckRequest | BatchesRequest;
 
-export interface IndexReply {
-  readonly type: 'index';
-  readonly index: SourceIndex;
-  /** Of every label, given or found. */
-  readonly classes: Readonly<Record<string, readonly string[]>>;
+export interface ScanReply {
+  readonly type: 'scan';
+  readonly index: FileIndex;
+}
+
+export interface GatherReply {
+  readonly type: 'gather';
+  readonly states: GatheredStates;
+}
+
+export interface SplitReply {
+  readonly type: 'split';
+  readonly excluded: Uint32Array;
+}
+
+export interface CheckReply {
+  readonly type: 'check';
 }
 
 export interface BatchesReply {
@@ -50,6 +99,6 @@ export interface FailureReply {
   readonly error: PlainError;
 }
 
-export type TaskReply = IndexReply | BatchesReply | FailureReply;
+export type TaskReply = ScanReply | GatherReply | SplitReply | CheckReply | BatchesReply | FailureReply;
 
 export type ReplyTo<T extends TaskRequest> = Extract<TaskReply, { type: T['type'] }>;

@@ -1,8 +1,9 @@
 /** A look at a source: what its columns are called, how many examples it has, and the first of them. */
 import { throwIfStopped } from './errors.ts';
 import { checkInteger } from './check.ts';
-import { indexSource, openSource, type Row, type SourceFormat } from './source.ts';
-import type { SourceSpec } from './spec.ts';
+import { filesOf } from './source/files.ts';
+import { openFileReader, scanFile, type SourceFormat } from './source/source.ts';
+import type { FileSource, Row } from './spec.ts';
 
 export interface SampleOptions {
   /** Default 100. */
@@ -31,24 +32,29 @@ export interface SampleRow {
 const longestSampleBytes = 16 << 20;
 
 /**
- * Reads a file once, on the calling thread, giving way to other work every MiB; memory does not grow with the file.
+ * Reads each file once, on the calling thread, giving way to other work every MiB; memory does not grow with the files. The rows
+ * are of the first file.
  *
  * @throws INVALID_ARGUMENT (`rows`, or no known format), NOT_FOUND, IO, INVALID_FILE (not a regular file, or changed
  *   while it was read), INVALID_DATA naming the line (no examples, a broken header or record), INTERRUPTED
  */
-export async function sampleSource(source: SourceSpec, options: SampleOptions = {}): Promise<SourceSample> {
+export async function sampleSource(source: FileSource, options: SampleOptions = {}): Promise<SourceSample> {
   const { rows = 100, signal } = options;
   checkInteger('rows', rows, 1, 2 ** 31 - 1);
-  throwIfStopped(signal, source.file);
-  const index = await indexSource(source, signal, rows);
-  const { format, sizeBytes, totalExamples: totalRows, offsets, lines } = index;
-  let count = index.examples;
-  while (count > 1 && offsets[count]! - offsets[0]! > longestSampleBytes) count--;
-  const reader = openSource(source, index, []);
+  const [first, ...others] = await filesOf(source);
+  throwIfStopped(signal, first!);
+  const index = await scanFile(first!, source, signal, rows);
+  let { sizeBytes, totalExamples: totalRows } = index;
+  for (const file of others) {
+    const other = await scanFile(file, source, signal, 1);
+    totalRows += other.totalExamples;
+    sizeBytes += other.sizeBytes;
+  }
+  const reader = openFileReader(index, []);
   try {
-    const values = reader.readFirst(count);
-    const columns = index.columns ?? [...new Set(values.flatMap((row) => Object.keys(row)))];
-    return { format, columns, sizeBytes, totalRows, rows: values.map((row, i) => ({ line: lines[i]!, values: row })) };
+    const sample = await reader.readFirst(index.examples, longestSampleBytes);
+    const columns = index.columns ?? [...new Set(sample.flatMap(({ values }) => Object.keys(values)))];
+    return { format: index.format as SourceFormat, columns, sizeBytes, totalRows, rows: sample };
   } finally {
     reader.close();
   }

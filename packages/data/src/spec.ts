@@ -1,11 +1,35 @@
 /** What to read and what to make of it: plain data, so that workers get exactly what the caller wrote. */
 import type { Pooling } from '@finetable/core';
 
-/** A text file of examples. CSV has a header line with the column names (RFC 4180). */
-export interface SourceSpec {
-  readonly file: string;
-  /** Default: by the file's ending, `.jsonl` / `.ndjson` or `.csv`. */
-  readonly format?: 'jsonl' | 'csv' | undefined;
+/** Where examples come from. */
+export type SourceSpec = FileSource | RowSource;
+
+/** Files of examples, all of one format. */
+export interface FileSource {
+  /** A path or a pattern (`logs/*.jsonl`), or several; files of a pattern come in the order of their names. */
+  readonly file: string | readonly string[];
+  readonly rows?: undefined;
+  /** Default: by the file's ending. */
+  readonly format?: 'jsonl' | 'csv' | 'tsv' | undefined;
+  /** Of csv and tsv (RFC 4180): column names where there is no header line. */
+  readonly columns?: readonly string[] | undefined;
+  /** Of csv and tsv, one character: between the fields. Default: a comma, or a tab. */
+  readonly delimiter?: string | undefined;
+}
+
+/** A record of a program: values by column name, as JSON would have them. */
+export type Row = Readonly<Record<string, unknown>>;
+
+/**
+ * Examples of a program. An array is known whole, as a file is. What is iterated may have no end, and what must be known of all
+ * examples beforehand has to be given (such as classes); a function is called for each epoch.
+ */
+export interface RowSource {
+  readonly rows:
+    readonly Row[] | Iterable<Row> | AsyncIterable<Row> | ((epoch: number) => Iterable<Row> | AsyncIterable<Row>);
+  readonly file?: undefined;
+  /** For messages; default `rows`. */
+  readonly name?: string | undefined;
 }
 
 /** Text to rows, by words or by the tokenizer of a model. */
@@ -68,10 +92,26 @@ export interface LabelSpec {
   readonly classes?: readonly string[] | undefined;
 }
 
+/** Part of a source, so that several loaders over one source have disjoint examples. */
+export interface SplitSpec {
+  /** The examples of this part; the others are of the other loaders. */
+  readonly part: number;
+  /** Parts and how much of the examples each has, in any unit: `[80, 10, 10]`; `[1, 1, 1, 1, 1]` for five folds. */
+  readonly parts: readonly number[];
+  /** Take all parts but this one: the training side of a fold. */
+  readonly others?: boolean | undefined;
+  /** Examples with the same value of it are in the same part, whatever else changes. Default: by place in the source. */
+  readonly key?: string | undefined;
+  /** Default 0. */
+  readonly seed?: number | undefined;
+}
+
 export interface DataSpec {
   readonly source: SourceSpec;
   readonly features: Readonly<Record<string, FeatureSpec>>;
   readonly labels: Readonly<Record<string, LabelSpec>>;
+  /** Which examples of the source; default: all. */
+  readonly split?: SplitSpec | undefined;
   /** Rows of each table, that ids are checked against. */
   readonly tables: Readonly<Record<string, { readonly rows: number }>>;
 }
@@ -80,8 +120,15 @@ export interface LoaderOptions {
   readonly batchSize: number;
   /** Worker threads; 0 works on the calling thread. Default 1. Batches do not depend on it. */
   readonly workers?: number | undefined;
-  /** A new order each epoch; default false: file order. */
+  /**
+   * A new order each epoch; default false: file order. Up to `shuffleWindow` examples are shuffled as a whole; of more, their blocks
+   * in the files are, and then that many examples at a time.
+   */
   readonly shuffle?: boolean | undefined;
+  /** Default 4,194,304; of examples that are iterated, 65,536, which are held in memory. */
+  readonly shuffleWindow?: number | undefined;
+  /** Only the i-th of every `count` batches' worth of examples: each process of several gets its disjoint part. */
+  readonly shard?: { readonly index: number; readonly count: number } | undefined;
   /** Default 0. */
   readonly seed?: number | undefined;
   /** Batches made ahead of the consumer, which bounds memory; default 16 or 2 tasks per worker, whichever is more. */

@@ -4,22 +4,37 @@ import { FinetableError, toPlainError } from '@finetable/core';
 import { BatchAssembler, columnsOf } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { throwIfStopped } from './errors.ts';
-import { classIndices, collectClasses, labelIndices, sortClasses } from './label.ts';
-import type { BatchesReply, BatchesRequest, IndexReply, TaskReply, TaskRequest, WorkerSetup } from './protocol.ts';
-import { indexSource, openSource, type SourceIndex } from './source.ts';
-import type { DataSpec } from './spec.ts';
+import type {
+  BatchesReply,
+  BatchesRequest,
+  CheckReply,
+  CheckRequest,
+  GatherReply,
+  GatherRequest,
+  SplitReply,
+  SplitRequest,
+  TaskExamples,
+  TaskReply,
+  TaskRequest,
+  WorkerSetup,
+} from './protocol.ts';
+import { recordsOf } from './source/rows.ts';
+import { scanFile, SourceReader, type Records, type SourceIndex } from './source/source.ts';
+import { inSplit } from './split.ts';
+import { gatherersOf } from './survey.ts';
 
-/** Examples held at a time while labels are read: a small batch, since the other columns may be long. */
+/** Examples held at a time while they are only looked at: a small batch, since some columns may be long. */
 const groupSize = 128;
 
-/** Keeps what is costly between tasks: the open file, vocabularies, patterns, scratch memory. */
+/** Keeps what is costly between tasks: open files, vocabularies, patterns, scratch memory. */
 export class TaskRunner {
-  readonly #setup: WorkerSetup;
+  readonly #setup: WorkerSetup | null;
   readonly #signal: AbortSignal | undefined;
   #assembler: BatchAssembler | null = null;
+  #reader: SourceReader | null = null;
 
   /** @param signal for the caller's own thread; a worker is stopped from outside */
-  constructor(setup: WorkerSetup, signal?: AbortSignal) {
+  constructor(setup: WorkerSetup | null, signal?: AbortSignal) {
     this.#setup = setup;
     this.#signal = signal;
   }
@@ -28,10 +43,16 @@ export class TaskRunner {
   async run(request: TaskRequest): Promise<TaskReply> {
     try {
       switch (request.type) {
-        case 'index':
-          return await this.#index();
+        case 'scan':
+          return { type: 'scan', index: await scanFile(request.file, request.source, this.#signal) };
+        case 'gather':
+          return await this.#gather(request);
+        case 'split':
+          return await this.#split(request);
+        case 'check':
+          return check(request);
         case 'batches':
-          return this.#batches(request);
+          return await this.#batches(request);
         default:
           return request satisfies never;
       }
@@ -41,75 +62,93 @@ export class TaskRunner {
   }
 
   close(): void {
-    this.#assembler?.close();
-    this.#assembler = null;
+    this.#reader?.close();
+    this.#reader = null;
   }
 
-  async #index(): Promise<IndexReply> {
-    const { data } = this.#setup;
-    const index = await indexSource(data.source, this.#signal);
-    const classes = await this.#readLabels(index);
-    // What is wrong with a vocabulary or the header should be known when the loader opens, not at the first batch.
-    new BatchAssembler(withClasses(data, classes), index).close();
-    return { type: 'index', index, classes };
+  /** With the columns of batches too, so that broken records and missing columns are known as well. */
+  async #gather({ data, index, examples }: GatherRequest): Promise<GatherReply> {
+    const gatherers = [...gatherersOf(data)].map(([name, gatherer]) => ({ name, gatherer, state: gatherer.start() }));
+    const columns = [...new Set([...columnsOf(data), ...gatherers.flatMap(({ gatherer }) => gatherer.columns)])];
+    await this.#each(index, columns, examples, (records) => {
+      for (const { gatherer, state } of gatherers) gatherer.add(state, records);
+    });
+    return { type: 'gather', states: Object.fromEntries(gatherers.map(({ name, state }) => [name, state])) };
   }
 
-  /**
-   * The classes of every label: found, or given and then checked, so that a label which training did not have is known
-   * before the first step rather than after an epoch. Since every record is parsed for it, with all columns that batches
-   * need, so are broken records and missing columns. Without labels no record is read.
-   */
-  async #readLabels(index: SourceIndex): Promise<Record<string, readonly string[]>> {
-    const { data } = this.#setup;
-    const labels = Object.entries(data.labels).map(([name, { column, classes }]) => ({
-      name,
-      column,
-      found: new Set<string>(),
-      known: classes && { classes, indices: classIndices(classes) },
-    }));
-    if (labels.length === 0) return {};
-    const reader = openSource(data.source, index, columnsOf(data));
+  async #split({ data, index, first, examples }: SplitRequest): Promise<SplitReply> {
+    const split = data.split!;
+    const excluded: number[] = [];
+    let number = first;
+    await this.#each(index, split.key === undefined ? [] : [split.key], examples, (records) => {
+      for (const inside of inSplit(split, number, records)) {
+        if (!inside) excluded.push(number);
+        number++;
+      }
+    });
+    return { type: 'split', excluded: Uint32Array.from(excluded) };
+  }
+
+  /** Examples in small groups, giving way to other work after each. */
+  async #each(
+    index: SourceIndex | null,
+    columns: readonly string[],
+    { rows, given }: TaskExamples,
+    visit: (records: Records) => void,
+  ): Promise<void> {
+    if (given) {
+      visit(recordsOf(given, columns));
+      return;
+    }
+    const reader = new SourceReader(index!, columns);
     try {
-      for (let first = 0; first < index.examples; first += groupSize) {
-        const size = Math.min(groupSize, index.examples - first);
-        const records = reader.read(Uint32Array.from({ length: size }, (_, i) => first + i));
-        for (const { column, found, known } of labels) {
-          if (known) labelIndices(records, column, known.indices);
-          else collectClasses(records, column, found);
-        }
+      for (let begin = 0; begin < rows.length; begin += groupSize) {
+        visit(await reader.read(rows.subarray(begin, begin + groupSize)));
         await setImmediate();
-        throwIfStopped(this.#signal, data.source.file);
+        throwIfStopped(this.#signal, index!.files[0]!.file);
       }
     } finally {
       reader.close();
     }
-    return Object.fromEntries(
-      labels.map(({ name, found, known }) => [name, known ? known.classes : sortClasses(found)]),
-    );
   }
 
-  #batches({ epoch, first, batchSize, rows }: BatchesRequest): BatchesReply {
-    const { data, index } = this.#setup;
-    if (!index) throw new FinetableError('INVALID_ARGUMENT', 'batches were asked for before the index was made');
+  async #batches({ epoch, first, batchSize, examples }: BatchesRequest): Promise<BatchesReply> {
+    if (!this.#setup) throw new FinetableError('INVALID_ARGUMENT', 'batches were asked for before they were prepared');
+    const { data } = this.#setup;
     const began = performance.now();
     const batches: Batch[] = [];
     let sizeBytes = 0;
     let error = null;
     try {
-      this.#assembler ??= new BatchAssembler(data, index);
-      for (let begin = 0; begin < rows.length; begin += batchSize) {
-        const made = this.#assembler.make(epoch, first + batches.length, rows.subarray(begin, begin + batchSize));
-        batches.push(made.batch);
-        sizeBytes += made.sizeBytes;
+      this.#assembler ??= new BatchAssembler(data);
+      const count = (examples.rows ?? examples.given.rows).length;
+      // A shard of a small batch may have no example; it is a batch all the same, so that all processes have as many.
+      for (let begin = 0; begin === 0 || begin < count; begin += batchSize) {
+        const records = await this.#read(this.#setup, examples, begin, begin + batchSize);
+        batches.push(this.#assembler.make(epoch, first + batches.length, records));
+        sizeBytes += records.sizeBytes;
       }
     } catch (thrown) {
       error = toPlainError(thrown);
     }
     return { type: 'batches', batches, error, sizeBytes, workSeconds: (performance.now() - began) / 1000 };
   }
+
+  #read(
+    { data, index }: WorkerSetup,
+    { rows, given }: TaskExamples,
+    begin: number,
+    end: number,
+  ): Records | Promise<Records> {
+    const columns = columnsOf(data);
+    if (!given) return (this.#reader ??= new SourceReader(index!, columns)).read(rows.subarray(begin, end));
+    const { name, numbers } = given;
+    return recordsOf({ name, rows: given.rows.slice(begin, end), numbers: numbers.subarray(begin, end) }, columns);
+  }
 }
 
-export function withClasses(data: DataSpec, classes: Readonly<Record<string, readonly string[]>>): DataSpec {
-  const labels = Object.entries(data.labels).map(([name, label]) => [name, { ...label, classes: classes[name]! }]);
-  return { ...data, labels: Object.fromEntries(labels) };
+function check({ data, index }: CheckRequest): CheckReply {
+  new BatchAssembler(data);
+  if (index) new SourceReader(index, columnsOf(data)).close();
+  return { type: 'check' };
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { readVocabulary, tokenFeature } from './tokens.ts';
 import type { VocabularySpec } from './spec.ts';
+import { recordsOf } from './testing/records.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -16,10 +17,8 @@ const read = (content: string | Uint8Array, rows = 5) => {
 
 function extract(texts: readonly unknown[], tokens: Omit<VocabularySpec, 'vocabulary'> = {}) {
   read('the\ncat\nÉté\nété\nThe');
-  const lines = Float64Array.from(texts, (_, i) => i + 1);
-  const columns = new Map([['text', texts]]);
   const feature = tokenFeature({ table: 'words', column: 'text' }, { vocabulary: file, ...tokens }, 5);
-  return feature.extract({ file: 'f', values: 'json', lines, columns, sizeBytes: 0 });
+  return feature.extract(recordsOf({ text: texts }));
 }
 
 test('line i is row i - 1, whatever the line ends', () => {

@@ -4,9 +4,9 @@ import { FinetableError } from '@finetable/core';
 import { fileError, invalidData, show, type Place } from './errors.ts';
 import type { FeatureExtractor } from './feature.ts';
 import { IdList } from './id-list.ts';
-import { placeOf } from './source.ts';
+import { placeOf } from './source/source.ts';
 import type { FeatureSpec, VocabularySpec } from './spec.ts';
-import { textColumn } from './text-column.ts';
+import { textColumn } from './source/text-column.ts';
 import { wordLines } from './word-lines.ts';
 
 export const defaultTokenPattern = "[\\p{L}\\p{N}']+";

@@ -5,7 +5,7 @@ import { batchBuffers } from './assemble.ts';
 import type { TaskRequest, WorkerSetup } from './protocol.ts';
 import { TaskRunner } from './tasks.ts';
 
-const runner = new TaskRunner(workerData as WorkerSetup);
+const runner = new TaskRunner(workerData as WorkerSetup | null);
 
 export default async function runTask(request: TaskRequest): Promise<unknown> {
   const reply = await runner.run(request);

@@ -22,8 +22,10 @@ const failures = {
 };
 
 export default async function runFaultyTask(request) {
-  const name = basename(workerData.data.source.file, '.jsonl');
-  const [when, failure] = name.startsWith('index-') ? ['index', name.slice(6)] : ['batches', name];
-  if (request.type === when && (when === 'index' || request.rows.includes(37))) await failures[failure]();
+  // Named after the only table.
+  const [name] = Object.keys((workerData ?? request).data?.tables ?? { [request.file]: 0 });
+  const plain = basename(name, '.jsonl');
+  const [when, failure] = plain.startsWith('index-') ? ['scan', plain.slice(6)] : ['batches', plain];
+  if (request.type === when && (when === 'scan' || request.examples.rows.includes(37))) await failures[failure]();
   return runTask(request);
 }

@@ -20,6 +20,9 @@ const batch: Batch = {
   plans: {},
   features: {},
   labels: { y: Int32Array.of(0, 3, 1, 1, 2) },
+  files: ['f'],
+  fileOf: null,
+  unit: 'line',
   lines: new Float64Array(size),
 };
 

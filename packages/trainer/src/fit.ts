@@ -42,8 +42,9 @@ export type TrainingEvent =
   | {
       readonly type: 'start';
       readonly epochs: number;
-      readonly stepsPerEpoch: number;
-      readonly examples: number;
+      /** Null where examples are iterated, and nobody knows. */
+      readonly stepsPerEpoch: number | null;
+      readonly examples: number | null;
       /** 0, or where a resumed run goes on. */
       readonly step: number;
     }

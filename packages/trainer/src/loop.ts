@@ -62,8 +62,10 @@ export class Loop {
   async run(): Promise<TrainingProgress> {
     const { epochs = 1 } = this.#options;
     const { step } = this.#progress;
-    const { examples, batchesPerEpoch: stepsPerEpoch } = this.#loader;
-    await this.#emit({ type: 'start', epochs, stepsPerEpoch, examples, step });
+    const { examples, batchesPerEpoch } = this.#loader;
+    const known = Number.isFinite(examples);
+    const [stepsPerEpoch, count] = known ? [batchesPerEpoch, examples] : [null, null];
+    await this.#emit({ type: 'start', epochs, stepsPerEpoch, examples: count, step });
     this.#rate.begun = performance.now();
     const { epoch, batch, done } = this.#progress;
     if (done || epoch >= epochs) return this.#progress;
@@ -92,6 +94,8 @@ export class Loop {
       await new Promise(setImmediate);
       const waited = (performance.now() - asked) / 1000;
       if (next === 'aborted') continue;
+      // Of what is iterated nobody knows the end before.
+      if (next === null && this.#loader.batchesPerEpoch === Infinity) break;
       if (next === null)
         throw new FinetableError(
           'INVALID_ARGUMENT',

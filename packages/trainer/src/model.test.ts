@@ -77,6 +77,9 @@ const batch: Batch = {
     shop: { table: 'shops', firstBag: 0, bags: 2 },
   },
   labels: {},
+  files: ['f'],
+  fileOf: null,
+  unit: 'line',
   lines: Float64Array.of(1, 2),
 };
 

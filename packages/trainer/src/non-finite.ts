@@ -33,7 +33,10 @@ export function badRow(name: string, table: ShardedTable, plan: LookupPlan, bag:
 }
 
 /** Where a batch's examples come from, short enough for a message. */
-function linesOf({ lines }: Batch): string {
-  const shown = [...lines.subarray(0, 5)].join(', ');
-  return lines.length > 5 ? `lines ${shown} and ${lines.length - 5} more` : `lines ${shown}`;
+function linesOf({ files, fileOf, lines, unit }: Batch): string {
+  const shown = [...lines.subarray(0, 5)].map((line, i) =>
+    files.length > 1 ? `${files[fileOf![i]!]!}:${line}` : String(line),
+  );
+  const more = lines.length > 5 ? ` and ${lines.length - 5} more` : '';
+  return `${unit}s ${shown.join(', ')}${more}`;
 }

@@ -141,9 +141,9 @@ test('aborted in an evaluation, or killed between two checkpoints, and resumed: 
   const whole = await fitBytes({ validation });
 
   const controller = new AbortController();
-  const { data, examples: count, batchesPerEpoch, classes, statistics } = validation;
+  const { data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics } = validation;
   const aborting: Loader = {
-    ...{ data, examples: count, batchesPerEpoch, classes, statistics },
+    ...{ data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics },
     batches: (epoch, from) => {
       controller.abort();
       return validation.batches(epoch, from);
@@ -186,9 +186,9 @@ test('aborted while waiting for a batch, and resumed: the same bytes', async () 
   const whole = await fitBytes({});
   const controller = new AbortController();
   const real = await loader();
-  const { data, examples: count, batchesPerEpoch, classes, statistics } = real;
+  const { data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics } = real;
   const slow: Loader = {
-    ...{ data, examples: count, batchesPerEpoch, classes, statistics },
+    ...{ data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics },
     async *batches(epoch, from) {
       for await (const batch of real.batches(epoch, from)) {
         if (batch.index === 3) {

@@ -41,7 +41,8 @@ export class Trainer {
     const { model, group } = this.#build(loader);
     if (options.validation) model.check(options.validation.data, options.validation.classes);
     const { examples, batchesPerEpoch } = loader;
-    const checkpoints = new Checkpoints(model, group, options.checkpoints ?? null, { examples, batchesPerEpoch });
+    const size: Record<string, number> = Number.isFinite(examples) ? { examples, batchesPerEpoch } : {};
+    const checkpoints = new Checkpoints(model, group, options.checkpoints ?? null, size);
     this.#fitting = true;
     let progress;
     try {

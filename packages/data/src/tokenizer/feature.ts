@@ -3,9 +3,9 @@ import { FinetableError } from '@finetable/core';
 import { invalidData, show } from '../errors.ts';
 import type { FeatureExtractor } from '../feature.ts';
 import { IdList } from '../id-list.ts';
-import { placeOf } from '../source.ts';
+import { placeOf } from '../source/source.ts';
 import type { FeatureSpec, TokenizerSpec } from '../spec.ts';
-import { textColumn } from '../text-column.ts';
+import { textColumn } from '../source/text-column.ts';
 import { readTokenizer } from './tokenizer.ts';
 
 /** @throws what `readTokenizer` does, INVALID_FILE where it has ids beyond the table */

@@ -1,4 +1,5 @@
 /** What `inspect` finds: plain data, one variant per kind of thing, printed as JSON as it is. */
+import type { SourceSample } from '@finetable/data';
 import type { RowDtype } from '@finetable/core';
 import type { Job, RunResult } from '@finetable/trainer';
 
@@ -144,7 +145,7 @@ export interface JobReport {
 export interface DataReport {
   readonly kind: 'data';
   readonly path: string;
-  readonly format: 'jsonl' | 'csv';
+  readonly format: SourceSample['format'];
   readonly sizeBytes: number;
   readonly rows: number;
   /** Rows from the start of the file whose values were looked at. */

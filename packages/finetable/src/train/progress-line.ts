@@ -25,10 +25,11 @@ export class ProgressState {
   update(event: TrainingEvent, now: number): void {
     if (event.type === 'start') {
       this.epochs = event.epochs;
-      this.stepsPerEpoch = event.stepsPerEpoch;
-      this.examplesPerStep = event.examples / event.stepsPerEpoch;
+      const { examples, stepsPerEpoch } = event;
+      this.stepsPerEpoch = stepsPerEpoch ?? 0;
+      this.examplesPerStep = (examples ?? 0) / (stepsPerEpoch ?? 1);
       this.step = this.#startStep = event.step;
-      this.epoch = Math.floor(event.step / event.stepsPerEpoch);
+      this.epoch = stepsPerEpoch === null ? 0 : Math.floor(event.step / stepsPerEpoch);
       this.#startTime = now;
     } else if (event.type === 'tick') {
       this.step = event.step;

@@ -70,6 +70,7 @@ export function describeEvent(event: TrainingEvent): string | null {
     case 'start': {
       const { epochs, stepsPerEpoch, examples, step } = event;
       const from = step > 0 ? `, going on after step ${formatCount(step)}` : '';
+      if (examples === null || stepsPerEpoch === null) return `${epochs} epochs of examples as they come${from}`;
       return `${formatCount(examples)} examples, ${epochs} epochs of ${formatCount(stepsPerEpoch)} steps${from}`;
     }
     case 'step': {

@@ -1,7 +1,7 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
 import { isFinetableError } from '@finetable/core';
-import { openLoader, type FeatureSpec, type Loader, type SourceSpec, type TokenSpec } from '@finetable/data';
+import { openLoader, type FeatureSpec, type Loader, type TokenSpec } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
 import {
@@ -17,6 +17,7 @@ import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
 import { createObjective, labelsOf } from './objective.ts';
 import { planJob, readFrequencies } from './plan.ts';
+import { mapPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
 import { asksForDevice, deviceName, type Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
@@ -68,16 +69,18 @@ export class OpenJob {
    * @param classes of the labels; those that are undefined are the source's own
    */
   async loader(
-    source: SourceSpec,
+    source: Job['data']['train'],
     use: 'train' | 'evaluate',
     classes: Readonly<Record<string, readonly string[] | undefined>>,
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
-    const { batchSize, workers, prefetchBatches, shuffle } = job.data;
+    const { batchSize, workers, prefetchBatches, shuffle, shuffleWindow } = job.data;
+    const { split, ...files } = source;
     const loader = await openLoader(
       {
-        source: { ...source, file: resolve(folder, source.file) },
+        source: { ...files, file: mapPaths(files.file, (file) => resolve(folder, file)) },
+        split,
         features: Object.fromEntries(
           Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)]),
         ),
@@ -91,6 +94,7 @@ export class OpenJob {
         workers,
         seed: job.train.seed,
         shuffle: shuffle && use === 'train',
+        shuffleWindow,
         prefetchBatches,
         signal,
       },

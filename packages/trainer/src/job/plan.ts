@@ -2,12 +2,14 @@
  * A job's placement, before any memory is taken: sizes from the headers of its tables, the batch's shape from the first
  * examples, budgets from the machine. The planning itself is `planPlacement`.
  */
+import { mapPaths } from './paths.ts';
 import { resolve } from 'node:path';
 import { FinetableError, formatBytes, parseBytes, storedRowBytes } from '@finetable/core';
 import {
   defaultTokenPattern,
   planLoader,
   readTokenizer,
+  mostIndexedPlaces,
   sampleSource,
   type SampleRow,
   type Tokenizer,
@@ -65,7 +67,7 @@ export async function planJob(
     prefetchBatches: loaders * planLoader(job.data).prefetchBatches,
     otherBytes: {
       // A byte offset and a line number for each example.
-      'index of the examples': loaders * 16 * (examples.total ?? 0),
+      'index of the examples': loaders * 16 * Math.min(examples.total ?? 0, mostIndexedPlaces),
       vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables, added, tokenizers),
       ...Object.fromEntries(
         grown.map(({ name, ...table }) => [
@@ -217,19 +219,29 @@ const assumedIds = 20;
 
 /** Looks at the first examples. Tokens that are not in a vocabulary are counted too. */
 async function sampleExamples(job: Job, folder: string, tokenizers: Tokenizers): Promise<Examples> {
-  const { file, format } = job.data.train;
+  const { split, file, ...source } = job.data.train;
   try {
-    const { totalRows, rows } = await sampleSource({ file: resolve(folder, file), format }, { rows: 256 });
+    const { totalRows, rows } = await sampleSource(
+      { ...source, file: mapPaths(file, (path) => resolve(folder, path)) },
+      { rows: 256 },
+    );
     const means = Object.entries(job.features).map(([name, feature]) => {
       const ids = rows.reduce((sum, row) => sum + countIds(feature, row, tokenizers.get(name)), 0);
       return [name, ids / rows.length] as const;
     });
     const byFeature = new Map(means);
-    return { total: totalRows, ids: (feature) => byFeature.get(feature)!, notes: [] };
+    const share = split ? shareOf(split) : 1;
+    return { total: Math.ceil(totalRows * share), ids: (feature) => byFeature.get(feature)!, notes: [] };
   } catch (error) {
-    const note = `${file} could not be looked at (${(error as Error).message}): ${assumedIds} ids an example are assumed, and the adapters' rows are left out`;
+    const note = `${mapPaths(file, String)} could not be looked at (${(error as Error).message}): ${assumedIds} ids an example are assumed, and the adapters' rows are left out`;
     return { total: null, ids: () => assumedIds, notes: [note] };
   }
+}
+
+/** How much of the examples a split has. */
+function shareOf({ part, parts, others }: NonNullable<Job['data']['train']['split']>): number {
+  const share = parts[part]! / parts.reduce((sum, size) => sum + size, 0);
+  return others ? 1 - share : share;
 }
 
 function countIds(

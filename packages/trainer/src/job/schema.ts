@@ -85,7 +85,24 @@ const placement = z.strictObject({
   bandwidths: z.strictObject({ ram: bandwidth, mapped: bandwidth }).optional(),
 });
 
-const source = z.strictObject({ file: z.string(), format: z.enum(['jsonl', 'csv']).optional() });
+const path = z.string().min(1);
+const source = z.strictObject({
+  /** A path or a pattern, or several. */
+  file: z.union([path, z.array(path).min(1)]),
+  format: z.enum(['jsonl', 'csv', 'tsv']).optional(),
+  columns: z.array(z.string()).min(1).optional(),
+  delimiter: z.string().length(1).optional(),
+  split: z
+    .strictObject({
+      part: z.int().min(0),
+      parts: z.array(z.number().positive()).min(2),
+      others: z.boolean().optional(),
+      key: z.string().optional(),
+      seed: z.int().min(0).optional(),
+    })
+    .refine(({ part, parts }) => part < parts.length, { path: ['part'], message: 'is no index of parts' })
+    .optional(),
+});
 
 const data = z.strictObject({
   train: source,
@@ -94,6 +111,8 @@ const data = z.strictObject({
   workers: z.int().min(0).max(64).default(1),
   prefetchBatches: count.optional(),
   shuffle: z.boolean().default(true),
+  /** Examples that are shuffled as a whole. */
+  shuffleWindow: count.optional(),
 });
 
 const tokens = z

@@ -5,6 +5,7 @@ import { FinetableError, isFinetableError } from '@finetable/core';
 import { ioError, removeLeftovers, writeFileAtomic } from '@finetable/formats';
 import { parse, stringify } from 'yaml';
 import type { TrainingEvent } from '../fit.ts';
+import { mapPaths } from '../job/paths.ts';
 import type { LoadedJob } from '../job/read.ts';
 import type { Job } from '../job/schema.ts';
 import { lockFolder } from './lock.ts';
@@ -129,8 +130,7 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
     if (table.grow && 'vectors' in table.grow) table.grow.vectors = move(table.grow.vectors);
     if (table.frequencies && 'counts' in table.frequencies) table.frequencies.counts = move(table.frequencies.counts);
   }
-  moved.data.train.file = move(moved.data.train.file);
-  if (moved.data.validation) moved.data.validation.file = move(moved.data.validation.file);
+  for (const source of [moved.data.train, moved.data.validation]) if (source) source.file = mapPaths(source.file, move);
   for (const { tokens } of Object.values(moved.features)) {
     if (tokens?.vocabulary !== undefined) tokens.vocabulary = move(tokens.vocabulary);
     if (tokens?.tokenizer !== undefined) tokens.tokenizer = move(tokens.tokenizer);

@@ -9,7 +9,7 @@
  *     result.json            how it ended; written last, so a run with it is complete
  *     lock                   while a process works here
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { FinetableError } from '@finetable/core';
 import { sha256File, writeFileAtomic } from '@finetable/formats';
@@ -112,10 +112,7 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
             folder: join(folder, 'checkpoints'),
             everySteps: job.train.checkpointEverySteps,
             keep: job.train.keepCheckpoints,
-            identity: {
-              dataBytes: (await stat(resolve(loaded.folder, job.data.train.file))).size,
-              ...(await identityOf(loaded)),
-            },
+            identity: { dataBytes: train.sizeBytes, ...(await identityOf(loaded)) },
           },
           onEvent: async (event) => {
             await log(event);

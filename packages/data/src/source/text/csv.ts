@@ -4,15 +4,16 @@
  * rather than a guess, because a guess shifts every later field.
  */
 import { FinetableError } from '@finetable/core';
-import { invalidData, showNames } from './errors.ts';
-import type { Row } from './source.ts';
-import type { RecordParser } from './text-reader.ts';
+import { invalidData, show, showNames } from '../../errors.ts';
+import type { Row } from '../../spec.ts';
+import type { RecordParser } from './reader.ts';
 
 /**
  * The fields of one record, without its line end.
  * @throws INVALID_DATA naming `file` and `line`
  */
-export function parseCsvRecord(text: string, file: string, line: number): string[] {
+export function parseCsvRecord(text: string, file: string, line: number, delimiter = ','): string[] {
+  const separator = delimiter.charCodeAt(0);
   const fields: string[] = [];
   for (let i = 0; ; i++) {
     let end: number;
@@ -26,14 +27,14 @@ export function parseCsvRecord(text: string, file: string, line: number): string
       if (end < 0) throw invalidData({ file, line }, `field ${fields.length + 1}: a quote is opened and never closed`);
       const field = text.slice(i + 1, end++);
       fields.push(escaped ? field.replaceAll('""', '"') : field);
-      if (end < text.length && text.charCodeAt(end) !== 44) {
+      if (end < text.length && text.charCodeAt(end) !== separator) {
         throw invalidData(
           { file, line },
-          `field ${fields.length}: text after the closing quote; allowed: a comma or the line's end (write a quote inside quotes twice)`,
+          `field ${fields.length}: text after the closing quote; allowed: ${delimiter === ',' ? 'a comma' : show(delimiter)} or the line's end (write a quote inside quotes twice)`,
         );
       }
     } else {
-      end = text.indexOf(',', i);
+      end = text.indexOf(delimiter, i);
       if (end < 0) end = text.length;
       const field = text.slice(i, end);
       fields.push(field);
@@ -50,8 +51,8 @@ export function parseCsvRecord(text: string, file: string, line: number): string
 }
 
 /** Column names. */
-export function parseCsvHeader(text: string, file: string, line: number): string[] {
-  const columns = parseCsvRecord(text, file, line);
+export function parseCsvHeader(text: string, file: string, line: number, delimiter: string): string[] {
+  const columns = parseCsvRecord(text, file, line, delimiter);
   const twice = columns.find((name, i) => columns.indexOf(name) < i);
   if (twice !== undefined) {
     throw invalidData({ file, line, column: twice }, `the header names this column twice`);
@@ -59,26 +60,43 @@ export function parseCsvHeader(text: string, file: string, line: number): string
   return columns;
 }
 
-export function csvParser(file: string, header: readonly string[], wanted: readonly string[]): RecordParser {
+export function csvParser(
+  file: string,
+  header: readonly string[],
+  delimiter: string,
+  wanted: readonly string[],
+): RecordParser {
   const positions = wanted.map((column) => {
     const position = header.indexOf(column);
     if (position < 0) throw missingColumn(file, column, header);
     return position;
   });
   return (text, line, out) => {
-    const fields = parseCsvFields(text, file, line, header);
+    const fields = parseCsvFields(text, file, line, header, delimiter);
     for (let c = 0; c < positions.length; c++) out[c]!.push(fields[positions[c]!]);
   };
 }
 
 /** Fields by column name. */
-export function parseCsvRow(text: string, file: string, line: number, header: readonly string[]): Row {
-  const fields = parseCsvFields(text, file, line, header);
+export function parseCsvRow(
+  text: string,
+  file: string,
+  line: number,
+  header: readonly string[],
+  delimiter: string,
+): Row {
+  const fields = parseCsvFields(text, file, line, header, delimiter);
   return Object.fromEntries(header.map((name, i) => [name, fields[i]]));
 }
 
-function parseCsvFields(text: string, file: string, line: number, header: readonly string[]): string[] {
-  const fields = parseCsvRecord(text, file, line);
+function parseCsvFields(
+  text: string,
+  file: string,
+  line: number,
+  header: readonly string[],
+  delimiter: string,
+): string[] {
+  const fields = parseCsvRecord(text, file, line, delimiter);
   if (fields.length === header.length) return fields;
   throw invalidData(
     { file, line },

@@ -3,9 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import type { SourceFormat } from './source.ts';
-import { indexTextFile } from './text-index.ts';
-import { TextReader } from './text-reader.ts';
+import { SourceReader, indexOf, type SourceFormat } from '../source.ts';
+import { scanTextFile, type ScanOptions } from './scan.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -16,11 +15,11 @@ function write(name: string, content: string | Uint8Array): string {
   return file;
 }
 
-async function readAll(file: string, format: SourceFormat, columns: readonly string[], blockBytes?: number) {
-  const index = await indexTextFile(file, format, { blockBytes });
-  const reader = new TextReader(file, index, columns);
+async function readAll(file: string, format: SourceFormat, columns: readonly string[], options: ScanOptions = {}) {
+  const index = await scanTextFile(file, format, options);
+  const reader = new SourceReader(indexOf([index]), columns);
   try {
-    const { lines, columns: values } = reader.read(Uint32Array.from({ length: index.examples }, (_, i) => i));
+    const { lines, columns: values } = await reader.read(Uint32Array.from({ length: index.examples }, (_, i) => i));
     return { lines: [...lines], values: Object.fromEntries(values) };
   } finally {
     reader.close();
@@ -41,15 +40,15 @@ describe('any file is read back, whatever the blocks', () => {
         lineEnd,
         bom,
         fc.boolean(),
-        fc.integer({ min: 1, max: 40 }),
-        async (records, end, mark, finalEnd, blockBytes) => {
+        fc.record({ blockBytes: fc.integer({ min: 1, max: 40 }), mostPlaces: fc.constantFrom(1, 2, 3, 1000) }),
+        async (records, end, mark, finalEnd, options) => {
           const lines: string[] = [];
           const expected = records.map((record) => {
             lines.push(...record.blanks, JSON.stringify({ text: record.text }));
             return lines.length;
           });
           const file = write('any.jsonl', mark + lines.join(end) + (finalEnd ? end : ''));
-          expect(await readAll(file, 'jsonl', ['text'], blockBytes)).toEqual({
+          expect(await readAll(file, 'jsonl', ['text'], options)).toEqual({
             lines: expected,
             values: { text: records.map((record) => record.text) },
           });
@@ -66,8 +65,8 @@ describe('any file is read back, whatever the blocks', () => {
         lineEnd,
         bom,
         fc.boolean(),
-        fc.integer({ min: 1, max: 40 }),
-        async (records, end, mark, finalEnd, blockBytes) => {
+        fc.record({ blockBytes: fc.integer({ min: 1, max: 40 }), mostPlaces: fc.constantFrom(1, 2, 3, 1000) }),
+        async (records, end, mark, finalEnd, options) => {
           const write1 = (field: string, quote: boolean): string =>
             quote || /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
           let content = `${mark}a,b`;
@@ -78,7 +77,7 @@ describe('any file is read back, whatever the blocks', () => {
             return line;
           });
           const file = write('any.csv', content + (finalEnd ? end : ''));
-          expect(await readAll(file, 'csv', ['b', 'a'], blockBytes)).toEqual({
+          expect(await readAll(file, 'csv', ['b', 'a'], options)).toEqual({
             lines: expected,
             values: { b: records.map(({ b }) => b), a: records.map(({ a }) => a) },
           });
@@ -91,16 +90,20 @@ describe('any file is read back, whatever the blocks', () => {
 
 test('rows come in the order asked for, from anywhere', async () => {
   const file = write('order.jsonl', Array.from({ length: 50 }, (_, v) => `{"v":${v}}\n`).join(''));
-  const reader = new TextReader(file, await indexTextFile(file, 'jsonl'), ['v']);
-  fc.assert(
-    fc.property(fc.array(fc.nat(49)), (rows) => {
-      const records = reader.read(Uint32Array.from(rows));
-      expect(records.columns.get('v')).toEqual(rows);
-      expect([...records.lines]).toEqual(rows.map((row) => row + 1));
-      expect(records.sizeBytes).toBe(rows.reduce((sum, row) => sum + (row < 10 ? 8 : 9), 0));
-    }),
-  );
-  reader.close();
+  for (const mostPlaces of [1000, 7]) {
+    const index = await scanTextFile(file, 'jsonl', { mostPlaces });
+    expect(index.text.stride).toBe(mostPlaces === 7 ? 8 : 1);
+    const reader = new SourceReader(indexOf([index]), ['v']);
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.nat(49)), async (rows) => {
+        const records = await reader.read(Uint32Array.from(rows));
+        expect(records.columns.get('v')).toEqual(rows);
+        expect([...records.lines]).toEqual(rows.map((row) => row + 1));
+        if (mostPlaces === 1000) expect(records.sizeBytes).toBe(rows.reduce((sum, row) => sum + (row < 10 ? 8 : 9), 0));
+      }),
+    );
+    reader.close();
+  }
 });
 
 test('a line of 5 MB, and more neighbours than fit one read', async () => {
@@ -112,25 +115,26 @@ test('a line of 5 MB, and more neighbours than fit one read', async () => {
 
 test('the index says where records lie', async () => {
   const file = write('where.csv', '\uFEFFa,b\r\n\r\n1,"x\ny"\r\n2,z');
-  const index = await indexTextFile(file, 'csv');
+  const index = await scanTextFile(file, 'csv');
   expect(index).toMatchObject({ format: 'csv', columns: ['a', 'b'], examples: 2, totalExamples: 2, sizeBytes: 22 });
-  expect([...index.offsets]).toEqual([10, 19, 22]);
-  expect([...index.lines]).toEqual([3, 5]);
-  expect(index.offsets.buffer).toBeInstanceOf(SharedArrayBuffer);
+  expect([...index.text.starts]).toEqual([10, 19, 22]);
+  expect([...index.text.lines]).toEqual([3, 5]);
+  expect([...index.blocks]).toEqual([0, 2]);
+  expect(index.text.starts.buffer).toBeInstanceOf(SharedArrayBuffer);
 });
 
 test('a limit leaves the index of the first, whatever the blocks', async () => {
   const values = Array.from({ length: 2500 }, (_, v) => `"line\n${v}"`);
   const file = write('limit.csv', `a\n${values.join('\n\n')}\n`);
-  const whole = await indexTextFile(file, 'csv');
+  const whole = await scanTextFile(file, 'csv');
   expect(whole).toMatchObject({ examples: 2500, totalExamples: 2500 });
   for (const limit of [1, 2, 1022, 1023, 1024, 2499, 2500, 2501]) {
     for (const blockBytes of [7, undefined]) {
-      const first = await indexTextFile(file, 'csv', { limit, blockBytes });
+      const first = await scanTextFile(file, 'csv', { limit, blockBytes });
       const examples = Math.min(limit, 2500);
       expect(first).toMatchObject({ examples, totalExamples: 2500, columns: ['a'] });
-      expect(first.lines).toEqual(whole.lines.slice(0, examples));
-      expect(first.offsets).toEqual(whole.offsets.slice(0, examples + 1));
+      expect(first.text.lines).toEqual(whole.text.lines.slice(0, examples));
+      expect(first.text.starts).toEqual(whole.text.starts.slice(0, examples + 1));
     }
   }
 });
@@ -179,11 +183,11 @@ describe('refused, with the place', () => {
 
   test('no file, a folder', async () => {
     const file = join(folder, 'absent.jsonl');
-    await expect(indexTextFile(file, 'jsonl')).rejects.toMatchObject({
+    await expect(scanTextFile(file, 'jsonl')).rejects.toMatchObject({
       code: 'NOT_FOUND',
       message: `${file}: no such file`,
     });
-    await expect(indexTextFile(folder, 'jsonl')).rejects.toMatchObject({ code: 'INVALID_FILE' });
+    await expect(scanTextFile(folder, 'jsonl')).rejects.toMatchObject({ code: 'INVALID_FILE' });
   });
 
   test('a member that every object inherits is not a column', async () => {
@@ -197,15 +201,13 @@ describe('refused, with the place', () => {
     ['touched', (file: string) => utimesSync(file, 1, 1)],
   ])('a file that was %s after the index pass', async (name, change) => {
     const file = write(`${name}.jsonl`, '{"v":1}\n');
-    const reader = new TextReader(file, await indexTextFile(file, 'jsonl'), ['v']);
-    expect(reader.read(Uint32Array.of(0)).columns.get('v')).toEqual([1]);
+    const reader = new SourceReader(indexOf([await scanTextFile(file, 'jsonl')]), ['v']);
+    expect((await reader.read(Uint32Array.of(0))).columns.get('v')).toEqual([1]);
     change(file);
-    expect(() => reader.read(Uint32Array.of(0))).toThrow(
-      expect.objectContaining({
-        code: 'INVALID_FILE',
-        message: `${file}: changed since it was indexed (size or modification time); open the loader again`,
-      }),
-    );
+    await expect(reader.read(Uint32Array.of(0))).rejects.toMatchObject({
+      code: 'INVALID_FILE',
+      message: `${file}: changed since it was indexed (size or modification time); open the loader again`,
+    });
     reader.close();
   });
 });

@@ -1,23 +1,21 @@
 /** JSON Lines: one JSON object a line, whose members are the columns. */
-import { invalidData, show, showNames } from './errors.ts';
-import type { Row } from './source.ts';
-import type { RecordParser } from './text-reader.ts';
+import { invalidData, show, showNames, type Place } from '../../errors.ts';
+import type { Row } from '../../spec.ts';
+import type { RecordParser } from './reader.ts';
 
 export function jsonlParser(file: string, wanted: readonly string[]): RecordParser {
   return (text, line, out) => {
     const record = parseJsonRow(text, file, line);
-    for (let c = 0; c < wanted.length; c++) {
-      const column = wanted[c]!;
-      // An inherited member, such as `constructor`, is not a column.
-      if (!Object.hasOwn(record, column)) {
-        const columns = Object.keys(record);
-        throw invalidData({ file, line, column }, `no such column; the columns there are: ${showNames(columns)}`, {
-          columns,
-        });
-      }
-      out[c]!.push(record[column]);
-    }
+    for (let c = 0; c < wanted.length; c++) out[c]!.push(columnOf(record, wanted[c]!, { file, line }));
   };
+}
+
+/** A member of a record. @throws INVALID_DATA where it has none of that name */
+export function columnOf(record: Row, column: string, place: Place): unknown {
+  // An inherited member, such as `constructor`, is not a column.
+  if (Object.hasOwn(record, column)) return record[column];
+  const columns = Object.keys(record);
+  throw invalidData({ ...place, column }, `no such column; the columns there are: ${showNames(columns)}`, { columns });
 }
 
 /** @throws INVALID_DATA naming `file` and `line` */

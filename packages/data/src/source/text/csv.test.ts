@@ -42,7 +42,7 @@ test.each([
 });
 
 test('a ragged record names the header', () => {
-  const read = csvParser('f', ['a', 'b'], ['b']);
+  const read = csvParser('f', ['a', 'b'], ',', ['b']);
   const out: unknown[][] = [[]];
   read('1,2', 2, out);
   expect(out).toEqual([['2']]);
@@ -50,6 +50,10 @@ test('a ragged record names the header', () => {
 });
 
 test('a header needs the wanted columns, each once', () => {
-  expect(() => csvParser('f', ['a', 'b'], ['c'])).toThrow('f, header: no column "c"; the columns there are: "a", "b"');
-  expect(() => parseCsvHeader('a,b,a', 'f', 1)).toThrow('f, line 1, column "a": the header names this column twice');
+  expect(() => csvParser('f', ['a', 'b'], ',', ['c'])).toThrow(
+    'f, header: no column "c"; the columns there are: "a", "b"',
+  );
+  expect(() => parseCsvHeader('a,b,a', 'f', 1, ',')).toThrow(
+    'f, line 1, column "a": the header names this column twice',
+  );
 });

@@ -1,5 +1,5 @@
 /** Text out of a column, for the features that read text. */
-import { invalidData, show } from './errors.ts';
+import { invalidData, show } from '../errors.ts';
 import { placeOf, type Records } from './source.ts';
 
 /** @throws INVALID_DATA where a value is not text */

@@ -1,7 +1,7 @@
 /** Reading a text file of records at any place, and what can be wrong with it. */
 import { fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { FinetableError } from '@finetable/core';
-import { fileError, invalidData } from './errors.ts';
+import { fileError, invalidData } from '../../errors.ts';
 
 export function openFile(file: string): number {
   try {
@@ -48,12 +48,11 @@ export function readAt(
 /** V8 strings end at 512 MiB; a record of this size is a mistake long before. */
 const longestRecordBytes = 2 ** 28;
 
-/** The size of a record. @throws INVALID_DATA beyond 256 MiB */
-export function recordBytes(offsets: Float64Array, lines: Float64Array, row: number, file: string): number {
-  const size = offsets[row + 1]! - offsets[row]!;
-  if (size <= longestRecordBytes) return size;
+/** @throws INVALID_DATA where a record is longer than 256 MiB */
+export function checkRecordBytes(size: number, file: string, line: number): void {
+  if (size <= longestRecordBytes) return;
   throw invalidData(
-    { file, line: lines[row]! },
+    { file, line },
     `a record of ${size} bytes; allowed: ${longestRecordBytes} (in CSV, look for a quote that is not closed)`,
   );
 }

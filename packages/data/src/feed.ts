@@ -1,0 +1,224 @@
+/** What tasks are given: examples by number, in an epoch's order; or the next of what is iterated. */
+import { FinetableError, permutation } from '@finetable/core';
+import type { LoaderPlan } from './check.ts';
+import { ExampleOrder } from './order.ts';
+import { examplesOf } from './prepare.ts';
+import type { BatchesRequest, TaskExamples } from './protocol.ts';
+import type { Selection } from './selection.ts';
+import type { SourceIndex } from './source/source.ts';
+import type { Row, RowSource } from './spec.ts';
+
+export interface Feed {
+  /** Of an epoch; Infinity where nobody knows. */
+  readonly examples: number;
+  /** Of its files. */
+  readonly sizeBytes: number;
+  /** Requests for batches `from ..` of `epoch`, then those of the epochs before `endEpoch`. */
+  requests(epoch: number, from: number, endEpoch: number, taskBatches: number): Requests;
+  /** For errors. */
+  describe(examples: TaskExamples): string;
+}
+
+export interface Requests {
+  /** Null at the end. Not called again before it has settled. */
+  next(): BatchesRequest | null | Promise<BatchesRequest | null>;
+  close(): Promise<void>;
+}
+
+/** The part of `size` examples of a batch that is this process's. */
+function partOf(
+  size: number,
+  { shard: { index, count } }: LoaderPlan,
+): { readonly begin: number; readonly end: number } {
+  return { begin: Math.floor((index * size) / count), end: Math.floor(((index + 1) * size) / count) };
+}
+
+export function exampleFeed(
+  index: SourceIndex,
+  selection: Selection | null,
+  rows: readonly Row[] | null,
+  name: string,
+  plan: LoaderPlan,
+): Feed {
+  const { shuffle, shuffleWindow: window, seed, batchSize } = plan;
+  const order = new ExampleOrder(index, selection, { shuffle, seed, window });
+  const batchesPerEpoch = Math.ceil(order.examples / batchSize);
+
+  /** Of batches `first .. first + count`, those of this process. */
+  const take = (epoch: number, first: number, count: number): BatchesRequest => {
+    const begin = first * batchSize;
+    const end = Math.min(begin + count * batchSize, order.examples);
+    const all = order.rows(epoch, begin, end);
+    if (plan.shard.count === 1)
+      return { type: 'batches', epoch, first, batchSize, examples: examplesOf(rows, name, all) };
+    const { begin: from, end: to } = partOf(all.length, plan);
+    return { type: 'batches', epoch, first, batchSize, examples: examplesOf(rows, name, all.subarray(from, to)) };
+  };
+
+  return {
+    examples: order.examples,
+    sizeBytes: index.sizeBytes,
+    requests: (epoch, from, endEpoch, taskBatches) => ({
+      next: () => {
+        if (from === batchesPerEpoch) {
+          epoch++;
+          from = 0;
+        }
+        if (epoch >= endEpoch) return null;
+        // With a shard every batch is cut, so a task is one batch.
+        const count = plan.shard.count === 1 ? Math.min(taskBatches, batchesPerEpoch - from) : 1;
+        const request = take(epoch, from, count);
+        from += count;
+        return request;
+      },
+      close: () => Promise.resolve(),
+    }),
+    describe: ({ rows: numbers, given }) => describe(index, name, numbers ?? given.numbers),
+  };
+}
+
+function describe({ files }: SourceIndex, name: string, numbers: Uint32Array): string {
+  if (numbers.length === 0) return name;
+  const [low, high] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
+  const places = files[0]!.text;
+  if (files.length > 1 || !places) return `${name}, examples ${low + 1} to ${high + 1}`;
+  const lineOf = (row: number): number => places.lines[Math.floor(row / places.stride)]!;
+  const about = places.stride > 1 ? 'about ' : '';
+  return `${name}, ${about}lines ${lineOf(low)} to ${lineOf(high)}`;
+}
+
+/** Examples held to be shuffled, where the options do not say. */
+const defaultWindow = 1 << 16;
+
+type Iterated = Exclude<RowSource['rows'], readonly Row[]>;
+
+/** @param shuffleWindow as it was given */
+export function streamFeed(
+  rows: RowSource['rows'],
+  name: string,
+  plan: LoaderPlan,
+  shuffleWindow = defaultWindow,
+): Feed {
+  const { batchSize, shuffle, seed } = plan;
+  // Whole batches, so that none is made of two windows.
+  const window = shuffle ? Math.ceil(shuffleWindow / batchSize) * batchSize : 0;
+  return {
+    examples: Infinity,
+    sizeBytes: 0,
+    requests: (epoch, from, endEpoch, taskBatches) =>
+      new StreamRequests(rows as Iterated, name, plan, { window, seed }, { epoch, from, endEpoch }, taskBatches),
+    describe: ({ given }) => {
+      const { numbers } = given!;
+      return `${name}, examples ${numbers.reduce((a, b) => Math.min(a, b)) + 1} to ${numbers.reduce((a, b) => Math.max(a, b)) + 1}`;
+    },
+  };
+}
+
+class StreamRequests implements Requests {
+  readonly #source: Iterated;
+  readonly #name: string;
+  readonly #plan: LoaderPlan;
+  readonly #shuffling: { readonly window: number; readonly seed: number };
+  readonly #taskBatches: number;
+  readonly #endEpoch: number;
+  #epoch: number;
+  /** The next batch of the epoch. */
+  #batch: number;
+  #iterator: Iterator<Row> | AsyncIterator<Row> | null = null;
+  /** Examples taken from the iterator in this epoch. */
+  #taken = 0;
+  /** A shuffled window that is not handed out yet. */
+  #held: { rows: Row[]; numbers: Uint32Array; at: number } = { rows: [], numbers: new Uint32Array(), at: 0 };
+
+  constructor(
+    source: Iterated,
+    name: string,
+    plan: LoaderPlan,
+    shuffling: { readonly window: number; readonly seed: number },
+    { epoch, from, endEpoch }: { readonly epoch: number; readonly from: number; readonly endEpoch: number },
+    taskBatches: number,
+  ) {
+    this.#source = source;
+    this.#name = name;
+    this.#plan = plan;
+    this.#shuffling = shuffling;
+    this.#taskBatches = taskBatches;
+    this.#epoch = epoch;
+    this.#batch = from;
+    this.#endEpoch = endEpoch;
+  }
+
+  async next(): Promise<BatchesRequest | null> {
+    const { batchSize, shard } = this.#plan;
+    while (this.#epoch < this.#endEpoch) {
+      if (!this.#iterator) await this.#begin();
+      const count = batchSize * (shard.count === 1 ? this.#taskBatches : 1);
+      const { rows, numbers } = await this.#take(count);
+      if (rows.length > 0) {
+        const first = this.#batch;
+        this.#batch += Math.ceil(rows.length / batchSize);
+        const { begin, end } = partOf(rows.length, this.#plan);
+        const given = { name: this.#name, rows: rows.slice(begin, end), numbers: numbers.slice(begin, end) };
+        return { type: 'batches', epoch: this.#epoch, first, batchSize, examples: { given } };
+      }
+      if (this.#taken === 0) {
+        throw new FinetableError(
+          'INVALID_DATA',
+          `${this.#name}: no examples in epoch ${this.#epoch}; where an iterable can be used once only, give a function that makes one`,
+        );
+      }
+      await this.close();
+      this.#epoch++;
+      this.#batch = 0;
+    }
+    return null;
+  }
+
+  async close(): Promise<void> {
+    const iterator = this.#iterator;
+    this.#iterator = null;
+    this.#held = { rows: [], numbers: new Uint32Array(), at: 0 };
+    await iterator?.return?.();
+  }
+
+  /** Starts the epoch, and passes what comes before its first batch. */
+  async #begin(): Promise<void> {
+    const source = typeof this.#source === 'function' ? this.#source(this.#epoch) : this.#source;
+    this.#iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+    this.#taken = 0;
+    for (let left = this.#batch * this.#plan.batchSize; left > 0;) {
+      const { rows } = await this.#take(Math.min(left, 1 << 16));
+      if (rows.length === 0) return;
+      left -= rows.length;
+    }
+  }
+
+  /** The next examples, as many as there are up to `count`. */
+  async #take(count: number): Promise<{ readonly rows: Row[]; readonly numbers: Uint32Array }> {
+    const { window, seed } = this.#shuffling;
+    if (window === 0) return this.#pull(count);
+    if (this.#held.at === this.#held.rows.length) {
+      const number = Math.floor(this.#taken / window);
+      const { rows, numbers } = await this.#pull(window);
+      const order = permutation(rows.length, seed, `shuffle/${this.#epoch}/${number}`);
+      this.#held = { rows: Array.from(order, (i) => rows[i]!), numbers: order.map((i) => numbers[i]!), at: 0 };
+    }
+    const { rows, numbers, at } = this.#held;
+    const end = Math.min(at + count, rows.length);
+    this.#held.at = end;
+    return { rows: rows.slice(at, end), numbers: numbers.slice(at, end) };
+  }
+
+  async #pull(count: number): Promise<{ readonly rows: Row[]; readonly numbers: Uint32Array }> {
+    const rows: Row[] = [];
+    while (rows.length < count) {
+      const step = this.#iterator!.next();
+      const { done, value } = step instanceof Promise ? await step : (step as IteratorResult<Row>);
+      if (done) break;
+      rows.push(value as Row);
+    }
+    const first = this.#taken;
+    this.#taken += rows.length;
+    return { rows, numbers: Uint32Array.from(rows, (_, i) => first + i) };
+  }
+}

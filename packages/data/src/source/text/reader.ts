@@ -1,0 +1,118 @@
+/** Reads records of a text file by their places, in any order. */
+import { isUtf8 } from 'node:buffer';
+import { closeSync } from 'node:fs';
+import type { FileIndex, FileReader, FirstRow, Records, TextPlaces } from '../source.ts';
+import { csvParser, parseCsvRow } from './csv.ts';
+import { checkRecordBytes, fileChanged, notUtf8, openFile, readAt, statFile } from './file.ts';
+import { jsonlParser, parseJsonRow } from './jsonl.ts';
+import { RecordScanner } from './scan.ts';
+
+/** Appends one record's values, `out[c]` being the wanted column c. @throws INVALID_DATA naming the line */
+export type RecordParser = (text: string, line: number, out: readonly unknown[][]) => void;
+
+type RecordVisitor = (text: string, line: number) => void;
+
+/** Neighbours are read together up to about this size, so that long records do not pile up as bytes. */
+const runBytes = 4 << 20;
+
+export class TextReader implements FileReader {
+  readonly values: Records['values'];
+  readonly unit = 'line';
+  readonly #index: FileIndex;
+  readonly #places: TextPlaces;
+  readonly #parse: RecordParser;
+  readonly #fd: number;
+  /** Kept between reads; strings are decoded out of it. */
+  #bytes = Buffer.allocUnsafeSlow(1 << 16);
+
+  constructor(index: FileIndex, columns: readonly string[]) {
+    const { file, format } = index;
+    this.#index = index;
+    this.#places = index.text!;
+    this.values = format === 'jsonl' ? 'json' : 'text';
+    this.#parse = index.columns
+      ? csvParser(file, index.columns, this.#places.delimiter, columns)
+      : jsonlParser(file, columns);
+    this.#fd = openFile(file);
+  }
+
+  read(rows: Uint32Array, out: readonly unknown[][], lines: Float64Array, at: number): number {
+    return this.#readRecords(rows, (text, line) => {
+      lines[at++] = line;
+      this.#parse(text, line, out);
+    });
+  }
+
+  readFirst(count: number, mostBytes: number): FirstRow[] {
+    const { columns, file } = this.#index;
+    const { delimiter, starts } = this.#places;
+    while (count > 1 && starts[count]! - starts[0]! > mostBytes) count--;
+    const out: FirstRow[] = [];
+    this.#readRecords(
+      Uint32Array.from({ length: count }, (_, i) => i),
+      (text, line) => {
+        const values = columns ? parseCsvRow(text, file, line, columns, delimiter) : parseJsonRow(text, file, line);
+        out.push({ line, values });
+      },
+    );
+    return out;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  /** @returns bytes read */
+  #readRecords(rows: Uint32Array, visit: RecordVisitor): number {
+    const { size, mtimeMs } = statFile(this.#fd, this.#index.file);
+    if (size !== this.#index.sizeBytes || mtimeMs !== this.#index.modifiedMs) throw fileChanged(this.#index.file);
+    const { stride, starts } = this.#places;
+    let sizeBytes = 0;
+    for (let i = 0; i < rows.length;) {
+      const first = rows[i]!;
+      const begin = starts[Math.floor(first / stride)]!;
+      let count = 1;
+      while (rows[++i] === first + count && starts[Math.floor((first + count) / stride) + 1]! - begin < runBytes)
+        count++;
+      sizeBytes += this.#readRun(first, count, visit);
+    }
+    return sizeBytes;
+  }
+
+  /** Records `first .. first + count`, neighbours in the file, with one read. @returns bytes read */
+  #readRun(first: number, count: number, visit: RecordVisitor): number {
+    const { file } = this.#index;
+    const { stride } = this.#places;
+    const place = Math.floor(first / stride);
+    const end = Math.floor((first + count - 1) / stride) + 1;
+    const offset = this.#places.starts[place]!;
+    const sizeBytes = this.#places.starts[end]! - offset;
+    // A run of several is short, so this is about one record, or those between two places.
+    checkRecordBytes(sizeBytes / stride, file, this.#places.lines[place]!);
+    if (this.#bytes.length < sizeBytes)
+      this.#bytes = Buffer.allocUnsafeSlow(Math.max(sizeBytes, Math.min(2 * this.#bytes.length, runBytes)));
+    const bytes = this.#bytes.subarray(0, sizeBytes);
+    if (readAt(this.#fd, file, bytes, 0, sizeBytes, offset) < sizeBytes) throw fileChanged(file);
+    // Of records between noted places the bytes tell where they are.
+    const { starts, lines } = stride === 1 ? this.#places : this.#scan(bytes, offset, place);
+    const begin = stride === 1 ? place : first - place * stride;
+    // One check for the run; which record it was matters only when it fails.
+    const valid = isUtf8(bytes);
+    for (let i = begin; i < begin + count; i++) {
+      const from = starts[i]! - offset;
+      let to = starts[i + 1]! - offset;
+      checkRecordBytes(to - from, file, lines[i]!);
+      if (!valid && !isUtf8(bytes.subarray(from, to))) throw notUtf8(file, lines[i]!);
+      while (to > from && (bytes[to - 1] === 10 || bytes[to - 1] === 13)) to--;
+      visit(bytes.toString('utf8', from, to), lines[i]!);
+    }
+    return sizeBytes;
+  }
+
+  #scan(bytes: Buffer, start: number, place: number): { readonly starts: Float64Array; readonly lines: Float64Array } {
+    const line = this.#places.lines[place]!;
+    const scanner = new RecordScanner({ quoted: this.#index.format !== 'jsonl', start, line });
+    scanner.scan(bytes, start);
+    return scanner.end(this.#index.file, start + bytes.length);
+  }
+}
