@@ -20,10 +20,10 @@ const batch: Batch = {
   plans: {},
   features: {},
   labels: { y: Int32Array.of(0, 3, 1, 1, 2) },
-  files: ['f'],
+  files: ['train.jsonl'],
   fileOf: null,
-  unit: 'line',
   lines: Float64Array.from(range(size), (i) => i + 1),
+  unit: 'line',
 };
 
 function normals(rows: number, cols: number, stream: string): Matrix {

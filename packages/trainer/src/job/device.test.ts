@@ -46,7 +46,7 @@ function found(gpu: boolean): void {
   const fast = { streaming: 1e15, randomRead: 1e15, link: 1e15 };
   const slow = { streaming: 1, randomRead: 1, link: 1 };
   const request = { name: 'tfjs', kind: 'gpu', budgetBytes: 1e6, bandwidths: gpu ? fast : slow } as const;
-  vi.mocked(findDevice).mockResolvedValue({ found: { device, gpu, request }, notes: [] });
+  vi.mocked(findDevice).mockResolvedValue({ found: { device, gpu, request, instead: '' }, notes: [] });
 }
 
 async function homes(placement: JobInput['placement'], table = {}, adapter = {}): Promise<string[]> {

@@ -11,6 +11,8 @@ export interface JobDevice {
   readonly request: DeviceRequest;
   /** Whether it is a GPU: a backend in the process's own memory is used only by tables that say so. */
   readonly gpu: boolean;
+  /** What computes instead of one, and why. */
+  readonly instead: string;
 }
 
 export interface FoundDevice {
@@ -21,7 +23,10 @@ export interface FoundDevice {
 
 /** As `@finetable/tfjs` has it. */
 interface TfjsPackage {
-  useBestBackend(): Promise<{ readonly backend: string; readonly problems: readonly { readonly message: string }[] }>;
+  useBestBackend(): Promise<{
+    readonly backend: string;
+    readonly problems: readonly { readonly package: string; readonly message: string }[];
+  }>;
   tfjsDevice(options: {
     memoryBytes?: number | undefined;
   }): Promise<Device & { readonly isGpu: boolean; readonly note: string }>;
@@ -39,10 +44,7 @@ export async function findDevice({ tables, placement }: Job): Promise<FoundDevic
   try {
     const found = await openDevice(placement.deviceMemory);
     if (found.gpu || (table !== undefined && wanted !== 'gpu')) return { found, notes: [] };
-    throw new FinetableError(
-      'UNSUPPORTED',
-      `${field}: there is no GPU: ${found.request.note}; with one, npm install @tensorflow/tfjs-node-gpu`,
-    );
+    throw new FinetableError('UNSUPPORTED', `${field}: there is no GPU: ${found.instead}`);
   } catch (error) {
     if (!isFinetableError(error)) throw error;
     if (table === undefined && wanted === 'auto')
@@ -57,15 +59,16 @@ async function openDevice(memory: string | number | undefined): Promise<JobDevic
   const memoryBytes = memory === undefined ? undefined : parseBytes(memory, 'placement.deviceMemory');
   const device = await tfjsDevice({ memoryBytes });
   const { isGpu, capacityBytes, note } = device;
-  const instead = problems.map(({ message }) => `; ${message}`).join('');
+  const why = problems.map((problem) => `${problem.package}: ${problem.message}`);
   return {
     device,
     gpu: isGpu,
+    instead: `TensorFlow.js computes on its ${backend} backend${why.length === 0 ? '' : ` (${why.join('; ')})`}`,
     request: {
       name: deviceName,
       kind: 'gpu',
       budgetBytes: capacityBytes,
-      note: isGpu ? `${backend}, ${note}` : `TensorFlow.js computes on ${backend}, ${note}${instead}`,
+      note: `${backend} backend, ${note}`,
       bandwidths: isGpu ? undefined : hostBandwidths,
     },
   };

@@ -11,7 +11,10 @@ function installed({ gpu = true, failing = null as Error | null }): void {
     useBestBackend: () =>
       failing
         ? Promise.reject(failing)
-        : Promise.resolve({ backend: 'wasm', problems: [{ message: 'npm install @tensorflow/tfjs-node-gpu' }] }),
+        : Promise.resolve({
+            backend: 'wasm',
+            problems: [{ package: '@tensorflow/tfjs-node', message: 'not installed' }],
+          }),
     tfjsDevice: (options: unknown) => {
       asked.push(options);
       return Promise.resolve({ name: 'tfjs:wasm', isGpu: gpu, capacityBytes: 1000, note: '1000 B given' });
@@ -51,7 +54,7 @@ test('a GPU, with the memory that it may use', async () => {
   const { found, notes } = await findDevice(job({ device: 'auto', deviceMemory: '2GB' }));
   expect(found).toMatchObject({
     gpu: true,
-    request: { name: 'tfjs', kind: 'gpu', budgetBytes: 1000, note: 'wasm, 1000 B given' },
+    request: { name: 'tfjs', kind: 'gpu', budgetBytes: 1000, note: 'wasm backend, 1000 B given' },
   });
   expect(notes).toEqual([]);
   expect(asked).toEqual([{ memoryBytes: 2e9 }]);
@@ -59,8 +62,7 @@ test('a GPU, with the memory that it may use', async () => {
 
 test('without a GPU: only for a table that says so', async () => {
   installed({ gpu: false });
-  const why =
-    'there is no GPU: TensorFlow.js computes on wasm, 1000 B given; npm install @tensorflow/tfjs-node-gpu; with one, npm install @tensorflow/tfjs-node-gpu';
+  const why = 'there is no GPU: TensorFlow.js computes on its wasm backend (@tensorflow/tfjs-node: not installed)';
   expect(await findDevice(job({ device: 'auto' }))).toEqual({
     found: null,
     notes: [`placement.device: ${why}. Tables are placed in RAM and files`],
