@@ -62,7 +62,7 @@ export function addFourHalves(
   const end = yAt + length;
   for (let c = yAt; c < end; c += 2) {
     const [p0, p1, p2, p3] = [x0[at0++]!, x1[at1++]!, x2[at2++]!, x3[at3++]!];
-    if (isSpecial(p0) || isSpecial(p1) || isSpecial(p2) || isSpecial(p3)) {
+    if (((p0 | p1 | p2 | p3) & 0x40004000) !== 0) {
       y[c] = y[c]! + w0 * low(p0) + w1 * low(p1) + w2 * low(p2) + w3 * low(p3);
       y[c + 1] = y[c + 1]! + w0 * high(p0) + w1 * high(p1) + w2 * high(p2) + w3 * high(p3);
       continue;
@@ -80,8 +80,6 @@ export function addFourHalves(
   }
 }
 
-/** One of a word's two f16 is infinite or not a number. */
-const isSpecial = (word: number): boolean => (((word & 0x7c007c00) + 0x04000400) & 0x80008000) !== 0;
 const low = (word: number): number => halfValues[word & 0xffff]!;
 const high = (word: number): number => halfValues[word >>> 16]!;
 
