@@ -246,45 +246,30 @@ export class RowSum {
   }
 }
 
-// These read one element of every cache line of the rows: loops so small that many reads are under way at once.
+// These read one element of every cache line of the rows, the first line of all rows before the second of any: inner loops so
+// small that many reads are under way at once.
 
 function readFloats(rows: readonly Float32Array[], count: number, width: number): number {
   let sum = 0;
-  for (let r = 0; r < count; r++) {
-    const row = rows[r]!;
-    const first = at[r]!;
-    for (let i = 0; i < width; i += lineBytes / 4) sum += row[first + i]!;
-  }
+  for (let i = 0; i < width; i += lineBytes / 4) for (let r = 0; r < count; r++) sum += rows[r]![at[r]! + i]!;
   return sum;
 }
 
 function readWords(rows: readonly Int32Array[], count: number, width: number): number {
   let sum = 0;
-  for (let r = 0; r < count; r++) {
-    const row = rows[r]!;
-    const first = wordsAt[r]!;
-    for (let i = 0; i < width; i += lineBytes / 4) sum |= row[first + i]!;
-  }
+  for (let i = 0; i < width; i += lineBytes / 4) for (let r = 0; r < count; r++) sum |= rows[r]![wordsAt[r]! + i]!;
   return sum;
 }
 
 function readShorts(rows: readonly Int16Array[], count: number, width: number): number {
   let sum = 0;
-  for (let r = 0; r < count; r++) {
-    const row = rows[r]!;
-    const first = at[r]!;
-    for (let i = 0; i < width; i += lineBytes / 2) sum |= row[first + i]!;
-  }
+  for (let i = 0; i < width; i += lineBytes / 2) for (let r = 0; r < count; r++) sum |= rows[r]![at[r]! + i]!;
   return sum;
 }
 
 function readBytes(rows: readonly Int8Array[], count: number, width: number): number {
   let sum = 0;
-  for (let r = 0; r < count; r++) {
-    const row = rows[r]!;
-    const first = at[r]!;
-    for (let i = 0; i < width; i += lineBytes) sum |= row[first + i]!;
-  }
+  for (let i = 0; i < width; i += lineBytes) for (let r = 0; r < count; r++) sum |= rows[r]![at[r]! + i]!;
   return sum;
 }
 
