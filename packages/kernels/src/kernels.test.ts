@@ -1,5 +1,5 @@
 /** Answers worked out by hand, for both implementations. */
-import { jagged, makePlan, matrix, type Matrix, type RowDtype } from '@finetable/core';
+import { bf16ToF32, f16ToF32, jagged, makePlan, matrix, type Matrix, type RowDtype } from '@finetable/core';
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import type { Kernels, RowStore } from './kernels.ts';
@@ -69,6 +69,57 @@ testBoth('lookup in every dtype; what is not a number stays that', (kernels) => 
     kernels.lookup({ base: [{ store, firstRow: 0 }], plan: makePlan(jagged([[0], [0, 0, 0, 0]]), 1), out });
     const sums = [NaN, Infinity, -Infinity, 2 ** -22, 0, 2 ** -12];
     expect([...out.data], dtype).toEqual([NaN, Infinity, -Infinity, 2 ** -24, 0, 2 ** -14, ...sums]);
+  }
+});
+
+testBoth('every f16 and bf16 has its value, alone and in sums of four', (kernels) => {
+  const bits = Uint16Array.from({ length: 65536 }, (_, i) => i);
+  const ids = [[0, 1, 2, 3], [7], [500, 40, 1000, 300, 700, 0, 1023, 512], [13, 13, 13, 13, 13]];
+  const weights = ids.map((bag) => bag.map((_, i) => 0.5 * (i + 1)));
+  for (const [dtype, valueOf] of [['f16', f16ToF32] as const, ['bf16', bf16ToF32] as const]) {
+    const store = kernels.createRows(1024, 64, dtype);
+    kernels.writeBytes(store, 0, new Uint8Array(bits.buffer));
+    const alone = matrix(1024, 64);
+    const plan = makePlan(jagged(Array.from({ length: 1024 }, (_, row) => [row])), 1024);
+    kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out: alone });
+    expect(alone.data).toEqual(Float32Array.from(bits, (x) => valueOf(x) + 0));
+    const out = matrix(ids.length, 64);
+    kernels.lookup({ base: [{ store, firstRow: 0 }], plan: makePlan(jagged(ids, weights), 1024), out });
+    const value = (row: number, c: number): number => valueOf(bits[row * 64 + c]!);
+    ids.forEach((bag, b) => {
+      for (let c = 0; c < 64; c++) {
+        let sum = 0;
+        let i = 0;
+        for (; i + 4 <= bag.length; i += 4) {
+          const [w0, w1, w2, w3] = weights[b]!.slice(i) as [number, number, number, number];
+          const [r0, r1, r2, r3] = bag.slice(i) as [number, number, number, number];
+          sum = Math.fround(sum + w0 * value(r0, c) + w1 * value(r1, c) + w2 * value(r2, c) + w3 * value(r3, c));
+        }
+        for (; i < bag.length; i++) sum = Math.fround(sum + weights[b]![i]! * value(bag[i]!, c));
+        expect(out.data[b * 64 + c], `${dtype}, bag ${b}, column ${c}`).toBe(sum);
+      }
+    });
+    store.close();
+  }
+});
+
+testBoth('a bag longer than a block, and empty bags between', (kernels) => {
+  // Sums of whole numbers are exact, so any order gives them.
+  for (const dtype of ['f32', 'f16', 'bf16', 'int8', 'int4'] as const) {
+    for (const dim of [8, 10, 64]) {
+      const most = dtype === 'int4' ? 7 : 127;
+      const rows = matrix(16, dim);
+      rows.data.forEach((_, i) => (rows.data[i] = i % dim === 0 ? most : ((i * 5) % (2 * most + 1)) - most));
+      const store = storeOf(kernels, rows, dtype);
+      const bags = [801, 0, 3, 0, 0, 258, 1].map((n, b) => Array.from({ length: n }, (_, i) => (7 * i + b) % 16));
+      const out = matrix(bags.length, dim);
+      kernels.lookup({ base: [{ store, firstRow: 0 }], plan: makePlan(jagged(bags), 16), out });
+      const sums = bags.flatMap((bag) =>
+        Array.from({ length: dim }, (_, c) => bag.reduce((sum, row) => sum + rows.data[row * dim + c]!, 0)),
+      );
+      expect([...out.data], `${dtype}, D = ${dim}`).toEqual(sums);
+      store.close();
+    }
   }
 });
 

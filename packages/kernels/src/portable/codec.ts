@@ -1,18 +1,11 @@
 /** How each dtype's elements become numbers and back. Small loops of one type each: what is written for all is slow for all. */
 import { f16ToF32, f32ToBf16, f32ToF16, type Matrix } from '@finetable/core';
+import type { StoreDtype } from '../kernels.ts';
 import type { Elements, PortableRows } from './rows.ts';
 
 /** The f32 value of every f16: 256 KiB. */
-const halfValues = Float32Array.from({ length: 65536 }, (_, bits) => f16ToF32(bits));
+export const halfValues = Float32Array.from({ length: 65536 }, (_, bits) => f16ToF32(bits));
 const halfBits = new Int32Array(halfValues.buffer);
-
-/** The bits of an f16, as a signed number, as those of an f32. */
-export function halfToFloatBits(half: number): number {
-  // Exponents 0 and 31 (zero, subnormals, infinity, NaN) are looked up. In the others exponent and fraction move to their
-  // places in an f32, and the exponent's bias goes from 15 to 127.
-  if (((half + 0x400) & 0x7800) === 0) return halfBits[half & 0xffff]!;
-  return ((half << 13) & 0x8fffe000) + 0x38000000;
-}
 
 /** Where unpacked rows go: f32 values that can also be written as bits. */
 export interface Scratch {
@@ -29,11 +22,11 @@ export function scratchOf(length: number): Scratch {
  * `y[yAt ..] =` the elements from `data[at]` on, without their scale. `length` columns, and for `int4` one more where it is odd
  * and `y` has room.
  */
-export function unpack(store: PortableRows, y: Scratch, yAt: number, data: Elements, at: number, length: number): void {
-  if (store.dtype === 'f32') unpackFloats(y.floats, yAt, data as Float32Array, at, length);
-  else if (store.dtype === 'f16') unpackHalves(y.bits, yAt, data as Int16Array, at, length);
-  else if (store.dtype === 'bf16') unpackBfloats(y.bits, yAt, data as Int16Array, at, length);
-  else if (store.dtype === 'int8') unpackBytes(y.floats, yAt, data as Int8Array, at, length);
+export function unpack(dtype: StoreDtype, y: Scratch, yAt: number, data: Elements, at: number, length: number): void {
+  if (dtype === 'f32') unpackFloats(y.floats, yAt, data as Float32Array, at, length);
+  else if (dtype === 'f16') unpackHalves(y.bits, yAt, data as Int16Array, at, length);
+  else if (dtype === 'bf16') unpackBfloats(y.bits, yAt, data as Int16Array, at, length);
+  else if (dtype === 'int8') unpackBytes(y.floats, yAt, data as Int8Array, at, length);
   else unpackNibbles(y.floats, yAt, data as Int8Array, at, length);
 }
 
@@ -71,7 +64,7 @@ export function decodeRow(y: Float32Array, yAt: number, store: PortableRows, row
   const { dim, groupDims } = store;
   const { floats } = scratch;
   const at = store.seek(row);
-  unpack(store, scratch, 0, store.data, at, dim);
+  unpack(store.dtype, scratch, 0, store.data, at, dim);
   if (groupDims > 0) {
     for (let c = 0; c < dim; c++) floats[c]! *= store.scales[store.scalesAt + Math.floor(c / groupDims)]!;
   }

@@ -35,88 +35,109 @@ function poolColumns(
   const copies = overlay ? (overlay.rows as PortableRows) : null;
   const slots = overlay ? overlay.slots : null;
   const groups = (copies ? [...stores, copies] : stores).map((store) => store.groupDims || columns);
-  const sum = new RowSum(columns, Math.min(columns, ...groups));
+  const sum = new RowSum(out.data, columns, Math.min(columns, ...groups));
   for (let bag = 0; bag < out.rows; bag++) {
-    const at = bag * out.cols + firstColumn;
+    sum.begin(bag * out.cols + firstColumn);
     for (let place = offsets[bag]!; place < offsets[bag + 1]!; place++) {
       const w = weights ? weights[place]! : 1;
       const copy = slots ? slots[placeUnique[place]!]! : -1;
       if (copy >= 0) {
-        sum.add(out.data, at, copies!, copy, firstColumn, w);
+        sum.add(copies!, copy, firstColumn, w);
         continue;
       }
       // Where there are copies, it is unique rows that were found to have a copy or a shard.
       const row = slots ? uniqueRows[placeUnique[place]!]! : placeRows[place]!;
       let shard = stores.length - 1;
       while (firstRows[shard]! > row) shard--;
-      sum.add(out.data, at, stores[shard]!, row - firstRows[shard]!, 0, w);
+      sum.add(stores[shard]!, row - firstRows[shard]!, 0, w);
     }
-    sum.finish(out.data, at);
   }
+  sum.finish();
 }
+
+/** Bags whose Ā are summed at once: enough that their scattered rows fill a block of `RowSum`. */
+const sliceBags = 128;
 
 /**
  * Adds the delta to `out`. A bag none of whose rows was touched is left as it is; in the others Ā is summed first, then
  * `s Ā[k] B[k]` is added for k = 0, 1, …, or `s Σ w A[slot]` at once where there is no B.
  */
 export function addDelta(plan: LookupPlan, delta: Delta, out: Matrix, pooledFactors: Matrix | null): void {
-  const { b, scale, slots } = delta;
+  const { factors, slots } = delta;
   const { placeUnique } = plan;
   const slotOf = (place: number): number => slots[placeUnique[place]!]!;
-  const rank = delta.factors.dim;
-  const pooled = pooledFactors?.data ?? new Float32Array(rank);
-  const sum = new RowSum(rank);
-  for (let bag = 0; bag < planBags(plan); bag++) {
-    const at = pooledFactors ? bag * rank : 0;
-    const outAt = bag * out.cols;
-    if (!poolFactors(plan, delta.factors, slotOf, bag, sum, pooled, at)) continue;
-    if (b === null) addScaled(out.data, outAt, pooled, at, scale, rank);
-    else addProduct(out.data, outAt, pooled, at, 1, rank, b.data, b.cols, scale);
+  const bags = planBags(plan);
+  const pooled = pooledFactors?.data ?? new Float32Array(Math.min(bags, sliceBags) * factors.dim);
+  const touched = new Uint8Array(sliceBags);
+  const sum = new RowSum(pooled, factors.dim);
+  for (let first = 0; first < bags; first += sliceBags) {
+    const count = Math.min(sliceBags, bags - first);
+    const at = pooledFactors ? first * factors.dim : 0;
+    pooled.fill(0, at, at + count * factors.dim);
+    for (let i = 0; i < count; i++) {
+      sum.begin(at + i * factors.dim);
+      touched[i] = poolFactors(plan, factors, slotOf, first + i, sum) ? 1 : 0;
+    }
+    sum.finish();
+    for (let i = 0; i < count; i++) {
+      if (touched[i] === 1) addPooled(out, first + i, pooled, at + i * factors.dim, delta);
+    }
   }
 }
 
+/** `out[bag] += s Ā B`. */
+function addPooled(
+  out: Matrix,
+  bag: number,
+  pooled: Float32Array,
+  at: number,
+  { factors, b, scale }: Pick<Delta, 'factors' | 'b' | 'scale'>,
+): void {
+  const outAt = bag * out.cols;
+  if (b === null) addScaled(out.data, outAt, pooled, at, scale, factors.dim);
+  else addProduct(out.data, outAt, pooled, at, 1, factors.dim, b.data, b.cols, scale);
+}
+
 export function addChosen({ plan, deltas, bagDeltas, out }: ChosenDeltas): boolean {
-  const sums = deltas.map(({ factors }) => new RowSum(factors.dim));
+  const pooled = new Float32Array(Math.max(0, ...deltas.map(({ factors }) => factors.dim)));
+  const sums = deltas.map(({ factors }) => new RowSum(pooled, factors.dim));
   const found = new Int32Array(1);
   let good = true;
-  const pooled = new Float32Array(Math.max(0, ...deltas.map(({ factors }) => factors.dim)));
   for (let bag = 0; bag < planBags(plan); bag++) {
     const which = bagDeltas[bag]!;
     if (which < 0) continue;
-    const { factors, b, scale, slots } = deltas[which]!;
-    const rank = factors.dim;
+    const { factors, slots } = deltas[which]!;
     const slotOf = (place: number): number => {
       findSlots(slots, plan.placeRows.subarray(place, place + 1), found);
       if (found[0]! < factors.rows) return found[0]!;
       good = false;
       return -1;
     };
-    if (!poolFactors(plan, factors, slotOf, bag, sums[which]!, pooled, 0)) continue;
-    if (b === null) addScaled(out.data, bag * out.cols, pooled, 0, scale, rank);
-    else addProduct(out.data, bag * out.cols, pooled, 0, 1, rank, b.data, b.cols, scale);
+    pooled.fill(0);
+    const sum = sums[which]!;
+    sum.begin(0);
+    const touched = poolFactors(plan, factors, slotOf, bag, sum);
+    sum.finish();
+    if (touched) addPooled(out, bag, pooled, 0, deltas[which]!);
   }
   return good;
 }
 
-/** `pooled[at ..] = Σ w A[slot]` of one bag; false where it has no touched row. */
+/** Adds `w A[slot]` of one bag's touched rows to the sum; false where there are none. */
 function poolFactors(
   { offsets, weights }: LookupPlan,
   factors: RowStore,
   slotOf: (place: number) => number,
   bag: number,
   sum: RowSum,
-  pooled: Float32Array,
-  at: number,
 ): boolean {
-  pooled.fill(0, at, at + factors.dim);
   let touched = false;
   for (let place = offsets[bag]!; place < offsets[bag + 1]!; place++) {
     const slot = slotOf(place);
     if (slot < 0) continue;
-    sum.add(pooled, at, factors as PortableRows, slot, 0, weights ? weights[place]! : 1);
+    sum.add(factors as PortableRows, slot, 0, weights ? weights[place]! : 1);
     touched = true;
   }
-  sum.finish(pooled, at);
   return touched;
 }
 

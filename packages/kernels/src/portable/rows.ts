@@ -33,6 +33,8 @@ export abstract class PortableRows implements RowStore {
   readonly rowBytes: number;
   /** Scales of a row. */
   readonly groups: number;
+  /** Rows are whole numbers of 32-bit words, and not f32. */
+  readonly inWords: boolean;
   /** From a row to the next in `data`. */
   readonly stride: number;
   closed = false;
@@ -49,6 +51,7 @@ export abstract class PortableRows implements RowStore {
     this.groupDims = groupDims;
     this.rowBytes = elementBytes(dtype, dim);
     this.groups = groupDims === 0 ? 0 : Math.ceil(dim / groupDims);
+    this.inWords = dtype !== 'f32' && this.rowBytes % 4 === 0;
     this.stride = this.rowBytes / arrays[dtype].BYTES_PER_ELEMENT;
     this.sizeBytes = rows * (this.rowBytes + 4 * this.groups);
     this.data = new arrays[dtype](0);
@@ -68,6 +71,8 @@ export class RamRows extends PortableRows {
   readonly #shift: number;
   readonly #mask: number;
   #elements: (Elements | undefined)[];
+  /** The elements again; empty if not `inWords`. */
+  #words: Int32Array[] = [];
   #scales: (Float32Array | undefined)[];
 
   constructor(rows: number, dim: number, dtype: StoreDtype, groupDims: number) {
@@ -90,12 +95,39 @@ export class RamRows extends PortableRows {
     return within * this.stride;
   }
 
+  /** Seeks rows `ids[i]`, i in `[first, end)`: each begins at `data[i][at[i]]`. */
+  seekRows(ids: Int32Array, first: number, end: number, data: Elements[], at: Int32Array): void {
+    const [elements, shift, mask, stride] = [this.#elements, this.#shift, this.#mask, this.stride];
+    for (let i = first; i < end; i++) {
+      const row = ids[i]!;
+      data[i] = elements[row >>> shift] ?? this.#makeChunk(row >>> shift);
+      at[i] = (row & mask) * stride;
+    }
+  }
+
+  /** The words of rows that were sought, where they are `inWords`. */
+  seekWords(ids: Int32Array, first: number, end: number, words: Int32Array[]): void {
+    const [chunks, shift] = [this.#words, this.#shift];
+    for (let i = first; i < end; i++) words[i] = chunks[ids[i]! >>> shift]!;
+  }
+
+  /** The scales of rows that were sought. */
+  seekScales(ids: Int32Array, first: number, end: number, scales: Float32Array[], scalesAt: Int32Array): void {
+    const [chunks, shift, mask, groups] = [this.#scales, this.#shift, this.#mask, this.groups];
+    for (let i = first; i < end; i++) {
+      scales[i] = chunks[ids[i]! >>> shift]!;
+      scalesAt[i] = (ids[i]! & mask) * groups;
+    }
+  }
+
   #makeChunk(chunk: number): Elements {
     const perChunk = this.#mask + 1;
     const rows = Math.min(perChunk, this.rows - chunk * perChunk);
     try {
       this.#scales[chunk] = new Float32Array(rows * this.groups);
-      return (this.#elements[chunk] = new arrays[this.dtype](rows * this.stride));
+      const elements = new arrays[this.dtype](rows * this.stride);
+      if (this.inWords) this.#words[chunk] = new Int32Array(elements.buffer);
+      return (this.#elements[chunk] = elements);
     } catch (cause) {
       const sizeBytes = rows * (this.rowBytes + 4 * this.groups);
       throw new FinetableError(
@@ -148,6 +180,7 @@ export class RamRows extends PortableRows {
   close(): void {
     this.closed = true;
     this.#elements = [];
+    this.#words = [];
     this.#scales = [];
     this.data = new arrays[this.dtype](0);
     this.scales = new Float32Array(0);
