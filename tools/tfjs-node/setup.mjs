@@ -100,10 +100,8 @@ async function compileBinding() {
 }
 
 async function prepare() {
-  const pins = createHash('sha256')
-    .update(readFileSync(import.meta.filename))
-    .digest('hex');
-  if (existsSync(prepared) && JSON.parse(readFileSync(prepared, 'utf8')).pins === pins) return;
+  const pins = JSON.stringify([WHEEL, NPM, NAPI]);
+  if (existsSync(prepared) && readFileSync(prepared, 'utf8') === pins) return;
   if (process.platform !== 'linux') throw new Unavailable('the wheel is used on Linux only');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
