@@ -7,7 +7,6 @@
 // Exits 0 with the reason when something of that is not to be had, so that what needs this backend can be left out with that reason; exits 1
 // when everything is there and the binding is not to be compiled or loaded, which is a fault in the pins.
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { folder, linkTfjsNode, prepared, tfjsNode } from './link.mjs';
@@ -43,14 +42,21 @@ function run(command, args) {
     child.on('close', (code) => {
       if (code === 0) return resolve();
       const lines = output.trim().split('\n');
-      reject(new Unavailable(`${command}: ${lines.findLast((line) => /error/i.test(line)) ?? lines.at(-1)}`));
+      reject(new Unavailable(`${command}: ${lines.find((line) => /error/i.test(line)) ?? lines.at(-1)}`));
     });
   });
 }
 
 async function fetchPackage() {
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ private: true, dependencies: NPM }));
-  await run('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock']);
+  await run('npm', [
+    'install',
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--no-package-lock',
+    '--fetch-retries=1',
+  ]);
   // Its own tfjs goes, so that it finds the workspace's: two instances share neither classes nor registries of layers.
   for (const name of ['', '-backend-cpu', '-backend-webgl', '-converter', '-core', '-data', '-layers'])
     rmSync(join(folder, `node_modules/@tensorflow/tfjs${name}`), { recursive: true });
@@ -94,21 +100,20 @@ async function compileBinding() {
 }
 
 async function prepare() {
-  const pins = createHash('sha256')
-    .update(readFileSync(import.meta.filename))
-    .digest('hex');
-  if (existsSync(prepared) && JSON.parse(readFileSync(prepared, 'utf8')).pins === pins) return;
+  const pins = JSON.stringify([WHEEL, NPM, NAPI]);
+  if (existsSync(prepared) && readFileSync(prepared, 'utf8') === pins) return;
   if (process.platform !== 'linux') throw new Unavailable('the wheel is used on Linux only');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   await run('c++', ['--version']); // before 300 MB come over the network
-  await Promise.all([fetchPackage(), fetchLibraries()]);
+  // Both to their end, also where one fails: the folder is removed then.
+  for (const { reason } of await Promise.allSettled([fetchPackage(), fetchLibraries()])) if (reason) throw reason;
   try {
     await compileBinding();
   } catch (error) {
     throw new Error(`the binding of tfjs-node: ${error.message}`, { cause: error });
   }
-  writeFileSync(prepared, JSON.stringify({ pins })); // last: a folder without it was cut short
+  writeFileSync(prepared, pins); // last: a folder without it was cut short
 }
 
 try {
