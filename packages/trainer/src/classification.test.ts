@@ -41,7 +41,7 @@ test.each([false, true])('gradients agree with finite differences (normalize: %s
   const { objective, parameters } = build(normalize);
   const x = normals(size, D, 'x');
   const meanLoss = async (): Promise<number> =>
-    (await objective.evaluate({ x: matrix(size, D, x.data.slice()) }, batch)).loss! / size;
+    (await objective.evaluate({ x: matrix(size, D, x.data.slice()) }, batch)).sums.loss! / size;
   const gradient = matrix(size, D);
   const sums = await objective.train({ x: matrix(size, D, x.data.slice()) }, batch, { x: gradient });
   expect(sums.loss! / size).toBeCloseTo(await meanLoss(), 6);
@@ -66,7 +66,7 @@ test('loss and accuracy of known logits', async () => {
   const [weight] = objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b'] } });
   weight!.value.set([1, 0, 0, 1]);
   const two: Batch = { ...batch, size: 2, labels: { y: Int32Array.of(0, 0) } };
-  const sums = await objective.evaluate({ x: matrix(2, 2, Float32Array.of(Math.log(3), 0, 0, Math.log(3))) }, two);
+  const { sums } = await objective.evaluate({ x: matrix(2, 2, Float32Array.of(Math.log(3), 0, 0, Math.log(3))) }, two);
   // softmax([ln 3, 0]) = [3/4, 1/4]
   const { loss, accuracy } = objective.metrics(sums, 2);
   expect(loss).toBeCloseTo((-Math.log(3 / 4) - Math.log(1 / 4)) / 2, 6);
@@ -84,6 +84,7 @@ test('of equal logits the first counts', async () => {
   const objective = classification({ input: 'x', label: 'y' });
   objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b', 'c'] } });
   const three: Batch = { ...batch, size: 3, labels: { y: Int32Array.of(0, 1, 2) } };
-  const sums = await objective.evaluate({ x: normals(3, 2, 'x') }, three);
+  const { sums, outputs } = await objective.evaluate({ x: normals(3, 2, 'x') }, three);
+  expect(outputs!.classes!.predicted).toEqual(Int32Array.of(0, 0, 0));
   expect(objective.metrics(sums, 3).accuracy).toBeCloseTo(1 / 3, 12);
 });

@@ -2,7 +2,8 @@
 import { checkOptionNames, FinetableError, matrix, Scratch, type Matrix, type OptionNames } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 import type { Kernels } from '@finetable/kernels';
-import type { DenseParameter, MetricSums, Objective, ObjectiveContext } from './objective.ts';
+import type { Outputs } from './metrics/outputs.ts';
+import type { DenseParameter, Evaluated, MetricSums, Objective, ObjectiveContext } from './objective.ts';
 
 export interface ClassificationOptions {
   /** The feature that is classified. */
@@ -94,8 +95,9 @@ class Classification implements Objective {
     return sums;
   }
 
-  evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): MetricSums {
-    return this.#forward(inputs[this.#options.input]!, batch, false).sums;
+  evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): Evaluated {
+    const { sums, outputs } = this.#forward(inputs[this.#options.input]!, batch, false);
+    return { sums, outputs };
   }
 
   metrics(sums: MetricSums, examples: number): Readonly<Record<string, number>> {
@@ -103,7 +105,7 @@ class Classification implements Objective {
   }
 
   /** Logits, which the gradient overwrites when `train`. */
-  #forward(x: Matrix, batch: Batch, train: boolean): { logits: Matrix; sums: MetricSums } {
+  #forward(x: Matrix, batch: Batch, train: boolean): { logits: Matrix; sums: MetricSums; outputs: Outputs } {
     const kernels = this.#kernels;
     const [count, dim] = this.#weight.shape as [number, number];
     if (this.#losses.length < x.rows) {
@@ -115,12 +117,17 @@ class Classification implements Objective {
     kernels.matmul({ a: x, b: matrix(count, dim, this.#weight.value), out: logits, transposeB: true });
     kernels.addToRows(logits, this.#bias.value);
     const labels = batch.labels[this.#options.label]!;
-    const correct = countCorrect(logits, labels);
+    const predicted = largest(logits);
     const losses = this.#losses.subarray(0, x.rows);
     kernels.softmaxCrossEntropy({ logits, labels, losses, gradient: train ? logits : null, scale: 1 / x.rows });
-    let loss = 0;
+    let [loss, correct] = [0, 0];
     for (const value of losses) loss += value;
-    return { logits, sums: { loss, correct } };
+    predicted.forEach((c, i) => (correct += Number(c === labels[i])));
+    return {
+      logits,
+      sums: { loss, correct },
+      outputs: { losses, weights: null, classes: { count, predicted, labels } },
+    };
   }
 }
 
@@ -129,19 +136,13 @@ function parameter(name: string, shape: readonly number[]): DenseParameter {
   return { name, shape, value: new Float32Array(length), gradient: new Float32Array(length) };
 }
 
-/** Examples whose largest logit is their label's; of equal logits the first counts. */
-function countCorrect({ data, cols }: Matrix, labels: Int32Array): number {
-  let correct = 0;
-  for (let i = 0; i < labels.length; i++) {
-    const first = i * cols;
-    const own = first + labels[i]!;
-    const logit = data[own]!;
-    let c = first;
-    while (c < own && data[c]! < logit) c++;
-    if (c < own) continue;
-    const end = first + cols;
-    while (c < end && data[c]! <= logit) c++;
-    if (c === end) correct++;
+/** `[rows] i32`: the column with the largest value of each row; of equal ones the first. */
+function largest({ data, rows, cols }: Matrix): Int32Array {
+  const out = new Int32Array(rows);
+  for (let i = 0, first = 0; i < rows; i++, first += cols) {
+    let best = 0;
+    for (let c = 1; c < cols; c++) if (data[first + c]! > data[first + best]!) best = c;
+    out[i] = best;
   }
-  return correct;
+  return out;
 }

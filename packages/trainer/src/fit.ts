@@ -1,15 +1,18 @@
 /** What a training may be told, and what it tells: options, events and result of `Trainer.fit`. */
 import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/core';
 import type { Loader } from '@finetable/data';
-import type { MetricName } from './metrics.ts';
+import { findMetrics } from './evaluate.ts';
 
 export interface FitOptions {
   /** Default 1. */
   readonly epochs?: number | undefined;
   /** Evaluated at the end of every epoch. */
   readonly validation?: Loader | undefined;
-  /** The validation metric that chooses the best state; default `loss`. */
-  readonly metric?: MetricName | undefined;
+  /** Of evaluations, beside the objective's own; see `EvaluateOptions`. */
+  readonly metrics?: readonly string[] | undefined;
+  readonly sliceBy?: readonly string[] | undefined;
+  /** The validation metric that chooses the best state, also of a slice; default `loss`. */
+  readonly metric?: string | undefined;
   /** Evaluations without a better metric after which training stops; default: never. Needs `validation`. */
   readonly patience?: number | undefined;
   /** The most that the norm of all gradients of a step together, factors, magnitudes and objective, may be; larger ones are scaled to it. */
@@ -95,6 +98,8 @@ const fitNames: OptionNames<FitOptions> = {
   epochs: true,
   validation: true,
   metric: true,
+  metrics: true,
+  sliceBy: true,
   patience: true,
   clipNorm: true,
   logEverySteps: true,
@@ -115,6 +120,7 @@ const checkpointNames: OptionNames<NonNullable<FitOptions['checkpoints']>> = {
 export function checkFitOptions(options: FitOptions): void {
   checkOptionNames('fit', options, fitNames);
   const { epochs = 1, patience, validation, logEverySteps = 50, checkpoints, clipNorm } = options;
+  findMetrics(options.metrics ?? []);
   if (checkpoints) checkOptionNames('fit: checkpoints', checkpoints, checkpointNames);
   const counts = {
     epochs,

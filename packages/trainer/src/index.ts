@@ -18,6 +18,7 @@ export type { ModelOptions } from './model.ts';
 export type {
   DenseParameter,
   DeviceObjective,
+  Evaluated,
   MetricSums,
   Objective,
   ObjectiveContext,
@@ -25,7 +26,16 @@ export type {
   ObjectiveTensor,
 } from './objective.ts';
 export { classification, type ClassificationOptions } from './classification.ts';
-export type { MetricName } from './metrics.ts';
+export type { EvaluateOptions } from './evaluate.ts';
+export { metricNames } from './metrics/index.ts';
+export type {
+  ClassOutputs,
+  LabelSetOutputs,
+  Outputs,
+  QueryOutputs,
+  RetrievalOutputs,
+  ScoreOutputs,
+} from './metrics/outputs.ts';
 export type { ObjectiveModule, ObjectiveModuleContext } from './job/objective.ts';
 export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';

@@ -5,9 +5,10 @@ import { gradientArrays, type AdapterGradients } from '@finetable/lora';
 import { Ahead, type PreparedBatch } from './ahead.ts';
 import type { Checkpoints, TrainingProgress } from './checkpoint.ts';
 import type { FitOptions, TrainingEvent } from './fit.ts';
-import { addSums, isBetter } from './metrics.ts';
+import { evaluate } from './evaluate.ts';
+import { addSums, isBetter } from './metrics/index.ts';
+import { orAbort } from './abort.ts';
 import type { Model } from './model.ts';
-import type { MetricSums } from './objective.ts';
 import type { ParameterGroup } from './parameters.ts';
 
 export const startProgress: TrainingProgress = {
@@ -159,7 +160,7 @@ export class Loop {
   }
 
   async #endEpoch(): Promise<void> {
-    const { validation, metric = 'loss', patience, signal, prefetch } = this.#options;
+    const { validation, metric = 'loss', metrics: wanted, sliceBy, patience, signal, prefetch } = this.#options;
     await this.#log();
     const p = this.#progress;
     if (this.#begun === 0 && p.epoch === 0) this.#model.checkRead();
@@ -175,7 +176,7 @@ export class Loop {
     if (validation) {
       let metrics;
       try {
-        metrics = await evaluate(this.#model, validation, signal, prefetch);
+        metrics = await evaluate(this.#model, validation, { metrics: wanted, sliceBy, signal, prefetch });
       } catch (error) {
         await this.#stopIfAborted();
         throw error;
@@ -222,47 +223,5 @@ export class Loop {
 
   async #emit(event: TrainingEvent): Promise<void> {
     await this.#options.onEvent?.(event);
-  }
-}
-
-/** Metrics over one pass of a loader. @throws INTERRUPTED */
-export async function evaluate(
-  model: Model,
-  loader: Loader,
-  signal?: AbortSignal,
-  prefetch = true,
-): Promise<Readonly<Record<string, number>>> {
-  let sums: MetricSums = {};
-  let examples = 0;
-  const batches = new Ahead(model, loader.batches(0), prefetch);
-  try {
-    for (;;) {
-      const next = await orAbort(batches.next(), signal);
-      await new Promise(setImmediate);
-      if (next === 'aborted' || signal?.aborted)
-        throw new FinetableError('INTERRUPTED', 'interrupted while evaluating');
-      if (next === null) break;
-      sums = addSums(sums, await model.evaluate(next.batch, next.pooled));
-      examples += next.batch.size;
-    }
-  } finally {
-    await batches.close();
-  }
-  return model.objective.metrics(sums, examples);
-}
-
-/** The promise's value, or `aborted` as soon as the signal says so. */
-async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T | 'aborted'> {
-  if (!signal) return promise;
-  let listener: (() => void) | undefined;
-  const aborted = new Promise<'aborted'>((resolve) => {
-    listener = () => resolve('aborted');
-    if (signal.aborted) listener();
-    signal.addEventListener('abort', listener, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    if (listener) signal.removeEventListener('abort', listener);
   }
 }

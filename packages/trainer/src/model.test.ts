@@ -39,7 +39,7 @@ function recorder(
     },
     evaluate: (inputs) => {
       see(inputs);
-      return { loss };
+      return { sums: { loss } };
     },
     metrics: (sums, examples) => ({ loss: sums.loss! / examples }),
   };

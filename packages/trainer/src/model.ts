@@ -9,7 +9,8 @@ import { gradientArrays, type Adapter, type AdapterGradients } from '@finetable/
 import type { DeviceLookup, DeviceMatrix, ShardedTable } from '@finetable/placement';
 import { DeviceBatch, releasePooled, type PooledBatch } from './device-batch.ts';
 import { badRow, nonFinite } from './non-finite.ts';
-import type { DenseParameter, DeviceObjective, MetricSums, Objective } from './objective.ts';
+import type { Outputs, QueryOutputs, RetrievalOutputs } from './metrics/outputs.ts';
+import type { DenseParameter, DeviceObjective, Evaluated, MetricSums, Objective } from './objective.ts';
 
 export interface ModelOptions {
   /** Frozen tables without an adapter, by the names that features use. */
@@ -34,6 +35,7 @@ export class Model {
   readonly kernels: Kernels;
   readonly #tables: ReadonlyMap<string, ShardedTable>;
   readonly #classes: Readonly<Record<string, readonly string[]>>;
+  readonly #features: DataSpec['features'];
   readonly #scratch = new Scratch();
   /** The tables of training batches so far, and whether there was an id for them. */
   readonly #read = new Map<string, boolean>();
@@ -61,6 +63,7 @@ export class Model {
     if (new Set(this.adapters.values()).size < this.adapters.size)
       throw invalid('one adapter is given under two names');
     this.#classes = classes;
+    this.#features = data.features;
     const featureDims = this.check(data, classes);
     const kernels = new Set([...this.#tables.values()].map((table) => table.kernels));
     if (kernels.size !== 1) throw invalid('all tables of a model share one kernels instance');
@@ -147,20 +150,48 @@ export class Model {
     return pooled;
   }
 
-  /** Metric sums of a batch, without gradients. @param pooled what `pool` made of it @throws NON_FINITE */
-  async evaluate(batch: Batch, pooled: PooledBatch | null = null): Promise<MetricSums> {
+  /** What a batch comes to, without gradients. @param pooled what `pool` made of it @throws NON_FINITE */
+  async evaluate(batch: Batch, pooled: PooledBatch | null = null): Promise<Evaluated> {
     const there = new DeviceBatch(batch, this.#tables, this.adapters, pooled);
     try {
       const es = there.adapt(false);
       const staying = this.#staying(batch, es);
-      const sums = staying
+      const evaluated = staying
         ? await staying.evaluate(there.slice(es, batch), batch)
         : await this.objective.evaluate(this.#lookup(batch, false, pooled, await there.read(es)), batch);
-      if (!Number.isFinite(sums.loss)) throw nonFinite('the loss of an evaluation', batch);
-      return sums;
+      // An objective may be a program's own, and in JavaScript.
+      if (typeof (evaluated as Evaluated | undefined)?.sums !== 'object')
+        throw invalid('the objective: evaluate returns no { sums }; allowed: sums over the examples, loss among them');
+      if (!Number.isFinite(evaluated.sums.loss)) throw nonFinite('the loss of an evaluation', batch);
+      return evaluated;
     } finally {
       there.dispose();
     }
+  }
+
+  /** Looks for the rows that an objective's queries ask for, exactly and over the whole table. @param k 0: nothing is looked for */
+  async retrieve(outputs: Outputs | undefined, k: number): Promise<Outputs | undefined> {
+    if (!outputs?.queries || k === 0) return outputs;
+    return { ...outputs, retrieval: await this.#retrieve(outputs.queries, k) };
+  }
+
+  async #retrieve(queries: QueryOutputs, k: number): Promise<RetrievalOutputs> {
+    const { feature, vectors, metric, relevant, seen } = queries;
+    const name = this.#features[feature]!.table;
+    const searched = this.adapters.get(name) ?? this.#tables.get(name)!;
+    const { rows } = this.#tables.get(name)!;
+    // So many more are looked for that k are left without those that do not count.
+    const most = seen ? Math.max(0, ...seen.offsets.subarray(1).map((end, i) => end - seen.offsets[i]!)) : 0;
+    const asked = Math.min(rows, k + most);
+    const { rows: nearest } = await searched.nearest(vectors, asked, { metric });
+    const width = Math.min(k, rows);
+    const found = new Int32Array(vectors.rows * width).fill(-1);
+    for (let i = 0; i < vectors.rows; i++) {
+      const skip = seen ? new Set(seen.values.subarray(seen.offsets[i], seen.offsets[i + 1])) : null;
+      const kept = nearest.subarray(i * asked, (i + 1) * asked).filter((row) => !skip?.has(row));
+      found.set(kept.subarray(0, width), i * width);
+    }
+    return { rows, k: width, found, relevant };
   }
 
   /**

@@ -5,6 +5,7 @@
 import type { Matrix } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 import type { Kernels } from '@finetable/kernels';
+import type { Outputs } from './metrics/outputs.ts';
 import type { DeviceMatrix } from '@finetable/placement';
 
 /** A dense parameter that an objective owns, such as a classifier's weights. */
@@ -45,6 +46,13 @@ export interface ObjectiveSnapshot {
 /** Sums over a batch's examples, from which `metrics` makes means: they add up over batches. */
 export type MetricSums = Readonly<Record<string, number>>;
 
+/** What a batch is evaluated to. */
+export interface Evaluated {
+  readonly sums: MetricSums;
+  /** What other metrics are made of, and slices; absent where only means over the batch are known. */
+  readonly outputs?: Outputs | undefined;
+}
+
 /** What an objective does with vectors that a device has computed, where all of a batch's are on one that it reads. */
 export interface DeviceObjective {
   /** Whether it reads this device's matrices. */
@@ -60,7 +68,7 @@ export interface DeviceObjective {
     wanted: readonly string[],
   ): Promise<{ readonly sums: MetricSums; readonly gradients: Readonly<Record<string, DeviceMatrix>> }>;
   /** As `Objective.evaluate`. */
-  evaluate(inputs: Readonly<Record<string, DeviceMatrix>>, batch: Batch): Promise<MetricSums>;
+  evaluate(inputs: Readonly<Record<string, DeviceMatrix>>, batch: Batch): Promise<Evaluated>;
 }
 
 export interface Objective {
@@ -84,7 +92,7 @@ export interface Objective {
     gradients: Readonly<Record<string, Matrix>>,
   ): MetricSums | Promise<MetricSums>;
   /** The same without gradients. */
-  evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): MetricSums | Promise<MetricSums>;
+  evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): Evaluated | Promise<Evaluated>;
   /** Moves the parameters by their gradients, which the trainer may have clipped; default: the trainer's optimiser moves them. */
   update?(): void;
   /** Told that the trainer's optimiser has moved the parameters. */

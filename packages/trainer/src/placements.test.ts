@@ -80,7 +80,7 @@ function pull(): Objective {
     labels: ['class'],
     initialize: () => [],
     train: (inputs, { labels }, gradients) => loss(inputs, labels.class!, gradients),
-    evaluate: (inputs, { labels }) => loss(inputs, labels.class!, {}),
+    evaluate: (inputs, { labels }) => ({ sums: loss(inputs, labels.class!, {}) }),
     metrics: (sums, count) => ({ loss: sums.loss! / count }),
   };
 }

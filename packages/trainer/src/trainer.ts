@@ -7,7 +7,8 @@ import type { Loader } from '@finetable/data';
 import type { OptimizerSpec } from '@finetable/lora';
 import { Checkpoints } from './checkpoint.ts';
 import { checkFitOptions, type FitOptions, type FitResult } from './fit.ts';
-import { evaluate, Loop, startProgress } from './loop.ts';
+import { evaluate, type EvaluateOptions } from './evaluate.ts';
+import { Loop, startProgress } from './loop.ts';
 import { Model, type ModelOptions } from './model.ts';
 import { ParameterGroup } from './parameters.ts';
 
@@ -67,8 +68,8 @@ export class Trainer {
   }
 
   /** Metrics over one pass of a loader. */
-  async evaluate(loader: Loader, signal?: AbortSignal): Promise<Readonly<Record<string, number>>> {
-    return evaluate(this.#build(loader).model, loader, signal);
+  async evaluate(loader: Loader, options: EvaluateOptions = {}): Promise<Readonly<Record<string, number>>> {
+    return evaluate(this.#build(loader).model, loader, options);
   }
 
   /** The objective's parameters, without optimiser state, as a safetensors file. */

@@ -10,6 +10,7 @@ import type { DeviceMatrix } from '@finetable/placement';
 import type {
   DenseParameter,
   DeviceObjective,
+  Evaluated,
   MetricSums,
   Objective,
   ObjectiveContext,
@@ -191,10 +192,10 @@ export class TfjsObjective implements Objective {
     }
   }
 
-  async evaluate(inputs: Readonly<Record<string, Matrix | DeviceMatrix>>, batch: Batch): Promise<MetricSums> {
+  async evaluate(inputs: Readonly<Record<string, Matrix | DeviceMatrix>>, batch: Batch): Promise<Evaluated> {
     const means = tf.tidy(() => this.#forward(toTensors(inputs, this.inputs), batch, false));
     try {
-      return await sumsOf(means, batch.size);
+      return { sums: await sumsOf(means, batch.size) };
     } finally {
       tf.dispose(means);
     }

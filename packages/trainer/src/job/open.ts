@@ -85,7 +85,9 @@ export class OpenJob {
           Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)]),
         ),
         labels: Object.fromEntries(
-          Object.keys(labelsOf(job)).map((label) => [label, { column: label, classes: classes[label] }]),
+          [...new Set([...Object.keys(labelsOf(job)), ...(use === 'evaluate' ? job.train.sliceBy : [])])].map(
+            (label) => [label, { column: label, classes: classes[label] }],
+          ),
         ),
         tables: Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }])),
       },

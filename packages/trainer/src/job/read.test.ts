@@ -44,6 +44,8 @@ test('every default is written out', () => {
       epochs: 1,
       seed: 0,
       metric: 'loss',
+      metrics: [],
+      sliceBy: [],
       logEverySteps: 50,
       checkpointEverySteps: 1000,
       keepCheckpoints: 2,

@@ -4,7 +4,7 @@
  */
 import { isFinetableError, parseBytes, poolings } from '@finetable/core';
 import { z } from 'zod';
-import { metricNames } from '../metrics.ts';
+import { metricNames, metricOf } from '../metrics/index.ts';
 
 /** Names that become file names and object keys. */
 const name = z
@@ -272,7 +272,13 @@ const train = z.strictObject({
   /** Kernel threads; default: one per core. Results do not depend on it. */
   threads: count.max(256).optional(),
   /** The validation metric that chooses the result. */
-  metric: z.enum(metricNames).default('loss'),
+  metric: z.string().min(1).default('loss'),
+  /** What is evaluated beside the objective's own. */
+  metrics: z
+    .array(z.string().refine((name) => metricOf(name) !== null, `is no metric; allowed: ${metricNames.join(', ')}`))
+    .default([]),
+  /** Columns: every metric of the validation examples with each of their values. */
+  sliceBy: z.array(z.string()).default([]),
   /** Evaluations without a better metric before training stops. */
   patience: count.optional(),
   /** The most that the norm of all gradients of a step together may be. */

@@ -2,7 +2,7 @@
 import { f1Macro, f1Micro } from './f1.ts';
 import { auc, pearson, spearman } from './lists.ts';
 import { accuracy, calibration, logLoss, loss, normalizedEntropy, rmse } from './means.ts';
-import type { Metric } from './metric.ts';
+import type { Metric, Sums } from './metric.ts';
 import { coverageAt, hitRateAt, ndcgAt, recallAt, reciprocalRankAt } from './retrieval.ts';
 
 const named: ReadonlyMap<string, Metric> = new Map(
@@ -29,10 +29,22 @@ export function metricOf(name: string): Metric | null {
   return named.get(name) ?? null;
 }
 
-/** True where `value` beats `than`; nearer to 1 for calibration. */
+/** What is best known at which name: that of all examples, or of a slice. */
+export const sliceName = (metric: string, label: string, value: string): string => `${metric}/${label}=${value}`;
+
+export function addSums(a: Sums, b: Sums): Sums {
+  const sums: Record<string, number> = { ...a };
+  for (const [name, value] of Object.entries(b)) sums[name] = (sums[name] ?? 0) + value;
+  return sums;
+}
+
+/**
+ * True where `value` beats `than`: a lower loss, a calibration nearer to 1, a higher accuracy; of a metric that is not known here, such as an
+ * objective's own, the higher.
+ */
 export function isBetter(name: string, value: number | undefined, than: number | undefined): boolean {
   if (value === undefined || than === undefined || Number.isNaN(than))
     return value !== undefined && !Number.isNaN(value);
-  if (name === 'calibration') return Math.abs(Math.log(value)) < Math.abs(Math.log(than));
-  return metricOf(name)?.better === 'lower' ? value < than : value > than;
+  if (name.split('/')[0] === 'calibration') return Math.abs(Math.log(value)) < Math.abs(Math.log(than));
+  return metricOf(name.split('/')[0]!)?.better === 'lower' ? value < than : value > than;
 }

@@ -1,7 +1,7 @@
 /** What an objective says about the examples of a batch: what metrics are made of. */
 import type { Jagged, Matrix } from '@finetable/core';
 
-/** One entry per example. Arrays belong to the objective and are good until its next batch. */
+/** What a batch is evaluated to: one entry per example. Arrays belong to the objective and are good until its next batch. */
 export interface Outputs {
   /** `[size] f32`: the loss of each, whose weighted mean is the loss of the batch. */
   readonly losses: Float32Array;
@@ -13,10 +13,9 @@ export interface Outputs {
   readonly labelSets?: LabelSetOutputs | undefined;
   /** Of objectives that predict a number, or how likely something is. */
   readonly scores?: ScoreOutputs | undefined;
-  /** Of objectives that look for a row of a table. */
+  /** Of objectives that look for a row of a table: what is looked for, from which the trainer makes `retrieval`. */
+  readonly queries?: QueryOutputs | undefined;
   readonly retrieval?: RetrievalOutputs | undefined;
-  /** Anything else that is averaged over examples, by name: `[size] f32`. */
-  readonly means?: Readonly<Record<string, Float32Array>> | undefined;
 }
 
 export interface ClassOutputs {
@@ -39,6 +38,18 @@ export interface ScoreOutputs {
   readonly predicted: Float32Array;
   readonly targets: Float32Array;
   readonly kind: 'probability' | 'value';
+}
+
+export interface QueryOutputs {
+  /** Whose table the rows are of. */
+  readonly feature: string;
+  /** `[size, D] f32`. */
+  readonly vectors: Matrix;
+  readonly metric: 'dot' | 'cosine';
+  /** `[size]` bags of the rows that should be found. */
+  readonly relevant: Jagged;
+  /** `[size]` bags of rows that do not count, such as what a user has already; null for none. */
+  readonly seen: Jagged | null;
 }
 
 export interface RetrievalOutputs {

@@ -70,7 +70,7 @@ export default ({ options: { scale }, featureDims, classes, seed }) => {
     labels: ['class'],
     initialize: () => [{ name: 'w', shape: [value.length], value, gradient }],
     train: async ({ history }, { labels }, gradients) => pass(history, labels.class, gradients.history),
-    evaluate: ({ history }, { labels }) => pass(history, labels.class),
+    evaluate: ({ history }, { labels }) => ({ sums: pass(history, labels.class) }),
     metrics: ({ loss }, examples) => ({ loss: loss / examples }),
     update() {
       steps[0]++;

@@ -97,10 +97,12 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
       loaded,
       options.existing ?? 'refuse',
       async (folder, log) => {
-        const { epochs, metric, patience, clipNorm, logEverySteps, prefetch } = job.train;
+        const { epochs, metric, metrics, sliceBy, patience, clipNorm, logEverySteps, prefetch } = job.train;
         const fit = await trainer.fit(train, {
           epochs,
           metric,
+          metrics,
+          sliceBy,
           patience,
           clipNorm,
           logEverySteps,
@@ -144,7 +146,8 @@ export async function evaluateRun(
     const adapters = await open.loadAdapters(join(folder, 'adapter'));
     const trainer = await open.trainer(adapters, loader);
     await trainer.loadObjective(join(folder, 'objective.safetensors'), loader);
-    return await trainer.evaluate(loader, signal);
+    const { metrics, sliceBy } = loaded.job.train;
+    return await trainer.evaluate(loader, { metrics, sliceBy, signal });
   } finally {
     await open.close();
   }
