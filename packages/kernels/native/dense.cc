@@ -151,9 +151,11 @@ napi_value scale_columns(Call& call) {
 template <class Add>
 void sum_pieces(const Context& context, int64_t rows, int64_t cols, float* out, Add add) {
   constexpr int64_t piece = 256;
+  // Some 30 µs: waking a thread for less costs more than it saves.
+  constexpr int64_t range_sums = 256 << 10;
   const int64_t pieces = divide_up(rows, piece);
   std::vector<float> sums((size_t)(pieces * cols));
-  parallel(context.threads, pieces, 1 + grain_of(cols) / piece, [&](int64_t begin, int64_t end) {
+  parallel(context.threads, pieces, divide_up(range_sums, piece * (cols + 1)), [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; p++) {
       const int64_t first = p * piece;
       add(first, rows - first < piece ? rows - first : piece, sums.data() + p * cols);
