@@ -108,7 +108,7 @@ class Call {
   }
 
  private:
-  static constexpr size_t most = 16;
+  static constexpr size_t most = 18;
 
   bool absent(int i) { return is_absent(values_[i]); }
   bool is_absent(napi_value value) {

@@ -132,31 +132,34 @@ napi_value add_to_rows(Call& call) {
   return nullptr;
 }
 
-// (context, rows, cols, x, row, copy or null)
+// (context, rows, cols, x, row)
 napi_value scale_columns(Call& call) {
   const Context& context = call.context(0);
   const int64_t rows = call.integer(1), cols = call.integer(2);
   float* x = call.floats_out(3);
   const float* row = call.floats(4);
-  float* copy = call.floats_out(5);
   if (call.wrong()) return nullptr;
   parallel(context.threads, rows, grain_of(cols), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
-      if (copy) memcpy(copy + i * cols, x + i * cols, (size_t)cols * sizeof(float));
       for (int64_t c = 0; c < cols; c++) x[i * cols + c] *= row[c];
     }
   });
   return nullptr;
 }
 
-// out = the sum of what `add(i, sums)` adds for i = 0, 1, … rows - 1, in pieces, so that threads do not change it.
+// out = the sum of what `add(i, count, sums)` adds for rows [i, i + count), in pieces, so that threads do not change it.
 template <class Add>
 void sum_pieces(const Context& context, int64_t rows, int64_t cols, float* out, Add add) {
   constexpr int64_t piece = 256;
+  // Some 30 µs: waking a thread for less costs more than it saves.
+  constexpr int64_t range_sums = 256 << 10;
   const int64_t pieces = divide_up(rows, piece);
   std::vector<float> sums((size_t)(pieces * cols));
-  parallel(context.threads, pieces, 1 + grain_of(cols) / piece, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * piece; i < rows && i < end * piece; i++) add(i, sums.data() + i / piece * cols);
+  parallel(context.threads, pieces, divide_up(range_sums, piece * (cols + 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; p++) {
+      const int64_t first = p * piece;
+      add(first, rows - first < piece ? rows - first : piece, sums.data() + p * cols);
+    }
   });
   memset(out, 0, (size_t)cols * sizeof(float));
   for (int64_t i = 0; i < pieces; i++) context.ops->add_scaled(out, sums.data() + i * cols, 1, cols);
@@ -169,8 +172,9 @@ napi_value sum_rows(Call& call) {
   const float* x = call.floats(3);
   float* out = call.floats_out(4);
   if (call.wrong()) return nullptr;
-  sum_pieces(context, rows, cols, out,
-             [&](int64_t i, float* sums) { context.ops->add_scaled(sums, x + i * cols, 1, cols); });
+  sum_pieces(context, rows, cols, out, [&](int64_t first, int64_t count, float* sums) {
+    for (int64_t i = first; i < first + count; i++) context.ops->add_scaled(sums, x + i * cols, 1, cols);
+  });
   return nullptr;
 }
 
@@ -182,8 +186,8 @@ napi_value column_dots(Call& call) {
   const float* y = call.floats(4);
   float* out = call.floats_out(5);
   if (call.wrong()) return nullptr;
-  sum_pieces(context, rows, cols, out, [&](int64_t i, float* sums) {
-    for (int64_t c = 0; c < cols; c++) sums[c] += x[i * cols + c] * y[i * cols + c];
+  sum_pieces(context, rows, cols, out, [&](int64_t first, int64_t count, float* sums) {
+    context.ops->add_column_dots(x + first * cols, y + first * cols, count, cols, sums);
   });
   return nullptr;
 }

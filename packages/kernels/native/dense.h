@@ -27,6 +27,21 @@ static void scale(float* x, float factor, int64_t length) {
   for (int64_t i = 0; i < length; i++) x[i] *= factor;
 }
 
+static void add_column_dots(const float* x, const float* y, int64_t rows, int64_t cols, float* out) {
+  for_blocks(cols, [&](auto block, int64_t at, int lanes) __attribute__((always_inline)) {
+    constexpr int N = decltype(block)::count;
+    constexpr int vectors = decltype(block)::sums;
+    V sums[vectors], factors[vectors], values[vectors];
+    load_block<N>(out + at, lanes, sums);
+    for (int64_t i = 0; i < rows; i++) {
+      load_block<N>(x + i * cols + at, lanes, factors);
+      load_block<N>(y + i * cols + at, lanes, values);
+      for (int j = 0; j < vectors; j++) sums[j] = fma(factors[j], values[j], sums[j]);
+    }
+    store_block<N>(out + at, lanes, sums);
+  });
+}
+
 // e^x for x <= 0, within 2 ulp; 0 below -87.3, where it would be subnormal. x = n ln 2 + r with |r| <= ln 2 / 2, e^r by
 // its Taylor polynomial of degree 7 (remainder below 2^-27 of e^r), 2^n through the exponent's bits. ln 2 is split in two, so that r keeps all its bits (Cody and Waite 1980).
 FT_INLINE V exponential(V x) {

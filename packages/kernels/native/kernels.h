@@ -42,6 +42,7 @@ const Ops FT_OPS = {
     FT_NAMESPACE::normalize_backward,
     FT_NAMESPACE::add_scaled,
     FT_NAMESPACE::scale,
+    FT_NAMESPACE::add_column_dots,
     FT_NAMESPACE::sum_squares,
     FT_NAMESPACE::first_non_finite,
     FT_NAMESPACE::first_outside,

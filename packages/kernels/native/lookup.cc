@@ -12,7 +12,7 @@ namespace {
 class Lookup {
  public:
   // (context, dim, [rows, firstRow, firstColumn, …], overlayRows, overlaySlots, offsets, placeRows, placeUnique, uniqueRows,
-  // weights, factors, slots, b, scale, out, pooledFactors)
+  // weights, factors, slots, b, scale, out, pooledFactors, columns, unscaled)
   explicit Lookup(Call& call) : context_(call.context(0)) {
     LookupArgs& a = args_;
     a.dim = call.integer(1);
@@ -41,6 +41,8 @@ class Lookup {
     a.scale = (float)call.number(13);
     a.out = call.floats_out(14);
     a.pooled = call.floats_out(15);
+    a.columns = call.floats(16);
+    a.unscaled = call.floats_out(17);
     bags_ = offsets - 1;
     // Only now, since a vector that grows moves its elements.
     for (size_t g = 0; g < groups_.size(); g++) groups_[g].shards = shards_.data() + first_shards_[g];
@@ -103,7 +105,7 @@ napi_value lookup(Call& call) {
 // As `lookup`; returns a promise.
 napi_value lookup_async(Call& call) {
   std::unique_ptr<Lookup> lookup(new Lookup(call));
-  return run_async(call, "finetable lookup", 4, 15, std::move(lookup));
+  return run_async(call, "finetable lookup", 4, 17, std::move(lookup));
 }
 
 }  // namespace

@@ -69,6 +69,9 @@ struct LookupArgs {
   float scale;
   float* out;     // [b, D]
   float* pooled;  // [b, r] or null
+  // What `out` is multiplied by last, and where it is kept as it was before.
+  const float* columns;  // [D] or null
+  float* unscaled;       // [b, D] or null
 };
 
 // More than this does not fit the scratch of a pooled factor row, which lies on the stack (16 KiB).
@@ -102,8 +105,11 @@ struct RowProductsArgs {
   int64_t rank;
 };
 
-// Rows that are taken at once, for which there must be scratch memory: `product_batch` times (D + 3 r) floats.
-constexpr int64_t product_batch = 8;
+// Rows that are taken at once, for which there must be scratch memory: `product_batch` times (D + r + rank_padded(r)) floats.
+constexpr int64_t product_batch = 16;
+// Products are made for this many columns of A at a time.
+constexpr int rank_tile = 4;
+inline int64_t rank_padded(int64_t rank) { return (rank + rank_tile - 1) / rank_tile * rank_tile; }
 
 struct SegmentSumArgs {
   int64_t cols;
@@ -244,8 +250,8 @@ struct Ops {
   int64_t panel_cols;
   void (*lookup)(const LookupArgs&, int64_t begin, int64_t end);           // bags
   void (*add_chosen)(const ChosenArgs&, int64_t begin, int64_t end);       // bags
-  // Of rows [begin, end), added to cross [r, D] and gram [r, r].
-  void (*row_products)(const RowProductsArgs&, int64_t begin, int64_t end, float* cross, float* gram, float* scratch);
+  // Of rows [begin, end), added to cross [rank_padded(r), D] and half [rank_padded(r), r]: what they add to AᵀA is half + halfᵀ.
+  void (*row_products)(const RowProductsArgs&, int64_t begin, int64_t end, float* cross, float* half, float* scratch);
   void (*segment_sum)(const SegmentSumArgs&, int64_t begin, int64_t end);  // unique rows
   void (*nearest)(const NearestArgs&, NearestScratch&, int64_t begin, int64_t end);  // rows
   void (*gather)(const GatherArgs&, int64_t begin, int64_t end);           // outputs
@@ -259,6 +265,7 @@ struct Ops {
   void (*normalize_backward)(const NormalizeArgs&, int64_t begin, int64_t end);      // rows
   void (*add_scaled)(float* y, const float* x, float factor, int64_t length);        // y += factor x
   void (*scale)(float* x, float factor, int64_t length);
+  void (*add_column_dots)(const float* x, const float* y, int64_t rows, int64_t cols, float* sums);  // [cols], added to
   double (*sum_squares)(const float* x, int64_t length);
   int64_t (*first_non_finite)(const float* x, int64_t length);
   int64_t (*first_outside)(const int32_t* x, int64_t length, int32_t low, int32_t limit);

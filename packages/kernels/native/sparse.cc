@@ -29,8 +29,44 @@ napi_value segment_sum(Call& call) {
   return nullptr;
 }
 
-// Rows whose products are summed in f32 before they are added to f64 sums.
-constexpr int64_t product_rows = 256;
+// Products of many rows, in pieces that are summed in f32 and added to f64 sums in order, so that threads do not change them.
+class RowProductSums {
+ public:
+  static constexpr int64_t piece = 256;
+
+  RowProductSums(const Context& context, const RowProductsArgs& args, int64_t count)
+      : context_(context), args_(args), count_(count), sums_((size_t)(pieces() * each())) {}
+
+  int64_t pieces() const { return (count_ + piece - 1) / piece; }
+  int64_t end_of(int64_t p) const { return (p + 1) * piece < count_ ? (p + 1) * piece : count_; }
+
+  // For each piece once, on any thread.
+  void sum(int64_t p) {
+    const int64_t r = args_.rank, dim = args_.base.dim;
+    std::vector<float> scratch((size_t)(product_batch * (dim + r + rank_padded(r))));
+    float* const sums = sums_.data() + p * each();
+    context_.ops->row_products(args_, p * piece, end_of(p), sums, sums + rank_padded(r) * dim, scratch.data());
+  }
+  void add_to(double* cross, double* gram) const {
+    const int64_t r = args_.rank, dim = args_.base.dim;
+    for (int64_t p = 0; p < pieces(); p++) {
+      const float* sums = sums_.data() + p * each();
+      const float* half = sums + rank_padded(r) * dim;
+      for (int64_t x = 0; x < r * dim; x++) cross[x] += sums[x];
+      for (int64_t k = 0; k < r; k++) {
+        for (int64_t l = 0; l < r; l++) gram[k * r + l] += (double)half[k * r + l] + half[l * r + k];
+      }
+    }
+  }
+
+ private:
+  int64_t each() const { return rank_padded(args_.rank) * (args_.base.dim + args_.rank); }
+
+  const Context& context_;
+  const RowProductsArgs args_;
+  const int64_t count_;
+  std::vector<float> sums_;
+};
 
 // (context, base, rows, factors, slots, counted or null, cross, gram)
 napi_value add_row_products(Call& call) {
@@ -48,24 +84,11 @@ napi_value add_row_products(Call& call) {
   a.base = base->view;
   a.factors = (const float*)factors->view.data;
   a.rank = factors->view.dim;
-  const int64_t dim = a.base.dim, r = a.rank;
-  const int64_t pieces = (count + product_rows - 1) / product_rows;
-  const int64_t sums_each = r * (dim + r);
-  std::vector<float> sums((size_t)(pieces * sums_each));
-  parallel(context.threads, pieces, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> scratch((size_t)(product_batch * (dim + 3 * r)));
-    for (int64_t p = begin; p < end; p++) {
-      const int64_t first = p * product_rows;
-      const int64_t last = first + product_rows < count ? first + product_rows : count;
-      float* piece = sums.data() + p * sums_each;
-      context.ops->row_products(a, first, last, piece, piece + r * dim, scratch.data());
-    }
+  RowProductSums products(context, a, count);
+  parallel(context.threads, products.pieces(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; p++) products.sum(p);
   });
-  for (int64_t p = 0; p < pieces; p++) {
-    const float* piece = sums.data() + p * sums_each;
-    for (int64_t x = 0; x < r * dim; x++) cross[x] += piece[x];
-    for (int64_t x = 0; x < r * r; x++) gram[x] += piece[r * dim + x];
-  }
+  products.add_to(cross, gram);
   return nullptr;
 }
 
@@ -109,13 +132,35 @@ int64_t read_slot_rows(Call& call, SlotRows& a) {
 }
 constexpr int after_slot_rows = 9;
 
-// (…, gradients)
+// (…, gradients, base or null, rows, counted, cross, gram)
 napi_value update_rows(Call& call) {
   const Context& context = call.context(0);
   UpdateRowsArgs a;
   const int64_t count = read_slot_rows(call, a);
   a.gradients = call.floats(after_slot_rows);
+  const Rows* base = call.open_rows(after_slot_rows + 1);
+  RowProductsArgs b = {};
+  b.rows = call.ints(after_slot_rows + 2);
+  b.counted = (float*)call.memory(after_slot_rows + 3);
+  double* cross = call.doubles_out(after_slot_rows + 4);
+  double* gram = call.doubles_out(after_slot_rows + 5);
   if (call.wrong()) return nullptr;
+  if (base && count > 0) {
+    b.base = base->view;
+    b.slots = a.slots;
+    b.factors = a.parameters;
+    b.rank = a.dim;
+    RowProductSums products(context, b, count);
+    // Rows that were just updated are in cache.
+    parallel(context.threads, products.pieces(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; p++) {
+        context.ops->update_rows(a, p * products.piece, products.end_of(p));
+        products.sum(p);
+      }
+    });
+    products.add_to(cross, gram);
+    return nullptr;
+  }
   parallel(context.threads, count, grain_of(16 * a.dim + 64),
            [&](int64_t begin, int64_t end) { context.ops->update_rows(a, begin, end); });
   return nullptr;

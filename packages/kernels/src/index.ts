@@ -24,6 +24,7 @@ export type {
   FileRows,
   Kernels,
   LookupArgs,
+  LookupDelta,
   MatmulArgs,
   NearestArgs,
   Overlay,
@@ -40,6 +41,7 @@ export type {
   TouchedRows,
   UpdatableRows,
   UpdateDenseArgs,
+  UpdatedProducts,
   UpdateRowsArgs,
   UpdateRule,
 } from './kernels.ts';

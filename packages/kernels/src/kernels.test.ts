@@ -39,6 +39,27 @@ testBoth('the delta is s Ā B, over touched rows alone', (kernels) => {
   expect([...out.data]).toEqual([6 + 2 * 11, 8 + 2 * 3 * 102, 3, 4]);
 });
 
+testBoth('columns are multiplied last, in bags without touched rows too', (kernels) => {
+  const store = storeOf(kernels, of(2, 1, 2, 3, 4));
+  const plan = makePlan(jagged([[0], [1], []]), 2);
+  const factors = storeOf(kernels, of(1, 10));
+  const unscaled = matrix(3, 2);
+  const columns = Float32Array.of(2, 0);
+  const delta = { factors, slots: Int32Array.of(0, -1), b: of(1, 1, 2), scale: 1, columns, unscaled };
+  const out = matrix(3, 2);
+  for (const base of [true, false]) {
+    if (base) kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta, out });
+    else {
+      kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out });
+      kernels.addDelta({ plan, delta, out });
+    }
+    expect([...unscaled.data]).toEqual([11, 22, 3, 4, 0, 0]);
+    expect([...out.data]).toEqual([22, 0, 6, 0, 0, 0]);
+  }
+  kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta: { ...delta, unscaled: null }, out });
+  expect([...out.data]).toEqual([22, 0, 6, 0, 0, 0]);
+});
+
 testBoth('a dense delta has no B', (kernels) => {
   const store = storeOf(kernels, of(2, 1, 2, 3, 4));
   const plan = makePlan(jagged([[0, 1, 0]]), 2);
@@ -269,10 +290,8 @@ testBoth('row sums and additions', (kernels) => {
   expect([...x.data]).toEqual([11, 22, 13, 24, 15, 26]);
   kernels.columnDots(x, of(3, 1, 0, 0, 1, 2, 3), sums);
   expect([...sums]).toEqual([11 + 30, 24 + 78]);
-  const copy = matrix(3, 2);
-  kernels.scaleColumns(x, Float32Array.of(2, -1), copy);
+  kernels.scaleColumns(x, Float32Array.of(2, -1));
   expect([...x.data]).toEqual([22, -22, 26, -24, 30, -26]);
-  expect([...copy.data]).toEqual([11, 22, 13, 24, 15, 26]);
 });
 
 testBoth('cross-entropy of equal logits is ln C; its gradient may overwrite the logits', (kernels) => {

@@ -102,6 +102,14 @@ export interface Delta {
   readonly scale: number;
 }
 
+/** What a lookup adds to the base rows, and what DoRA does to the sum. */
+export interface LookupDelta extends Delta {
+  /** `[D]`: what every dim of `out` is multiplied by last, also in bags without touched rows; null: nothing. */
+  readonly columns?: Float32Array | null;
+  /** `[b, D]`, overwritten: `out` as it was before. Requires `columns`. */
+  readonly unscaled?: Matrix | null;
+}
+
 /** A delta that finds the slots of its rows itself; the entries of its table are slots of `factors`. */
 export interface ChosenDelta extends Omit<Delta, 'slots'> {
   readonly slots: SlotTable;
@@ -142,8 +150,8 @@ export interface LookupArgs {
   readonly base: readonly Shard[];
   readonly overlay?: Overlay | null;
   readonly plan: LookupPlan;
-  readonly delta?: Delta | null;
-  /** `[b, D]`, overwritten: E = Σ w W[id] + s Ā B. An empty bag gives zeros. */
+  readonly delta?: LookupDelta | null;
+  /** `[b, D]`, overwritten: E = Σ w W[id] + s Ā B, times `columns`. An empty bag gives zeros. */
   readonly out: Matrix;
   /** `[b, r]`, overwritten: Ā = Σ w A[id], kept for the gradient of B. Requires `delta` with a `b`. */
   readonly pooledFactors?: Matrix | null;
@@ -247,7 +255,12 @@ export interface UpdateRowsArgs extends UpdatableRows {
   readonly gradients: Matrix;
   /** `[capacity, 1]` i32; set to `step` for these slots. Absent in lazy mode. */
   readonly lastSteps?: RowStore | null;
+  /** The same as `addRowProducts` of these slots after the update, and less work. */
+  readonly products?: UpdatedProducts | null;
 }
+
+/** As {@link RowProducts}, of the rows that an update moves: `rows` belong to its slots, `factors` are its parameters. */
+export type UpdatedProducts = Omit<RowProducts, 'factors' | 'slots'>;
 
 /**
  * Brings rows to where the dense optimiser would have them after step `step`: steps `lastSteps[slot] + 1 .. step` with a zero
@@ -326,7 +339,7 @@ export interface Kernels {
    * Adds the delta alone to base rows pooled before: `lookup` without a delta followed by this gives the same bytes as
    * `lookup` with it.
    */
-  addDelta(args: { plan: LookupPlan; delta: Delta; out: Matrix; pooledFactors?: Matrix | null }): void;
+  addDelta(args: { plan: LookupPlan; delta: LookupDelta; out: Matrix; pooledFactors?: Matrix | null }): void;
   /** As `addDelta`, with a delta of each bag's own choice. */
   addChosen(args: ChosenDeltas): void;
   /**
@@ -353,11 +366,8 @@ export interface Kernels {
   matmul(args: MatmulArgs): void;
   /** Adds `row` (`[cols]`) to every row of `x`, in place. */
   addToRows(x: Matrix, row: Float32Array): void;
-  /**
-   * Multiplies every row of `x` by `row` (`[cols]`), element by element, in place.
-   * @param copy where given, overwritten with `x` as it was
-   */
-  scaleColumns(x: Matrix, row: Float32Array, copy?: Matrix | null): void;
+  /** Multiplies every row of `x` by `row` (`[cols]`), element by element, in place. */
+  scaleColumns(x: Matrix, row: Float32Array): void;
   /** `out[c] = Σ_i x[i, c]`. */
   sumRows(x: Matrix, out: Float32Array): void;
   /** `out[c] = Σ_i x[i, c] y[i, c]`. */

@@ -8,8 +8,17 @@
  *
  * Gradients, with g = ∂L/∂E: G = s g Bᵀ; ∂L/∂A[id] = Σ over the places of id of w G[bag]; ∂L/∂B = s Āᵀ g. (LoRA: Hu et al. 2021.)
  */
-import { FinetableError, makePlan, matrix, range, Scratch, type LookupPlan, type Matrix } from '@finetable/core';
-import { stateColumns, type Kernels, type UpdateRule } from '@finetable/kernels';
+import {
+  FinetableError,
+  makePlan,
+  matrix,
+  planBags,
+  range,
+  Scratch,
+  type LookupPlan,
+  type Matrix,
+} from '@finetable/core';
+import { stateColumns, type Kernels, type LookupDelta, type UpdateRule } from '@finetable/kernels';
 import type {
   DeviceDelta,
   DeviceLookup,
@@ -51,14 +60,21 @@ interface Training {
   readonly magnitudeState: readonly Float32Array[];
 }
 
+/** What DoRA does to a lookup. */
+interface Scaling {
+  /** `[D]`: column norms, and magnitude / norm. */
+  readonly norms: Float64Array;
+  readonly columns: Float32Array;
+  /** `[b, D]`: vectors as they were before; null where that is not wanted. */
+  readonly unscaled: Matrix | null;
+}
+
 /** What the last lookup that kept something left for the gradients. */
 interface Kept {
   readonly plan: LookupPlan;
   /** The plan of the delta: weights may differ from those of `plan`. */
   readonly used: LookupPlan;
-  /** `[D]`, with DoRA: column norms, and magnitude / norm. */
-  readonly norms: Float64Array | null;
-  readonly factors: Float32Array | null;
+  readonly scaling: Scaling | null;
   /** As a device has them. */
   readonly deltas?: readonly DeviceDelta[];
 }
@@ -178,12 +194,14 @@ export class Adapter {
     const used = maxNorm === undefined ? plan : this.#rescaled(plan, maxNorm);
     if (keep && dropout > 0) {
       this.table.lookup(used, out);
-      this.#addDelta(plan, used, out, keep, 0);
+      this.#addDeltas(plan, used, out, keep);
       return;
     }
-    const first = this.groups[0]!;
-    this.table.lookup(used, out, first.delta(used, this.#step), keep ? first.pooledFactors(used) : null);
-    this.#addDelta(plan, used, out, keep, 1);
+    const scaling = this.#scaling(used, keep);
+    const pooledFactors = keep ? this.groups[0]!.pooledFactors(used) : null;
+    this.table.lookup(used, out, this.#delta(0, used, scaling), pooledFactors);
+    this.#addRest(1, used, scaling, out, keep);
+    if (keep) this.#kept = { plan, used, scaling };
   }
 
   /**
@@ -193,7 +211,7 @@ export class Adapter {
   addDelta(plan: LookupPlan, out: Matrix, keep = false): void {
     if (!this.addsApart)
       throw invalid(`${this.table.name}: maxNorm rescales base rows too, so they cannot be pooled before`);
-    this.#addDelta(plan, plan, out, keep, 0);
+    this.#addDeltas(plan, plan, out, keep);
   }
 
   /**
@@ -205,7 +223,7 @@ export class Adapter {
     const used = keep ? this.#dropped(plan) : plan;
     const deltas = this.groups.map((group) => group.deviceDelta(used, this.#step));
     const e = lookup.adapt(deltas, used === plan ? null : used.weights);
-    if (keep) this.#kept = { plan, used, norms: null, factors: null, deltas };
+    if (keep) this.#kept = { plan, used, scaling: null, deltas };
     return e;
   }
 
@@ -227,19 +245,35 @@ export class Adapter {
     return dropout > 0 ? dropPlaces(plan, dropout, seed, `${this.table.name}/dropout/${this.#step}`) : plan;
   }
 
-  /** The deltas of groups from `first` on, then the magnitudes. */
-  #addDelta(plan: LookupPlan, scaled: LookupPlan, out: Matrix, keep: boolean, first: number): void {
-    const used = keep ? this.#dropped(scaled) : scaled;
-    for (const group of this.groups.slice(first)) {
-      const pooledFactors = keep ? group.pooledFactors(used) : null;
-      this.#kernels.addDelta({ plan: used, delta: group.delta(used, this.#step), out, pooledFactors });
+  #addDeltas(plan: LookupPlan, rescaled: LookupPlan, out: Matrix, keep: boolean): void {
+    const used = keep ? this.#dropped(rescaled) : rescaled;
+    const scaling = this.#scaling(used, keep);
+    this.#addRest(0, used, scaling, out, keep);
+    if (keep) this.#kept = { plan, used, scaling };
+  }
+
+  /** The deltas of groups from `first` on. */
+  #addRest(first: number, plan: LookupPlan, scaling: Scaling | null, out: Matrix, keep: boolean): void {
+    for (let g = first; g < this.groups.length; g++) {
+      const pooledFactors = keep ? this.groups[g]!.pooledFactors(plan) : null;
+      this.#kernels.addDelta({ plan, delta: this.#delta(g, plan, scaling), out, pooledFactors });
     }
+  }
+
+  /** Of one group; magnitudes are multiplied with the last one's. */
+  #delta(group: number, plan: LookupPlan, scaling: Scaling | null): LookupDelta {
+    const delta = this.groups[group]!.delta(plan, this.#step);
+    if (!scaling || group < this.groups.length - 1) return delta;
+    return { ...delta, columns: scaling.columns, unscaled: scaling.unscaled };
+  }
+
+  /** Of DoRA, for a lookup of this plan. */
+  #scaling(plan: LookupPlan, keep: boolean): Scaling | null {
     // Training reads what it counted itself, so that nothing that is read beside it changes it.
     const norms = keep ? (this.#norms?.norms() ?? null) : this.#columnNorms();
-    const factors = norms && this.#magnitudeFactors(norms);
-    if (keep) this.#kept = { plan, used, norms, factors };
-    if (!factors) return;
-    this.#kernels.scaleColumns(out, factors, keep ? this.#scratch.matrix('unscaled', out.rows, out.cols) : null);
+    if (!norms) return null;
+    const unscaled = keep ? this.#scratch.matrix('unscaled', planBags(plan), this.table.dim) : null;
+    return { norms, columns: this.#magnitudeFactors(norms), unscaled };
   }
 
   /** magnitude / norm of every dim; a column of zeros has no direction to scale. */
@@ -270,11 +304,11 @@ export class Adapter {
    * @throws INVALID_ARGUMENT where the last lookup that kept something was of another plan
    */
   gradients(plan: LookupPlan, gradient: Matrix): AdapterGradients {
-    const { used, factors, deltas } = this.#keptOf(plan);
+    const { used, scaling, deltas } = this.#keptOf(plan);
     if (deltas) throw invalid(`${this.table.name}: what adapt kept is on a device; use deviceGradients`);
     return {
-      groups: this.groups.map((group) => group.gradients(used, gradient, factors)),
-      magnitude: factors && this.#magnitudeGradient(gradient),
+      groups: this.groups.map((group) => group.gradients(used, gradient, scaling && scaling.columns)),
+      magnitude: scaling && this.#magnitudeGradient(gradient, scaling),
     };
   }
 
@@ -285,12 +319,11 @@ export class Adapter {
   }
 
   /** Σ over bags of g · (W + s A B) / norm. */
-  #magnitudeGradient(gradient: Matrix): Float32Array {
-    const { rows, cols } = gradient;
+  #magnitudeGradient(gradient: Matrix, { norms, unscaled }: Scaling): Float32Array {
+    const { cols } = gradient;
     const out = this.#scratch.matrix('magnitude', 1, cols).data;
-    this.#kernels.columnDots(gradient, this.#scratch.matrix('unscaled', rows, cols), out);
-    const { norms } = this.#kept!;
-    for (let j = 0; j < cols; j++) out[j] = norms![j]! > 0 ? out[j]! / norms![j]! : 0;
+    this.#kernels.columnDots(gradient, unscaled!, out);
+    for (let j = 0; j < cols; j++) out[j] = norms[j]! > 0 ? out[j]! / norms[j]! : 0;
     return out;
   }
 

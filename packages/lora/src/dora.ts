@@ -11,7 +11,7 @@
  * a row skipped are counted with its next update; what is exported has norms of all rows as they are, by one pass over touched rows.
  */
 import { FinetableError, range, Scratch, type Matrix } from '@finetable/core';
-import type { RowStore } from '@finetable/kernels';
+import type { RowStore, UpdatedProducts } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
 import type { RowGroup, RowWatcher } from './group.ts';
 
@@ -75,6 +75,12 @@ export class ColumnNorms implements RowWatcher {
   /** A of a group as it was counted, by slots, as checkpoints keep it. */
   counted(group: RowGroup): RowStore {
     return this.#counted.get(group)!;
+  }
+
+  products(group: RowGroup, rows: Int32Array): UpdatedProducts | null {
+    const { shards, rows: tableRows } = this.#table;
+    if (!group.b || shards.length !== 1 || this.#rows < tableRows) return null;
+    return { base: shards[0]!.store, rows, counted: this.#counted.get(group)!, ...this.#products.get(group)! };
   }
 
   updated(group: RowGroup, rows: Int32Array, slots: Int32Array): void {
@@ -175,8 +181,9 @@ function addSquares({ b, rank, scale }: RowGroup, { cross, gram }: Products, squ
   const { cols, data } = b;
   for (let k = 0; k < rank; k++) {
     for (let j = 0; j < cols; j++) squares[j]! += 2 * scale * cross[k * cols + j]! * data[k * cols + j]!;
-    for (let l = 0; l < rank; l++) {
-      const factor = scale * scale * gram[k * rank + l]!;
+    // AᵀA is symmetric.
+    for (let l = 0; l <= k; l++) {
+      const factor = (l < k ? 2 : 1) * scale * scale * gram[k * rank + l]!;
       for (let j = 0; j < cols; j++) squares[j]! += factor * data[k * cols + j]! * data[l * cols + j]!;
     }
   }

@@ -19,6 +19,7 @@ import {
   type Kernels,
   type RowStore,
   type SlotTable,
+  type UpdatedProducts,
   type UpdateRule,
 } from '@finetable/kernels';
 import { loraScale } from '@finetable/formats';
@@ -57,6 +58,8 @@ export interface GroupTraining {
 
 /** Told of what the optimiser did. */
 export interface RowWatcher {
+  /** What an update of these rows is to count as it goes; null: nothing, `updated` is to be called after it. */
+  products(group: RowGroup, rows: Int32Array): UpdatedProducts | null;
   /** Its rows `rows` of the table, in `slots`, were moved. */
   updated(group: RowGroup, rows: Int32Array, slots: Int32Array): void;
 }
@@ -347,9 +350,10 @@ export class RowGroup {
         slots,
         gradients: gradients.rows,
         lastSteps: training.lastSteps,
+        products: this.#watcher?.products(this, rows) ?? null,
       };
       kernels.updateRows(args);
-      this.#watcher?.updated(this, rows, slots);
+      if (!args.products) this.#watcher?.updated(this, rows, slots);
     }
     if (this.b && gradients.b) {
       kernels.updateDense({

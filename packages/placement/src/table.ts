@@ -12,7 +12,7 @@ import {
   type RowFormat,
   lowerBound,
 } from '@finetable/core';
-import type { Delta, Kernels, RowStore, Shard } from '@finetable/kernels';
+import type { Kernels, LookupDelta, RowStore, Shard } from '@finetable/kernels';
 import type { DeviceLookup, DeviceRows } from './device.ts';
 import { HotRowCache, type CacheOptions, type RowRange } from './cache.ts';
 import { Fingerprint } from './fingerprint.ts';
@@ -218,7 +218,7 @@ export class ShardedTable {
   lookup(
     plan: LookupPlan,
     out: Matrix,
-    delta: Delta | null = null,
+    delta: LookupDelta | null = null,
     pooledFactors: Matrix | null = null,
     fetched: FetchedRows | null = null,
   ): void {

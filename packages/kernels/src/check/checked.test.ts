@@ -84,6 +84,12 @@ testBoth('lookup', (kernels) => {
   wrongDelta('delta.slots', { slots: Int32Array.of(2) });
   wrongDelta('delta.slots', { slots: Int32Array.of(2, 3) });
   wrongDelta('delta.slots', { slots: Int32Array.of(-2, 2) });
+  wrongDelta('delta.columns', { columns: new Float32Array(3) });
+  wrongDelta('delta.unscaled', { unscaled: matrix(3, 4) });
+  wrongDelta('delta.unscaled', { columns: new Float32Array(4), unscaled: matrix(3, 3) });
+  wrongDelta('delta.unscaled', { columns: new Float32Array(4), unscaled: args.out });
+  wrongDelta('delta.unscaled', { columns: new Float32Array(4), unscaled: args.delta.b });
+  wrongDelta('out', { columns: args.out.data.subarray(0, 4) });
   wrong('pooledFactors', { pooledFactors: matrix(3, 3) });
   wrong('pooledFactors', { delta: null });
   wrong('out', {
@@ -222,6 +228,19 @@ testBoth('updateRows and replayRows', (kernels) => {
   wrong('lastSteps', { lastSteps: make(1) });
   wrong('lastSteps', { lastSteps: make(2, 'i32') });
   refused(() => kernels.updateRows({ ...args, slots: Int32Array.of(4, -1) }), 'updateRows', 'slots');
+  const [cross, gram] = [new Float64Array(6), new Float64Array(4)];
+  const products = { base: make(3), rows: Int32Array.of(1, 2), counted: make(2), cross, gram };
+  for (const [argument, changes] of [
+    ['rows', { rows: Int32Array.of(1, 5) }],
+    ['slots', { rows: Int32Array.of(1) }],
+    ['counted', { counted: args.parameters }],
+    ['counted', { counted: args.state[0]! }],
+    ['base', { base: make(3, 'i32') }],
+    ['cross', { cross: gram }],
+  ] as const) {
+    const wrongProducts = { ...products, ...changes };
+    refused(() => kernels.updateRows({ ...args, products: wrongProducts }), 'updateRows', argument);
+  }
   const wrongRule = (field: string, changes: object) => {
     wrong(`rule.${field}`, { rule: { ...adam, ...changes } });
     refused(() => new SkippedSteps({ ...adam, ...changes } as UpdateRule), 'SkippedSteps', `rule.${field}`);
@@ -320,8 +339,6 @@ testBoth('dense operations', (kernels) => {
   refused(() => kernels.columnDots(x, matrix(1, 3), floats(3)), 'columnDots', 'y');
   refused(() => kernels.columnDots(x, x, floats(2)), 'columnDots', 'out');
   refused(() => kernels.scaleColumns(x, x.data.subarray(3)), 'scaleColumns', 'x shares');
-  refused(() => kernels.scaleColumns(x, floats(3), matrix(1, 3)), 'scaleColumns', 'copy');
-  refused(() => kernels.scaleColumns(x, floats(3), x), 'scaleColumns', 'copy shares');
   refused(() => kernels.addToRows(x, x.data.subarray(3)), 'addToRows', 'x shares');
   refused(() => kernels.sumRows(x, floats(2)), 'sumRows', 'out');
   const labels = Int32Array.of(0, 2);

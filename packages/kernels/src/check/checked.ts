@@ -4,10 +4,10 @@ import type { Implementation } from '../implementation.ts';
 import type {
   ChosenDeltas,
   CrossEntropyArgs,
-  Delta,
   FileRows,
   Kernels,
   LookupArgs,
+  LookupDelta,
   MatmulArgs,
   NearestArgs,
   ReplayRowsArgs,
@@ -22,6 +22,7 @@ import type {
 } from '../kernels.ts';
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
 import {
+  checkColumns,
   checkDelta,
   checkFloatStore,
   checkGroupDims,
@@ -162,7 +163,7 @@ export class CheckedKernels implements Kernels {
     return this.#inner.nearest(args);
   }
 
-  addDelta(args: { plan: LookupPlan; delta: Delta; out: Matrix; pooledFactors?: Matrix | null }): void {
+  addDelta(args: { plan: LookupPlan; delta: LookupDelta; out: Matrix; pooledFactors?: Matrix | null }): void {
     const { plan, delta, out } = args;
     checkPlaces(this.#inner, 'addDelta', plan);
     checkMatrix('addDelta', 'out', out, planBags(plan));
@@ -185,8 +186,11 @@ export class CheckedKernels implements Kernels {
     if (!this.#inner.addChosen(args)) refuse(where, 'deltas', 'have a slot beyond their factors');
   }
 
-  #checkDelta(where: string, plan: LookupPlan, delta: Delta | null, out: Matrix, pooled: Matrix | null): void {
-    if (delta) checkDelta(this.#inner, where, delta, out.cols, plan.uniqueRows.length);
+  #checkDelta(where: string, plan: LookupPlan, delta: LookupDelta | null, out: Matrix, pooled: Matrix | null): void {
+    if (delta) {
+      checkDelta(this.#inner, where, delta, out.cols, plan.uniqueRows.length);
+      checkColumns(where, delta, out, pooled);
+    }
     if (delta?.b) checkApart(where, 'out', out.data, delta.b.data);
     if (!pooled) return;
     if (!delta?.b) refuse(where, 'pooledFactors', 'must be left out unless there is a delta with a b');
@@ -208,8 +212,14 @@ export class CheckedKernels implements Kernels {
   }
 
   addRowProducts(args: RowProducts): void {
-    const where = 'addRowProducts';
-    const { base, rows, factors, slots, counted, cross, gram } = args;
+    this.#checkProducts('addRowProducts', args);
+    const { slots, factors } = args;
+    checkIndices(this.#inner, 'addRowProducts', 'slots', slots, -1, factors.rows);
+    this.#inner.addRowProducts(args);
+  }
+
+  /** But for which slots there are. */
+  #checkProducts(where: string, { base, rows, factors, slots, counted, cross, gram }: RowProducts): void {
     checkFloatStore(this.#inner, where, 'base', base);
     checkStore(this.#inner, where, 'factors', factors, { dtype: 'f32' });
     if (counted) {
@@ -220,10 +230,8 @@ export class CheckedKernels implements Kernels {
     checkInts(where, 'rows', rows);
     checkIndices(this.#inner, where, 'rows', rows, 0, base.rows);
     checkInts(where, 'slots', slots, rows.length);
-    checkIndices(this.#inner, where, 'slots', slots, -1, factors.rows);
     checkDoubles(where, 'cross', cross, factors.dim * base.dim);
     checkDoubles(where, 'gram', gram, factors.dim ** 2);
-    this.#inner.addRowProducts(args);
   }
 
   findSlots(table: SlotTable, rows: Int32Array, out: Int32Array): void {
@@ -264,6 +272,12 @@ export class CheckedKernels implements Kernels {
     checkIndices(this.#inner, 'updateRows', 'slots', slots, 0, parameters.rows);
     this.#checkDistinct('updateRows', slots);
     checkMatrix('updateRows', 'gradients', gradients, slots.length, parameters.dim);
+    const { products } = args;
+    if (products) {
+      this.#checkProducts('updateRows', { ...products, factors: parameters, slots });
+      if (products.counted && args.state.includes(products.counted))
+        refuse('updateRows', 'counted', 'must be another store than the state');
+    }
     this.#inner.updateRows(args);
   }
 
@@ -306,15 +320,11 @@ export class CheckedKernels implements Kernels {
     this.#inner.matmul(args);
   }
 
-  scaleColumns(x: Matrix, row: Float32Array, copy: Matrix | null = null): void {
+  scaleColumns(x: Matrix, row: Float32Array): void {
     checkMatrix('scaleColumns', 'x', x);
     checkFloats('scaleColumns', 'row', row, x.cols);
     checkApart('scaleColumns', 'x', x.data, row);
-    if (copy) {
-      checkMatrix('scaleColumns', 'copy', copy, x.rows, x.cols);
-      checkApart('scaleColumns', 'copy', copy.data, x.data, row);
-    }
-    this.#inner.scaleColumns(x, row, copy);
+    this.#inner.scaleColumns(x, row);
   }
 
   addToRows(x: Matrix, row: Float32Array): void {

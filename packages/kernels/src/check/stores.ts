@@ -1,9 +1,18 @@
 /** Checks of row stores, shards and the files behind them. */
 import { closeSync, fstatSync, openSync } from 'node:fs';
-import { FinetableError, formatBytes, rowBytes, rowDtypes } from '@finetable/core';
+import { FinetableError, formatBytes, rowBytes, rowDtypes, type Matrix } from '@finetable/core';
 import type { Descriptors, Implementation } from '../implementation.ts';
-import type { Delta, FileRows, Overlay, RowStore, Shard, StoreDtype, TablePart } from '../kernels.ts';
-import { checkBytes, checkInteger, checkInts, checkMatrix, checkNumber, refuse } from './values.ts';
+import type { Delta, FileRows, LookupDelta, Overlay, RowStore, Shard, StoreDtype, TablePart } from '../kernels.ts';
+import {
+  checkApart,
+  checkBytes,
+  checkFloats,
+  checkInteger,
+  checkInts,
+  checkMatrix,
+  checkNumber,
+  refuse,
+} from './values.ts';
 import { checkIndices } from './plan.ts';
 
 // 64 TiB: half of what x86-64 gives a process to address. A larger size is a mistake, not a table.
@@ -188,6 +197,26 @@ export function checkDelta(kernels: Implementation, where: string, delta: Delta,
   checkNumber(where, 'delta.scale', scale);
   checkInts(where, 'delta.slots', slots, unique);
   checkIndices(kernels, where, 'delta.slots', slots, -1, factors.rows);
+}
+
+/** What a delta multiplies `out` by, and where it keeps that. @param pooled written in the same call */
+export function checkColumns(
+  where: string,
+  { columns, unscaled, b }: LookupDelta,
+  out: Matrix,
+  pooled: Matrix | null,
+): void {
+  if (!columns) {
+    if (unscaled) refuse(where, 'delta.unscaled', 'must be left out unless there are columns');
+    return;
+  }
+  checkFloats(where, 'delta.columns', columns, out.cols);
+  checkApart(where, 'out', out.data, columns);
+  if (pooled) checkApart(where, 'pooledFactors', pooled.data, columns);
+  if (!unscaled) return;
+  checkMatrix(where, 'delta.unscaled', unscaled, out.rows, out.cols);
+  const others = [b, pooled].flatMap((x) => (x ? [x.data] : []));
+  checkApart(where, 'delta.unscaled', unscaled.data, out.data, columns, ...others);
 }
 
 /** A checked part of a file's table, the whole where none is given. */

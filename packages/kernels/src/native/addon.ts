@@ -33,6 +33,8 @@ export type LookupArguments = [
   scale: number,
   out: Floats,
   pooledFactors: Floats | null,
+  columns: Floats | null,
+  unscaled: Floats | null,
 ];
 
 /** What `updateRows` and `replayRows` begin with. */
@@ -132,7 +134,17 @@ export interface Addon {
     uniques: Ints | null,
     out: Floats,
   ): void;
-  updateRows(...args: [...SlotRows, gradients: Floats]): void;
+  updateRows(
+    ...args: [
+      ...SlotRows,
+      gradients: Floats,
+      base: Handle | null,
+      rows: Ints | null,
+      counted: Handle | null,
+      cross: Float64Array | null,
+      gram: Float64Array | null,
+    ]
+  ): void;
   replayRows(
     ...args: [
       ...SlotRows,
@@ -167,7 +179,7 @@ export interface Addon {
     scale: number,
   ): void;
   addToRows(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
-  scaleColumns(context: Context, rows: number, cols: number, x: Floats, row: Floats, copy: Floats | null): void;
+  scaleColumns(context: Context, rows: number, cols: number, x: Floats, row: Floats): void;
   sumRows(context: Context, rows: number, cols: number, x: Floats, out: Floats): void;
   columnDots(context: Context, rows: number, cols: number, x: Floats, y: Floats, out: Floats): void;
   softmaxCrossEntropy(

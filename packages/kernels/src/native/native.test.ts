@@ -200,6 +200,40 @@ test('row products agree with the portable kernels, and do not depend on threads
   }
 });
 
+test('an update with products gives the bytes of one without, then of addRowProducts', (context) => {
+  const addon = needAddon(context);
+  const n = 900;
+  const [dim, rank] = [20, 6];
+  const run = (kernels: Kernels, apart: boolean): Float64Array => {
+    const store = (cols: number, name: string) => {
+      const rows = kernels.createRows(n, cols, 'f32');
+      kernels.scatterRows(rows, range(n), normals(n, cols, 1, name));
+      return rows;
+    };
+    const base = store(dim, 'base');
+    const [parameters, counted] = [store(rank, 'A'), store(rank, 'before')];
+    const [cross, gram] = [new Float64Array(rank * dim), new Float64Array(rank * rank)];
+    const slots = range(n).map((i) => n - 1 - i);
+    const products = { base, rows: range(n).map((i) => (i * 7) % n), counted, cross, gram };
+    const rule = { type: 'sgd', learningRate: 0.1, weightDecay: 0, decay: 'l2', momentum: 0 } as const;
+    const gradients = normals(n, rank, 1, 'gradients');
+    const args = { rule, step: 1, parameters, state: [], slots, gradients };
+    kernels.updateRows({ ...args, products: apart ? null : products });
+    if (apart) kernels.addRowProducts({ ...products, factors: parameters, slots });
+    const after = matrix(n, rank);
+    const kept = matrix(n, rank);
+    kernels.gatherRows(parameters, range(n), after);
+    kernels.gatherRows(counted, range(n), kept);
+    expect(kept.data).toEqual(after.data);
+    for (const each of [base, parameters, counted]) each.close();
+    return Float64Array.of(...cross, ...gram, ...after.data);
+  };
+  for (const kernels of [portable, ...instructionSets(addon).map((set) => native(addon, 1, set))]) {
+    const expected = run(kernels, true);
+    for (const threads of [1, 2, 3, 8]) expect(run(kernels.withThreads(threads), false)).toEqual(expected);
+  }
+});
+
 describe('chosen deltas', () => {
   const V = 500;
   const run = (kernels: Kernels, { rank, dim, seed }: { rank: number; dim: number; seed: number }) => {

@@ -3,9 +3,9 @@ import { FinetableError, formatBytes, type LookupPlan, type Matrix } from '@fine
 import { elementBytes, partGroupDims, storedBytes } from '../check/stores.ts';
 import type { Implementation } from '../implementation.ts';
 import type {
-  Delta,
   FileRows,
   LookupArgs,
+  LookupDelta,
   ReplayRowsArgs,
   RowStore,
   StoreDtype,
@@ -162,7 +162,7 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
   const pool = (
     { base, overlay }: Pick<LookupArgs, 'base' | 'overlay'>,
     plan: LookupPlan,
-    delta: Delta | null,
+    delta: LookupDelta | null,
     out: Matrix,
     pooledFactors: Matrix | null,
   ): LookupArguments => [
@@ -182,6 +182,8 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
     delta ? delta.scale : 0,
     out.data,
     pooledFactors && pooledFactors.data,
+    delta?.columns ?? null,
+    delta?.unscaled?.data ?? null,
   ];
   const lookup = (args: LookupArgs): LookupArguments =>
     pool(args, args.plan, args.delta ?? null, args.out, args.pooledFactors ?? null);
@@ -244,7 +246,18 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
         uniques ?? null,
         out.data,
       ),
-    updateRows: (args) => addon.updateRows(...slotRows(args, args.rule), args.gradients.data),
+    updateRows(args) {
+      const { base, rows = null, counted, cross = null, gram = null } = args.products ?? {};
+      addon.updateRows(
+        ...slotRows(args, args.rule),
+        args.gradients.data,
+        base ? handleOf(base) : null,
+        rows,
+        counted ? handleOf(counted) : null,
+        cross,
+        gram,
+      );
+    },
     replayRows(args) {
       const { rule, form, numbers, sums, recent, logKept, singleSteps } = args.skipped.advance(args.step);
       addon.replayRows(
@@ -288,7 +301,7 @@ function denseCalls(addon: Addon, context: Context): DenseCalls {
       addon.matmul(context, out.rows, out.cols, k, a.data, transposeA, b.data, transposeB, out.data, scale);
     },
     addToRows: (x, row) => addon.addToRows(context, x.rows, x.cols, x.data, row),
-    scaleColumns: (x, row, copy) => addon.scaleColumns(context, x.rows, x.cols, x.data, row, copy ? copy.data : null),
+    scaleColumns: (x, row) => addon.scaleColumns(context, x.rows, x.cols, x.data, row),
     sumRows: (x, out) => addon.sumRows(context, x.rows, x.cols, x.data, out),
     columnDots: (x, y, out) => addon.columnDots(context, x.rows, x.cols, x.data, y.data, out),
     softmaxCrossEntropy: ({ logits, labels, losses, gradient, scale = 1 }) =>

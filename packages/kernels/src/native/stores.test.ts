@@ -6,7 +6,7 @@ import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16, jagged, makePlan, matrix, typ
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { elementBytes } from '../check/stores.ts';
-import type { FileRows, Kernels, Overlay, RowStore, Shard } from '../kernels.ts';
+import type { Delta, FileRows, Kernels, LookupArgs, Overlay, RowStore, Shard } from '../kernels.ts';
 import { deltaOf, firstBeyondRounding, normals, planOf, upTo, type LookupCase } from '../testing/cases.ts';
 import { instructionSets, native, needAddon } from '../testing/implementations.ts';
 
@@ -239,8 +239,27 @@ describe('lookup', () => {
       kernels.lookup({ base, overlay, plan, out });
       kernels.addDelta({ plan, delta, out, pooledFactors: pooled });
     }
+    expectScaled(kernels, { base, overlay, plan, delta, out });
     delta.factors.close();
     return { out: out.data, pooled: pooled?.data ?? null };
+  };
+
+  /** The same lookup with columns to multiply by, fused and apart. */
+  const expectScaled = (kernels: Kernels, args: LookupArgs & { readonly delta: Delta }): void => {
+    const { plan, out } = args;
+    const columns = Float32Array.from({ length: out.cols }, (_, j) => j - 1.5);
+    const unscaled = matrix(out.rows, out.cols);
+    const expected = out.data.map((v, i) => v * columns[i % out.cols]!);
+    for (const apart of [false, true]) {
+      const scaled = matrix(out.rows, out.cols);
+      unscaled.data.fill(NaN);
+      const delta = { ...args.delta, columns, unscaled };
+      if (apart) kernels.lookup({ ...args, delta: null, out: scaled });
+      if (apart) kernels.addDelta({ plan, delta, out: scaled });
+      else kernels.lookup({ ...args, delta, out: scaled });
+      expect(unscaled.data).toEqual(out.data);
+      expect(scaled.data).toEqual(expected);
+    }
   };
 
   /** The table in columns, each in shards, some mapped; with an overlay and then holes where it has the rows. */

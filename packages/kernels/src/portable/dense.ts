@@ -29,8 +29,7 @@ export function addToRows(x: Matrix, row: Float32Array): void {
   for (let i = 0; i < x.rows; i++) addScaled(x.data, i * x.cols, row, 0, 1, x.cols);
 }
 
-export function scaleColumns(x: Matrix, row: Float32Array, copy: Matrix | null = null): void {
-  copy?.data.set(x.data);
+export function scaleColumns(x: Matrix, row: Float32Array): void {
   for (let i = 0, at = 0; i < x.rows; i++) {
     for (let c = 0; c < x.cols; c++, at++) x.data[at]! *= row[c]!;
   }

@@ -1,7 +1,8 @@
 /** Bag lookup, its delta, and the segment sum that is the backward of both. */
 import { planBags } from '@finetable/core';
 import type { LookupPlan, Matrix } from '@finetable/core';
-import type { ChosenDeltas, Delta, LookupArgs, RowStore, SegmentSumArgs, Shard } from '../kernels.ts';
+import type { ChosenDeltas, Delta, LookupArgs, LookupDelta, RowStore, SegmentSumArgs, Shard } from '../kernels.ts';
+import { scaleColumns } from './dense.ts';
 import type { PortableRows } from './rows.ts';
 import { findSlots } from './slots.ts';
 import { RowSum } from './sums.ts';
@@ -58,11 +59,18 @@ function poolColumns(
 /** Bags whose Ā are summed at once: enough that their scattered rows fill a block of `RowSum`. */
 const sliceBags = 128;
 
+/** Adds the delta to `out`, then multiplies that by columns where the delta asks for it. */
+export function addDelta(plan: LookupPlan, delta: LookupDelta, out: Matrix, pooledFactors: Matrix | null): void {
+  addFactors(plan, delta, out, pooledFactors);
+  delta.unscaled?.data.set(out.data);
+  if (delta.columns) scaleColumns(out, delta.columns);
+}
+
 /**
  * Adds the delta to `out`. A bag none of whose rows was touched is left as it is; in the others Ā is summed first, then
  * `s Ā[k] B[k]` is added for k = 0, 1, …, or `s Σ w A[slot]` at once where there is no B.
  */
-export function addDelta(plan: LookupPlan, delta: Delta, out: Matrix, pooledFactors: Matrix | null): void {
+function addFactors(plan: LookupPlan, delta: Delta, out: Matrix, pooledFactors: Matrix | null): void {
   const { factors, slots } = delta;
   const { placeUnique } = plan;
   const slotOf = (place: number): number => slots[placeUnique[place]!]!;

@@ -37,7 +37,11 @@ export function portableKernels(threads = 1): Implementation {
     addRowProducts,
     findSlots,
     insertSlots,
-    updateRows,
+    updateRows(args) {
+      updateRows(args);
+      const { products, parameters, slots } = args;
+      if (products) addRowProducts({ ...products, factors: parameters, slots });
+    },
     replayRows,
     updateDense,
     ...dense,
