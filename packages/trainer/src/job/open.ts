@@ -1,6 +1,6 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
-import { openLoader, type FeatureSpec, type Loader, type TokenSpec } from '@finetable/data';
+import { openLoader, withFound, type DataSpec, type FoundData, type Loader } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
 import {
@@ -16,7 +16,7 @@ import type { Objective } from '../objective.ts';
 import { Trainer } from '../trainer.ts';
 import { growByJob } from './grow.ts';
 import { planJob, readFrequencies } from './plan.ts';
-import { mapPaths } from './paths.ts';
+import { featurePaths, mapPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
 import type { Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
@@ -59,36 +59,29 @@ export class OpenJob {
     }
   }
 
-  /** A loader of the job's features and label over another source. Shuffled only for training. */
+  /**
+   * A loader of the job's features and label over a source. Shuffled only for training.
+   * @param found in the training data; null where this is it
+   */
   async loader(
     source: Job['data']['train'],
     use: 'train' | 'evaluate',
-    classes: readonly string[] | undefined,
+    found: FoundData | null,
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
     const { batchSize, workers, prefetchBatches, shuffle, shuffleWindow } = job.data;
-    const { split, ...files } = source;
-    const loader = await openLoader(
-      {
-        source: { ...files, file: mapPaths(files.file, (file) => resolve(folder, file)) },
-        split,
-        features: Object.fromEntries(
-          Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)]),
-        ),
-        labels: { [job.objective.label]: { column: job.objective.label, classes } },
-        tables: Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }])),
-      },
-      {
-        batchSize,
-        workers,
-        seed: job.train.seed,
-        shuffle: shuffle && use === 'train',
-        shuffleWindow,
-        prefetchBatches,
-        signal,
-      },
-    );
+    const tables = Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }]));
+    const data = dataSpec(job, source, folder, tables);
+    const loader = await openLoader(found ? withFound(data, found) : data, {
+      batchSize,
+      workers,
+      seed: job.train.seed,
+      shuffle: shuffle && use === 'train',
+      shuffleWindow,
+      prefetchBatches,
+      signal,
+    });
     this.#loaders.push(loader);
     return loader;
   }
@@ -155,17 +148,24 @@ function createObjective({ objective }: Job): Objective {
   }
 }
 
-function tokenSpec(tokens: NonNullable<Job['features'][string]['tokens']>, folder: string): TokenSpec {
-  const { vocabulary, tokenizer, pattern, lowercase, maxTokens, unknown } = tokens;
-  if (tokenizer !== undefined) return { tokenizer: resolve(folder, tokenizer), maxTokens, unknown };
+function dataSpec(job: Job, source: Job['data']['train'], folder: string, tables: DataSpec['tables']): DataSpec {
+  const { split, ...files } = source;
+  const path = (file: string): string => resolve(folder, file);
+  const { label, classes } = job.objective;
   return {
-    vocabulary: resolve(folder, vocabulary!),
-    pattern,
-    lowercase,
-    unknown: unknown === 'error' ? 'error' : 'drop',
+    source: { ...files, file: mapPaths(files.file, path) },
+    split,
+    features: Object.fromEntries(
+      Object.entries(job.features).map(([name, feature]) => [
+        name,
+        featurePaths(feature, path) as DataSpec['features'][string],
+      ]),
+    ),
+    labels: { [label]: { ...job.labels[label], column: job.labels[label]?.column ?? label, classes } },
+    numbers: job.numbers,
+    weight: job.weight,
+    id: job.id,
+    badRows: job.data.badRows,
+    tables,
   };
-}
-
-function withPaths(feature: Job['features'][string], folder: string): FeatureSpec {
-  return { ...feature, tokens: feature.tokens && tokenSpec(feature.tokens, folder) };
 }
