@@ -63,12 +63,13 @@ const tokens = z
     pad: z.boolean().optional(),
   })
   .superRefine((tokens, context) => {
-    const { vocabulary, tokenizer, maxTokens, unknown: _, ...others } = tokens;
+    const { vocabulary, tokenizer, maxTokens } = tokens;
     if ((vocabulary === undefined) === (tokenizer === undefined)) {
       issue(context, [], 'allowed: either vocabulary or tokenizer');
     } else if (tokenizer !== undefined) {
-      for (const [name, value] of Object.entries(others))
-        if (value !== undefined) issue(context, [name], 'goes with a vocabulary, not with a tokenizer');
+      for (const name of Object.keys(tokens))
+        if (!['tokenizer', 'maxTokens', 'unknown'].includes(name))
+          issue(context, [name], 'goes with a vocabulary, not with a tokenizer');
     } else {
       checkVocabulary(tokens, context);
       const { pattern, split, lowercase, standardize, pad } = tokens;
