@@ -4,6 +4,7 @@ import * as names from './index.ts';
 test('public names', () => {
   expect(Object.keys(names).sort()).toEqual([
     'StaticModel',
+    'buildVocabulary',
     'countNgrams',
     'defaultTokenPattern',
     'foundIn',

@@ -66,4 +66,10 @@ export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/m
 export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
 export { countNgrams } from './feature/ngrams.ts';
 export { defaultTokenPattern, wordSplitter } from './feature/words.ts';
+export {
+  buildVocabulary,
+  type BuildVocabularyOptions,
+  type BuiltVocabulary,
+  type CountedFeature,
+} from './vocabulary.ts';
 export { wordLines } from './word-lines.ts';

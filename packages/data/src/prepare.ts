@@ -34,6 +34,7 @@ export async function prepare(
   plan: LoaderPlan,
   name: string,
   signal: AbortSignal | undefined,
+  onProgress?: (examples: number, total: number) => void,
 ): Promise<Prepared> {
   const { source } = data;
   const given = source.rows === undefined ? null : source.rows;
@@ -49,7 +50,7 @@ export async function prepare(
     if (given && !rows) return await prepareStream(pool, data, name);
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
     const index = rows ? indexOfRows(name, rows.length) : await scan(pool, files, source as FileSource, plan);
-    const survey = new Survey(pool, index, rows, name, plan);
+    const survey = new Survey(pool, index, rows, name, plan, onProgress);
     const split = data.split ? await survey.split(data) : null;
     const { selection, skipped } = await survey.screen(data, split);
     const adapted = await survey.gather(data, selection);
@@ -96,8 +97,17 @@ class Survey {
   readonly #rows: readonly Row[] | null;
   readonly #name: string;
   readonly #plan: LoaderPlan;
+  readonly #onProgress: ((examples: number, total: number) => void) | undefined;
 
-  constructor(pool: TaskPool, index: SourceIndex, rows: readonly Row[] | null, name: string, plan: LoaderPlan) {
+  constructor(
+    pool: TaskPool,
+    index: SourceIndex,
+    rows: readonly Row[] | null,
+    name: string,
+    plan: LoaderPlan,
+    onProgress?: (examples: number, total: number) => void,
+  ) {
+    this.#onProgress = onProgress;
     this.#pool = pool;
     this.#index = index;
     this.#rows = rows;
@@ -171,10 +181,14 @@ class Survey {
       }
       fileFirst += examples;
     }
-    return inLanes(ranges, this.#plan, ({ first, end }) => {
+    let done = 0;
+    return inLanes(ranges, this.#plan, async ({ first, end }) => {
       let rows = Uint32Array.from(range(end - first), (i) => first + i);
       if (selection) rows = rows.filter((row) => isSelected(selection, row));
-      return run(examplesOf(this.#rows, this.#name, rows), first);
+      const result = await run(examplesOf(this.#rows, this.#name, rows), first);
+      done += end - first;
+      this.#onProgress?.(done, this.#index.examples);
+      return result;
     });
   }
 }
