@@ -7,10 +7,10 @@ import { withoutSource as plain, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
-import { indexOf, type SourceIndex } from './source/source.ts';
+import { indexOf, type FileIndex, type SourceIndex } from './source/source.ts';
 import type { DataSpec, FileSource, Row } from './spec.ts';
 import { addSkipped, noneSkipped, type Skipped } from './skipped.ts';
-import { adapt, combineStates, gatherersOf, unknownPaths } from './survey.ts';
+import { adapt, gatherersOf, StateSum, unknownPaths } from './survey.ts';
 
 export interface Prepared {
   /** Says everything that batches are made of. */
@@ -84,10 +84,14 @@ async function scan(
   source: FileSource,
   plan: LoaderPlan,
 ): Promise<SourceIndex> {
-  const indices = await inLanes(files, plan, (file) =>
-    pool.run({ type: 'scan', file, source }, () => `${file}, index pass`),
+  const indices: FileIndex[] = [];
+  await inLanes(
+    files,
+    plan,
+    (file) => pool.run({ type: 'scan', file, source }, () => `${file}, index pass`),
+    ({ index }) => indices.push(index),
   );
-  return indexOf(indices.map(({ index }) => index));
+  return indexOf(indices);
 }
 
 /** Passes over all examples, on all threads. */
@@ -116,15 +120,14 @@ class Survey {
   }
 
   async split(data: DataSpec): Promise<Selection> {
-    const parts = await this.#each(null, (examples, first) =>
-      this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, this.#what),
+    const excluded: Uint32Array[] = [];
+    await this.#each(
+      null,
+      (examples, first) =>
+        this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, this.#what),
+      (part) => excluded.push(part.excluded),
     );
-    return selectionOf(
-      this.#index.examples,
-      (function* () {
-        for (const { excluded } of parts) yield* excluded;
-      })(),
-    );
+    return selectionOf(this.#index.examples, flatten(excluded));
   }
 
   /** Leaves bad rows out, where the data says so. @throws INVALID_DATA where there are too many, or nothing is left */
@@ -134,33 +137,31 @@ class Survey {
   ): Promise<{ readonly selection: Selection | null; readonly skipped: Skipped }> {
     const { badRows = 'error' } = data;
     if (badRows === 'error') return { selection: within, skipped: noneSkipped };
-    const parts = await this.#each(within, (examples) =>
-      this.#pool.run({ type: 'screen', data: plain(data), index: this.#sent, examples }, this.#what),
-    );
+    const excluded: Uint32Array[] = [];
     let skipped = noneSkipped;
-    for (const { excluded, problems } of parts)
-      skipped = addSkipped(skipped, excluded.length, problems, badRows.skip, this.#name);
+    await this.#each(
+      within,
+      (examples) => this.#pool.run({ type: 'screen', data: plain(data), index: this.#sent, examples }, this.#what),
+      (part) => {
+        skipped = addSkipped(skipped, part.excluded.length, part.problems, badRows.skip, this.#name);
+        excluded.push(part.excluded);
+      },
+    );
     if (skipped.count === 0) return { selection: within, skipped };
-    const excluded = (function* () {
-      for (const part of parts) yield* part.excluded;
-    })();
-    const selection = selectionOf(this.#index.examples, excluded, within);
+    const selection = selectionOf(this.#index.examples, flatten(excluded), within);
     if (selection.count > 0) return { selection, skipped };
     throw new FinetableError('INVALID_DATA', `${this.#name}: every row is bad; the first: ${skipped.problems[0]}`);
   }
 
   async gather(data: DataSpec, selection: Selection | null): Promise<DataSpec> {
     if (gatherersOf(data).size === 0) return adapt(data, {});
-    const parts = await this.#each(selection, (examples) =>
-      this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, this.#what),
+    const sum = new StateSum(data);
+    await this.#each(
+      selection,
+      (examples) => this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, this.#what),
+      ({ states }) => sum.add(states),
     );
-    return adapt(
-      data,
-      combineStates(
-        data,
-        parts.map(({ states }) => states),
-      ),
-    );
+    return adapt(data, sum.states);
   }
 
   /** Workers read files; of an array they get the rows. */
@@ -170,8 +171,12 @@ class Survey {
 
   readonly #what = (): string => `${this.#name}, index pass`;
 
-  /** Some blocks at a time; results in the order of the source. */
-  #each<T>(selection: Selection | null, run: (examples: TaskExamples, first: number) => Promise<T>): Promise<T[]> {
+  /** Some blocks at a time; `take` gets the results in the order of the source. */
+  #each<T>(
+    selection: Selection | null,
+    run: (examples: TaskExamples, first: number) => Promise<T>,
+    take: (result: T) => void,
+  ): Promise<void> {
     const ranges: { first: number; end: number }[] = [];
     let fileFirst = 0;
     for (const { blocks, examples } of this.#index.files) {
@@ -182,14 +187,15 @@ class Survey {
       fileFirst += examples;
     }
     let done = 0;
-    return inLanes(ranges, this.#plan, async ({ first, end }) => {
+    const examine = async ({ first, end }: { first: number; end: number }): Promise<T> => {
       let rows = Uint32Array.from(range(end - first), (i) => first + i);
       if (selection) rows = rows.filter((row) => isSelected(selection, row));
       const result = await run(examplesOf(this.#rows, this.#name, rows), first);
       done += end - first;
       this.#onProgress?.(done, this.#index.examples);
       return result;
-    });
+    };
+    return inLanes(ranges, this.#plan, examine, take);
   }
 }
 
@@ -202,16 +208,29 @@ export function examplesOf(all: readonly Row[] | null, name: string, rows: Uint3
   return all ? { given: { name, rows: Array.from(rows, (row) => all[row]), numbers: rows } } : { rows };
 }
 
-/** As many at a time as there are threads; results in order. */
-async function inLanes<T, R>(items: readonly T[], { workers }: LoaderPlan, run: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
+function* flatten(parts: readonly Uint32Array[]): Iterable<number> {
+  for (const part of parts) yield* part;
+}
+
+/** As many at a time as there are threads; `take` gets the results in order, and none is held longer than its turn is to come. */
+async function inLanes<T, R>(
+  items: readonly T[],
+  { workers }: LoaderPlan,
+  run: (item: T) => Promise<R>,
+  take: (result: R) => void,
+): Promise<void> {
+  const early = new Map<number, R>();
   let next = 0;
+  let taken = 0;
   const lane = async (): Promise<void> => {
     while (next < items.length) {
       const i = next++;
-      results[i] = await run(items[i]!);
+      early.set(i, await run(items[i]!));
+      for (; early.has(taken); taken++) {
+        take(early.get(taken)!);
+        early.delete(taken);
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.max(1, workers) }, lane));
-  return results;
 }

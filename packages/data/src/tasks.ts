@@ -103,30 +103,26 @@ export class TaskRunner {
     return { type: 'split', excluded: Uint32Array.from(excluded) };
   }
 
-  /** Where one of a group is bad, each is read by itself. */
+  /** Where one of a group is bad, its halves are looked at. */
   async #screen({ data: given, index, examples }: ScreenRequest): Promise<ScreenReply> {
     const data = given ?? this.#setup!.data;
     this.#screener ??= new BatchAssembler(data);
     const screener = this.#screener;
     const excluded: number[] = [];
     const problems: string[] = [];
-    const note = (error: unknown, number: number): void => {
-      if (!isBadValue(error)) throw error;
-      excluded.push(number);
-      if (problems.length < notedProblems) problems.push(error.message);
-    };
-    await this.#groups(index, columnsOf(data), examples, async (numbers, read) => {
+    await this.#groups(index, columnsOf(data), examples, async function screen(numbers, read): Promise<void> {
       try {
         screener.check(await read(numbers));
       } catch (error) {
         if (!isBadValue(error)) throw error;
-        for (let i = 0; i < numbers.length; i++) {
-          try {
-            screener.check(await read(numbers.subarray(i, i + 1)));
-          } catch (error) {
-            note(error, numbers[i]!);
-          }
+        if (numbers.length > 1) {
+          const middle = numbers.length >> 1;
+          await screen(numbers.subarray(0, middle), read);
+          await screen(numbers.subarray(middle), read);
+          return;
         }
+        excluded.push(numbers[0]!);
+        if (problems.length < notedProblems) problems.push(error.message);
       }
     });
     return { type: 'screen', excluded: Uint32Array.from(excluded), problems };
