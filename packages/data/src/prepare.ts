@@ -3,13 +3,14 @@ import { FinetableError, range } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
-import type { PreparedData, TaskExamples } from './protocol.ts';
+import { withoutSource as plain, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
-import { indexOf, type SourceIndex } from './source/source.ts';
+import { indexOf, type FileIndex, type SourceIndex } from './source/source.ts';
 import type { DataSpec, FileSource, Row } from './spec.ts';
-import { adapt, combineStates, gatherersOf } from './survey.ts';
+import { addSkipped, noneSkipped, type Skipped } from './skipped.ts';
+import { adapt, gatherersOf, StateSum, unknownPaths } from './survey.ts';
 
 export interface Prepared {
   /** Says everything that batches are made of. */
@@ -20,6 +21,8 @@ export interface Prepared {
   readonly rows: readonly Row[] | null;
   /** The examples of the split; null for all. */
   readonly selection: Selection | null;
+  /** Bad rows, which the selection is without. */
+  readonly skipped: Skipped;
 }
 
 /** Blocks of a task: some MiB. */
@@ -31,12 +34,14 @@ export async function prepare(
   plan: LoaderPlan,
   name: string,
   signal: AbortSignal | undefined,
+  onProgress?: (examples: number, total: number) => void,
 ): Promise<Prepared> {
   const { source } = data;
   const given = source.rows === undefined ? null : source.rows;
   const rows = Array.isArray(given) ? (given as readonly Row[]) : null;
   const files = source.rows === undefined ? await filesOf(source) : [];
-  const work = files.length > 1 || data.split !== undefined || gatherersOf(data).size > 0;
+  const looked = data.split !== undefined || typeof data.badRows === 'object' || gatherersOf(data).size > 0;
+  const work = looked || files.length > 1;
   const pool = createPool(null, Math.min(plan.workers, work ? plan.workers : 1), runtime);
   const onAbort = (): void => void pool.stop(interrupted(name));
   signal?.addEventListener('abort', onAbort, { once: true });
@@ -45,11 +50,12 @@ export async function prepare(
     if (given && !rows) return await prepareStream(pool, data, name);
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
     const index = rows ? indexOfRows(name, rows.length) : await scan(pool, files, source as FileSource, plan);
-    const survey = new Survey(pool, index, rows, name, plan);
-    const selection = data.split ? await survey.split(data) : null;
+    const survey = new Survey(pool, index, rows, name, plan, onProgress);
+    const split = data.split ? await survey.split(data) : null;
+    const { selection, skipped } = await survey.screen(data, split);
     const adapted = await survey.gather(data, selection);
     await pool.run({ type: 'check', data: plain(adapted), index: rows ? null : index }, () => name);
-    return { data: adapted, index, rows, selection };
+    return { data: adapted, index, rows, selection, skipped };
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await pool.stop(new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name }));
@@ -62,15 +68,14 @@ async function prepareStream(pool: TaskPool, data: DataSpec, name: string): Prom
     throw new FinetableError('INVALID_ARGUMENT', 'split: found one; allowed: only for files and arrays', {
       path: 'split',
     });
-  for (const [label, { classes }] of Object.entries(data.labels)) {
-    if (classes) continue;
-    const message = 'found none; allowed: a list, since examples that are iterated cannot be looked through before';
-    throw new FinetableError('INVALID_ARGUMENT', `labels.${label}.classes: ${message}`, {
-      path: `labels.${label}.classes`,
-    });
+  const [path] = unknownPaths(data);
+  if (path !== undefined) {
+    const message = 'has to be given, since examples that are iterated cannot be looked through before';
+    throw new FinetableError('INVALID_ARGUMENT', `${path}: ${message}`, { path });
   }
-  await pool.run({ type: 'check', data: plain(data), index: null }, () => name);
-  return { data, index: null, rows: null, selection: null };
+  const adapted = await adapt(data, {});
+  await pool.run({ type: 'check', data: plain(adapted), index: null }, () => name);
+  return { data: adapted, index: null, rows: null, selection: null, skipped: noneSkipped };
 }
 
 async function scan(
@@ -79,10 +84,14 @@ async function scan(
   source: FileSource,
   plan: LoaderPlan,
 ): Promise<SourceIndex> {
-  const indices = await inLanes(files, plan, (file) =>
-    pool.run({ type: 'scan', file, source }, () => `${file}, index pass`),
+  const indices: FileIndex[] = [];
+  await inLanes(
+    files,
+    plan,
+    (file) => pool.run({ type: 'scan', file, source }, () => `${file}, index pass`),
+    ({ index }) => indices.push(index),
   );
-  return indexOf(indices.map(({ index }) => index));
+  return indexOf(indices);
 }
 
 /** Passes over all examples, on all threads. */
@@ -92,8 +101,17 @@ class Survey {
   readonly #rows: readonly Row[] | null;
   readonly #name: string;
   readonly #plan: LoaderPlan;
+  readonly #onProgress: ((examples: number, total: number) => void) | undefined;
 
-  constructor(pool: TaskPool, index: SourceIndex, rows: readonly Row[] | null, name: string, plan: LoaderPlan) {
+  constructor(
+    pool: TaskPool,
+    index: SourceIndex,
+    rows: readonly Row[] | null,
+    name: string,
+    plan: LoaderPlan,
+    onProgress?: (examples: number, total: number) => void,
+  ) {
+    this.#onProgress = onProgress;
     this.#pool = pool;
     this.#index = index;
     this.#rows = rows;
@@ -102,29 +120,48 @@ class Survey {
   }
 
   async split(data: DataSpec): Promise<Selection> {
-    const parts = await this.#each(null, (examples, first) =>
-      this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, this.#what),
+    const excluded: Uint32Array[] = [];
+    await this.#each(
+      null,
+      (examples, first) =>
+        this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, this.#what),
+      (part) => excluded.push(part.excluded),
     );
-    return selectionOf(
-      this.#index.examples,
-      (function* () {
-        for (const { excluded } of parts) yield* excluded;
-      })(),
+    return selectionOf(this.#index.examples, flatten(excluded));
+  }
+
+  /** Leaves bad rows out, where the data says so. @throws INVALID_DATA where there are too many, or nothing is left */
+  async screen(
+    data: DataSpec,
+    within: Selection | null,
+  ): Promise<{ readonly selection: Selection | null; readonly skipped: Skipped }> {
+    const { badRows = 'error' } = data;
+    if (badRows === 'error') return { selection: within, skipped: noneSkipped };
+    const excluded: Uint32Array[] = [];
+    let skipped = noneSkipped;
+    await this.#each(
+      within,
+      (examples) => this.#pool.run({ type: 'screen', data: plain(data), index: this.#sent, examples }, this.#what),
+      (part) => {
+        skipped = addSkipped(skipped, part.excluded.length, part.problems, badRows.skip, this.#name);
+        excluded.push(part.excluded);
+      },
     );
+    if (skipped.count === 0) return { selection: within, skipped };
+    const selection = selectionOf(this.#index.examples, flatten(excluded), within);
+    if (selection.count > 0) return { selection, skipped };
+    throw new FinetableError('INVALID_DATA', `${this.#name}: every row is bad; the first: ${skipped.problems[0]}`);
   }
 
   async gather(data: DataSpec, selection: Selection | null): Promise<DataSpec> {
-    if (gatherersOf(data).size === 0) return data;
-    const parts = await this.#each(selection, (examples) =>
-      this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, this.#what),
+    if (gatherersOf(data).size === 0) return adapt(data, {});
+    const sum = new StateSum(data);
+    await this.#each(
+      selection,
+      (examples) => this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, this.#what),
+      ({ states }) => sum.add(states),
     );
-    return adapt(
-      data,
-      combineStates(
-        data,
-        parts.map(({ states }) => states),
-      ),
-    );
+    return adapt(data, sum.states);
   }
 
   /** Workers read files; of an array they get the rows. */
@@ -134,8 +171,12 @@ class Survey {
 
   readonly #what = (): string => `${this.#name}, index pass`;
 
-  /** Some blocks at a time; results in the order of the source. */
-  #each<T>(selection: Selection | null, run: (examples: TaskExamples, first: number) => Promise<T>): Promise<T[]> {
+  /** Some blocks at a time; `take` gets the results in the order of the source. */
+  #each<T>(
+    selection: Selection | null,
+    run: (examples: TaskExamples, first: number) => Promise<T>,
+    take: (result: T) => void,
+  ): Promise<void> {
     const ranges: { first: number; end: number }[] = [];
     let fileFirst = 0;
     for (const { blocks, examples } of this.#index.files) {
@@ -145,11 +186,16 @@ class Survey {
       }
       fileFirst += examples;
     }
-    return inLanes(ranges, this.#plan, ({ first, end }) => {
+    let done = 0;
+    const examine = async ({ first, end }: { first: number; end: number }): Promise<T> => {
       let rows = Uint32Array.from(range(end - first), (i) => first + i);
       if (selection) rows = rows.filter((row) => isSelected(selection, row));
-      return run(examplesOf(this.#rows, this.#name, rows), first);
-    });
+      const result = await run(examplesOf(this.#rows, this.#name, rows), first);
+      done += end - first;
+      this.#onProgress?.(done, this.#index.examples);
+      return result;
+    };
+    return inLanes(ranges, this.#plan, examine, take);
   }
 }
 
@@ -162,20 +208,29 @@ export function examplesOf(all: readonly Row[] | null, name: string, rows: Uint3
   return all ? { given: { name, rows: Array.from(rows, (row) => all[row]), numbers: rows } } : { rows };
 }
 
-/** As many at a time as there are threads; results in order. */
-async function inLanes<T, R>(items: readonly T[], { workers }: LoaderPlan, run: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
+function* flatten(parts: readonly Uint32Array[]): Iterable<number> {
+  for (const part of parts) yield* part;
+}
+
+/** As many at a time as there are threads; `take` gets the results in order, and none is held longer than its turn is to come. */
+async function inLanes<T, R>(
+  items: readonly T[],
+  { workers }: LoaderPlan,
+  run: (item: T) => Promise<R>,
+  take: (result: R) => void,
+): Promise<void> {
+  const early = new Map<number, R>();
   let next = 0;
+  let taken = 0;
   const lane = async (): Promise<void> => {
     while (next < items.length) {
       const i = next++;
-      results[i] = await run(items[i]!);
+      early.set(i, await run(items[i]!));
+      for (; early.has(taken); taken++) {
+        take(early.get(taken)!);
+        early.delete(taken);
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.max(1, workers) }, lane));
-  return results;
-}
-
-function plain({ features, labels, tables, split }: DataSpec): PreparedData {
-  return { features, labels, tables, split };
 }
