@@ -1,7 +1,7 @@
 /** Checks of what the caller passes, before anything is opened; and the defaults. */
 import { FinetableError, poolings } from '@finetable/core';
 import { show, showNames } from './errors.ts';
-import { formatOf } from './source/source.ts';
+import { formatOf, type SourceIndex } from './source/source.ts';
 import type { DataSpec, FeatureSpec, LabelSpec, LoaderOptions, SourceSpec, SplitSpec, TokenSpec } from './spec.ts';
 
 function refuse(path: string, found: unknown, allowed: string): FinetableError {
@@ -148,4 +148,42 @@ export function planLoader(options: LoaderOptions): LoaderPlan {
   const prefetchBatches = options.prefetchBatches ?? Math.max(16, 2 * workers * chunk);
   const taskBatches = Math.max(1, Math.min(chunk, Math.floor(prefetchBatches / (2 * workers))));
   return { ...plan, prefetchBatches, taskBatches };
+}
+
+/** Decoded blocks that a thread keeps in memory: about so many bytes. */
+const keptBytes = 64 << 20;
+/** Blocks of a window: those at its ends are decoded for two windows. */
+const windowBlocks = 8;
+/** Examples of a window, where its blocks are not larger: a task makes all its batches. */
+const windowExamples = 1 << 18;
+
+/**
+ * The plan for blocks that are decoded as a whole. Where not all of them fit into a thread's memory, examples are shuffled a window
+ * of blocks at a time, and a task is a window, so that a block is decoded about once in an epoch; then there are as many batches
+ * made ahead as keep all threads at work, unless `prefetchBatches` says how many: then windows take several tasks, and each thread
+ * decodes the blocks for itself.
+ */
+export function fitToBlocks(plan: LoaderPlan, index: SourceIndex, options: LoaderOptions): LoaderPlan {
+  if (index.randomAccess) return plan;
+  const { batchSize, workers, prefetchBatches } = plan;
+  let [largest, bytes, count] = [0, 0, 0];
+  for (const { blocks, blockBytes } of index.files) {
+    for (let i = 1; i < blocks.length; i++) largest = Math.max(largest, blocks[i]! - blocks[i - 1]!);
+    bytes = Math.max(bytes, blockBytes);
+    count += blocks.length - 1;
+  }
+  if (count * bytes <= keptBytes && index.examples <= plan.shuffleWindow) return plan;
+  const fitting = Math.min(windowBlocks, Math.floor(keptBytes / bytes), Math.floor(windowExamples / largest));
+  const wholeBatches = (examples: number): number => Math.ceil(examples / batchSize) * batchSize;
+  const window = wholeBatches(Math.max(1, fitting) * largest);
+  const shuffleWindow =
+    options.shuffleWindow === undefined ? window : wholeBatches(Math.max(options.shuffleWindow, largest));
+  if (workers === 0 || options.prefetchBatches !== undefined) return { ...plan, shuffleWindow };
+  const taskBatches = window / batchSize;
+  return {
+    ...plan,
+    shuffleWindow,
+    taskBatches,
+    prefetchBatches: Math.max(prefetchBatches, (workers + 1) * taskBatches),
+  };
 }

@@ -6,13 +6,14 @@
  */
 import { FinetableError } from '@finetable/core';
 import type { Batch } from './batch.ts';
-import { checkData, planLoader, type LoaderPlan } from './check.ts';
+import { checkData, fitToBlocks, planLoader, type LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import { createPool, defaultRuntime, taskError, type TaskPool, type ThreadRuntime } from './pool.ts';
 import { prepare } from './prepare.ts';
 import type { BatchesRequest } from './protocol.ts';
 import { sourceName } from './source/files.ts';
+import { TemporaryFolder } from './source/compressed.ts';
 import { rowsName } from './source/rows.ts';
 import type { DataSpec, LoaderOptions } from './spec.ts';
 
@@ -74,14 +75,20 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const { signal } = options;
   const name = data.source.rows === undefined ? sourceName(data.source) : rowsName(data.source);
   if (signal?.aborted) throw interrupted(name);
-  const prepared = await prepare(runtime, data, plan, name, signal);
-  const { source } = data;
-  const feed = prepared.index
-    ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, plan)
-    : streamFeed(source.rows!, name, plan, options.shuffleWindow);
-  const index = prepared.rows ? null : prepared.index;
-  const pool = createPool({ data: withoutSource(prepared.data), index }, plan.workers, runtime);
-  return new BatchLoader(prepared.data, plan, feed, name, pool, signal);
+  const temporary = new TemporaryFolder();
+  try {
+    const prepared = await prepare(runtime, data, plan, name, temporary, signal);
+    const fitted = prepared.index ? fitToBlocks(plan, prepared.index, options) : plan;
+    const feed = prepared.index
+      ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, fitted)
+      : streamFeed(data.source.rows!, name, plan, options.shuffleWindow);
+    const index = prepared.rows ? null : prepared.index;
+    const pool = createPool({ data: withoutSource(prepared.data), index }, plan.workers, runtime);
+    return new BatchLoader(prepared.data, fitted, feed, name, pool, temporary, signal);
+  } catch (error) {
+    temporary.remove();
+    throw error;
+  }
 }
 
 /** A program's rows may be anything, so workers do not get them. */
@@ -105,6 +112,7 @@ class BatchLoader implements Loader {
   readonly #plan: LoaderPlan;
   readonly #feed: Feed;
   readonly #pool: TaskPool;
+  readonly #temporary: TemporaryFolder;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => void this.#stop(interrupted(this.#name));
   readonly #totals = { batches: 0, examples: 0, sizeBytes: 0, workSeconds: 0, waitSeconds: 0 };
@@ -118,6 +126,7 @@ class BatchLoader implements Loader {
     feed: Feed,
     name: string,
     pool: TaskPool,
+    temporary: TemporaryFolder,
     signal: AbortSignal | undefined,
   ) {
     this.examples = feed.examples;
@@ -129,6 +138,7 @@ class BatchLoader implements Loader {
     this.#plan = plan;
     this.#feed = feed;
     this.#pool = pool;
+    this.#temporary = temporary;
     this.#signal = signal;
     if (signal?.aborted) this.#onAbort();
     signal?.addEventListener('abort', this.#onAbort, { once: true });
@@ -151,10 +161,11 @@ class BatchLoader implements Loader {
     await this.#stop(closed(this.#name));
   }
 
-  #stop(reason: FinetableError): Promise<void> {
+  async #stop(reason: FinetableError): Promise<void> {
     const ended = this.#pool.stop(reason);
     this.#wake?.();
-    return ended;
+    await ended;
+    this.#temporary.remove();
   }
 
   async *#iterate(epoch: number, from: number, endEpoch: number): AsyncGenerator<Batch, void, undefined> {

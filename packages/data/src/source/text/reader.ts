@@ -3,7 +3,8 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync } from 'node:fs';
 import type { FileIndex, FileReader, FirstRow, Records, TextPlaces } from '../source.ts';
 import { csvParser, parseCsvRow } from './csv.ts';
-import { checkRecordBytes, fileChanged, notUtf8, openFile, readAt, statFile } from './file.ts';
+import { checkUnchanged, fileChanged, openFile, readAt } from '../file.ts';
+import { checkRecordBytes, notUtf8 } from './record.ts';
 import { jsonlParser, parseJsonRow } from './jsonl.ts';
 import { RecordScanner } from './scan.ts';
 
@@ -26,14 +27,14 @@ export class TextReader implements FileReader {
   #bytes = Buffer.allocUnsafeSlow(1 << 16);
 
   constructor(index: FileIndex, columns: readonly string[]) {
-    const { file, format } = index;
+    const { file, format, path } = index;
     this.#index = index;
     this.#places = index.text!;
     this.values = format === 'jsonl' ? 'json' : 'text';
     this.#parse = index.columns
       ? csvParser(file, index.columns, this.#places.delimiter, columns)
       : jsonlParser(file, columns);
-    this.#fd = openFile(file);
+    this.#fd = openFile(path, file);
   }
 
   read(rows: Uint32Array, out: readonly unknown[][], lines: Float64Array, at: number): number {
@@ -64,8 +65,7 @@ export class TextReader implements FileReader {
 
   /** @returns bytes read */
   #readRecords(rows: Uint32Array, visit: RecordVisitor): number {
-    const { size, mtimeMs } = statFile(this.#fd, this.#index.file);
-    if (size !== this.#index.sizeBytes || mtimeMs !== this.#index.modifiedMs) throw fileChanged(this.#index.file);
+    checkUnchanged(this.#fd, this.#index);
     const { stride, starts } = this.#places;
     let sizeBytes = 0;
     for (let i = 0; i < rows.length;) {
