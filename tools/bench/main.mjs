@@ -10,6 +10,7 @@ import { measureOptimizers } from './optimizers.mjs';
 import { measurePhysical } from './physical.mjs';
 import { runParts } from './parts.mjs';
 import { Report } from './report.mjs';
+import { measureSources } from './sources.mjs';
 import { measureSteps } from './step.mjs';
 import { measureThreads } from './threads.mjs';
 import { measureUnpooled } from './unpooled.mjs';
@@ -26,6 +27,7 @@ const parts = {
   optimizers: measureOptimizers,
   adapters: measureAdapters,
   merge: measureMerge,
+  sources: measureSources,
 };
 const begun = performance.now();
 const machine = describeMachine();

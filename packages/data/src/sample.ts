@@ -16,6 +16,8 @@ export interface SourceSample {
   readonly format: SourceFormat;
   /** Names in the order of the CSV header, or of the schema of Parquet and Arrow; of JSON Lines, those of the rows below as they first appear. */
   readonly columns: readonly string[];
+  /** By name the types of columns that examples cannot be made of; rows come without them. */
+  readonly unreadable: Readonly<Record<string, string>>;
   /** Decompressed, where it is a compressed file. */
   readonly sizeBytes: number;
   /** Examples in the whole file. */
@@ -27,7 +29,7 @@ export interface SourceSample {
 export interface SampleRow {
   /** Of the file, from 1; a CSV header is line 1. The number of the row in Parquet and Arrow. */
   readonly line: number;
-  /** By column name: JSON values, or text in CSV; of columns of types that examples cannot be made of, the type. A JSON Lines row may lack columns that others have. */
+  /** By column name: JSON values, or text in CSV. A JSON Lines row may lack columns that others have. */
   readonly values: Row;
 }
 
@@ -58,7 +60,8 @@ export async function sampleSource(source: FileSource, options: SampleOptions = 
     }
     const sample = await readFirst(index, Math.min(rows, index.examples), longestSampleBytes);
     const columns = index.columns ?? [...new Set(sample.flatMap(({ values }) => Object.keys(values)))];
-    return { format: index.format as SourceFormat, columns, sizeBytes, totalRows, rows: sample };
+    const unreadable = Object.fromEntries(index.unreadable);
+    return { format: index.format as SourceFormat, columns, unreadable, sizeBytes, totalRows, rows: sample };
   } finally {
     temporary.remove();
   }

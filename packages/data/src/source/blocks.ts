@@ -5,7 +5,6 @@
 import { FinetableError } from '@finetable/core';
 import { show, showNames } from '../errors.ts';
 import { OpenFiles } from './open-files.ts';
-import type { Row } from '../spec.ts';
 import {
   nameIndex,
   type BlockFormat,
@@ -129,9 +128,9 @@ export class BlockReader {
   }
 }
 
-/** The first `count` examples of a file: of columns that cannot be read their type. @param file opened for the readable columns */
+/** The first `count` examples of a file, without the columns that cannot be read. @param file opened for the readable columns */
 export async function firstRowsOf(index: FileIndex, file: BlockFile, count: number): Promise<FirstRow[]> {
-  const { examples, blocks, unreadable } = index;
+  const { examples, blocks } = index;
   const readable = readableColumns(index);
   const rows: FirstRow[] = [];
   const wanted = Math.min(count, examples);
@@ -139,9 +138,8 @@ export async function firstRowsOf(index: FileIndex, file: BlockFile, count: numb
     const [first, size] = [blocks[block]!, Math.min(blocks[block + 1]!, wanted) - blocks[block]!];
     const { columns } = await file.decode(block, size);
     for (let row = 0; row < size; row++) {
-      const values = new Map(readable.map((name, c) => [name, columns[c]!(row)]));
-      const all = index.columns!.map((name) => [name, values.has(name) ? values.get(name) : unreadable.get(name)]);
-      rows.push({ line: first + row + 1, values: Object.fromEntries(all) as Row });
+      const values = Object.fromEntries(readable.map((name, c) => [name, columns[c]!(row)]));
+      rows.push({ line: first + row + 1, values });
     }
   }
   return rows;

@@ -63,6 +63,7 @@ describe('gzip', () => {
     expect(await sampleSource({ file: zipped }, { rows: 2 })).toEqual({
       format: 'csv',
       columns: ['id', 'text'],
+      unreadable: {},
       sizeBytes: Buffer.byteLength(csv),
       totalRows: 500,
       rows: [

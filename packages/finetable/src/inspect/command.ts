@@ -25,7 +25,7 @@ export async function inspect(path: string, signal: AbortSignal): Promise<Report
   if (await isFolder(path)) return (await isThere(join(path, 'job.yaml'))) ? inspectRun(path) : inspectAdapter(path);
   if (/\.(safetensors|index\.json)$/.test(path)) return inspectSafetensors(path);
   if (path.endsWith('.npy')) return inspectNpy(path);
-  if (/\.(jsonl|ndjson|csv)$/.test(path)) return inspectData(path, signal);
+  if (/\.(jsonl|ndjson|csv|tsv|parquet|arrows?|feather)(\.(gz|zst))?$/i.test(path)) return inspectData(path, signal);
   if (/\.(ya?ml|json)$/.test(path)) return { kind: 'job', path, job: (await readJob(path)).job };
   return inspectWords(path);
 }
