@@ -10,7 +10,7 @@ import { measureOptimizers } from './optimizers.mjs';
 import { measurePhysical } from './physical.mjs';
 import { runParts } from './parts.mjs';
 import { Report } from './report.mjs';
-import { measureSources } from './sources.mjs';
+import { measureMemory, measureSources } from './sources.mjs';
 import { measureSteps } from './step.mjs';
 import { measureThreads } from './threads.mjs';
 import { measureUnpooled } from './unpooled.mjs';
@@ -28,6 +28,7 @@ const parts = {
   adapters: measureAdapters,
   merge: measureMerge,
   sources: measureSources,
+  memory: measureMemory,
 };
 const begun = performance.now();
 const machine = describeMachine();

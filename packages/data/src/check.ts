@@ -1,7 +1,7 @@
 /** Checks of what the caller passes, before anything is opened; and the defaults. */
 import { FinetableError, poolings } from '@finetable/core';
 import { show, showNames } from './errors.ts';
-import { formatOf, type SourceIndex } from './source/source.ts';
+import { formatOf, keptBytes, type SourceIndex } from './source/source.ts';
 import type { DataSpec, FeatureSpec, LabelSpec, LoaderOptions, SourceSpec, SplitSpec, TokenSpec } from './spec.ts';
 
 function refuse(path: string, found: unknown, allowed: string): FinetableError {
@@ -150,8 +150,6 @@ export function planLoader(options: LoaderOptions): LoaderPlan {
   return { ...plan, prefetchBatches, taskBatches };
 }
 
-/** Decoded blocks that a thread keeps in memory: about so many bytes. */
-const keptBytes = 64 << 20;
 /** Blocks of a window: those at its ends are decoded for two windows. */
 const windowBlocks = 8;
 /** Examples of a window, where its blocks are not larger: a task makes all its batches. */

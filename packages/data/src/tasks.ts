@@ -147,7 +147,8 @@ export class TaskRunner {
     end: number,
   ): Records | Promise<Records> {
     const columns = columnsOf(data);
-    if (!given) return (this.#reader ??= new SourceReader(index!, columns)).read(rows.subarray(begin, end), window);
+    if (!given)
+      return (this.#reader ??= new SourceReader(index!, columns, true)).read(rows.subarray(begin, end), window);
     const { name, numbers } = given;
     return recordsOf({ name, rows: given.rows.slice(begin, end), numbers: numbers.subarray(begin, end) }, columns);
   }

@@ -166,13 +166,19 @@ export function jsonValue(value: unknown): unknown {
     default:
   }
   if (value === null) return null;
-  if (value instanceof Float64Array || value instanceof Int32Array || value instanceof Float32Array)
-    return Array.from(value);
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) if (typeof value[i] !== 'number') value[i] = jsonValue(value[i]);
     return value;
   }
-  if (ArrayBuffer.isView(value)) return Array.from(value as unknown as Iterable<unknown>, jsonValue);
+  if (ArrayBuffer.isView(value)) {
+    const values = value as unknown as ArrayLike<number | bigint>;
+    const out = new Array<unknown>(values.length);
+    for (let i = 0; i < out.length; i++) {
+      const element = values[i]!;
+      out[i] = typeof element === 'number' ? element : jsonValue(element);
+    }
+    return out;
+  }
   if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
   if (value instanceof Map) return Array.from(value, jsonValue);
   return Object.fromEntries(Object.entries(value as object).map(([name, member]) => [name, jsonValue(member)]));

@@ -197,6 +197,9 @@ export function indexOf(files: readonly FileIndex[]): SourceIndex {
   };
 }
 
+/** Of a source that a thread keeps in memory: the most bytes. */
+export const keptBytes = 64 << 20;
+
 /** Reads examples of all files of a source. One per thread. */
 export class SourceReader {
   readonly #index: SourceIndex;
@@ -207,12 +210,16 @@ export class SourceReader {
   /** Null of text. */
   readonly #blocks: BlockReader | null;
 
-  /** @throws INVALID_DATA where the first file lacks a column, NOT_FOUND, IO */
-  constructor(index: SourceIndex, columns: readonly string[]) {
+  /**
+   * @param keep small sources in memory: for examples that are read in any order
+   * @throws INVALID_DATA where the first file lacks a column, NOT_FOUND, IO
+   */
+  constructor(index: SourceIndex, columns: readonly string[], keep = false) {
     this.#index = index;
     this.#columns = columns;
     for (const { examples } of index.files) this.#firsts.push(this.#firsts.at(-1)! + examples);
-    this.#open = new OpenFiles((file) => new TextReader(index.files[file]!, columns));
+    const whole = keep && index.sizeBytes <= keptBytes;
+    this.#open = new OpenFiles((file) => new TextReader(index.files[file]!, columns, whole));
     if (index.randomAccess) {
       this.#blocks = null;
       this.#open.get(0);
