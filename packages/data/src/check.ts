@@ -123,6 +123,8 @@ export interface LoaderPlan {
   readonly shard: { readonly index: number; readonly count: number };
   /** Batches made or being made, and not consumed. */
   readonly prefetchBatches: number;
+  /** Their bytes. */
+  readonly prefetchBytes: number;
   /** Batches per task. */
   readonly taskBatches: number;
 }
@@ -133,6 +135,7 @@ const taskExamples = 1024;
 /** @throws INVALID_ARGUMENT whose `details.path` names the option */
 export function planLoader(options: LoaderOptions): LoaderPlan {
   const { batchSize, workers = 1, shuffle = false, shuffleWindow = 1 << 22, seed = 0 } = options;
+  const { prefetchBytes = 2 ** 28 } = options;
   const { shard = { index: 0, count: 1 } } = options;
   checkInteger('batchSize', batchSize, 1, 2 ** 31 - 1);
   checkInteger('workers', workers, 0, 1024);
@@ -141,7 +144,8 @@ export function planLoader(options: LoaderOptions): LoaderPlan {
   checkInteger('shard.count', shard.count, 1, batchSize);
   checkInteger('shard.index', shard.index, 0, shard.count - 1);
   if (options.prefetchBatches !== undefined) checkInteger('prefetchBatches', options.prefetchBatches, 1, 2 ** 31 - 1);
-  const plan = { batchSize, workers, shuffle, shuffleWindow, seed, shard };
+  checkInteger('prefetchBytes', prefetchBytes, 1, Number.MAX_SAFE_INTEGER);
+  const plan = { batchSize, workers, shuffle, shuffleWindow, seed, shard, prefetchBytes };
   // On the caller's own thread nothing is made before it is asked for.
   if (workers === 0) return { ...plan, prefetchBatches: 1, taskBatches: 1 };
   const chunk = Math.min(16, Math.ceil(taskExamples / batchSize));

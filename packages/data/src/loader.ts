@@ -2,9 +2,11 @@
  * The loader: what must be known of the source is found out; then batches come in order, made ahead in worker threads.
  *
  * Which examples batch i of an epoch holds is a function of the order alone, whichever thread makes it, so batches do not depend
- * on the number of workers. Memory is bounded: no more than `prefetchBatches` are made, or being made, and not yet consumed.
+ * on the number of workers. Memory is bounded: no more than `prefetchBatches`, and no more than about `prefetchBytes`, are made, or
+ * being made, and not yet consumed.
  */
 import { FinetableError } from '@finetable/core';
+import { batchBuffers } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { checkData, fitToBlocks, planLoader, type LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
@@ -176,10 +178,11 @@ class BatchLoader implements Loader {
       );
     }
     this.#iterating = true;
-    const { workers, prefetchBatches, taskBatches } = this.#plan;
+    const { workers, prefetchBatches, prefetchBytes, taskBatches } = this.#plan;
     const requests = this.#feed.requests(epoch, from, endEpoch, taskBatches);
     const tasks: Promise<Made>[] = []; // in order
     let held = 0; // batches of all tasks that are not consumed
+    const bytes = new HeldBytes(prefetchBytes);
     let busy = 0; // tasks not done
     let asking = false; // for the next request
     let ended = false;
@@ -188,6 +191,7 @@ class BatchLoader implements Loader {
       const fill = (): void => {
         if (asking || ended || busy >= this.#pool.lanes || held + taskBatches > Math.max(prefetchBatches, taskBatches))
           return;
+        if (held > 0 && !bytes.haveRoom(taskBatches)) return;
         asking = true;
         const asked = requests.next();
         if (asked instanceof Promise) {
@@ -202,10 +206,12 @@ class BatchLoader implements Loader {
         if (request === null) ended = true;
         else {
           const count = Math.max(1, Math.ceil(sizeOf(request) / request.batchSize));
+          bytes.begin(count);
           const task = this.#make(request).finally(() => {
             busy--;
             fill();
           });
+          task.then(({ batches }) => bytes.made(count, batches)).catch(() => undefined);
           // Its turn may come much later; until then a failure is not unhandled.
           task.catch(() => undefined);
           tasks.push(task);
@@ -235,6 +241,7 @@ class BatchLoader implements Loader {
           // Batches made before a stop are not handed out after it.
           if (this.#pool.stopped) throw this.#pool.stopped;
           held--;
+          bytes.consumed(batch);
           if (workers > 0) fill();
           yield batch;
         }
@@ -261,6 +268,47 @@ class BatchLoader implements Loader {
     this.#totals.workSeconds += made.workSeconds;
     return { batches: made.batches, error: made.error && taskError(made.error, what) };
   }
+}
+
+/** Bytes of the batches that are not consumed: of those that are not made yet about as many as those that are have. */
+class HeldBytes {
+  readonly #most: number;
+  #bytes = 0;
+  #making = 0;
+  #batches = 0;
+  #total = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** Of tasks that were not begun, the first is let through: one has to be made to know how large they are. */
+  haveRoom(batches: number): boolean {
+    const mean = this.#batches === 0 ? 0 : this.#total / this.#batches;
+    return this.#bytes + (this.#making + batches) * mean <= this.#most;
+  }
+
+  begin(batches: number): void {
+    this.#making += batches;
+  }
+
+  made(expected: number, batches: readonly Batch[]): void {
+    this.#making -= expected;
+    const bytes = batches.reduce((sum, batch) => sum + bytesOf(batch), 0);
+    this.#bytes += bytes;
+    this.#total += bytes;
+    this.#batches += batches.length;
+  }
+
+  consumed(batch: Batch): void {
+    this.#bytes -= bytesOf(batch);
+  }
+}
+
+function bytesOf(batch: Batch): number {
+  let bytes = 0;
+  for (const { byteLength } of batchBuffers(batch)) bytes += byteLength;
+  return bytes;
 }
 
 function sizeOf({ examples: { rows, given } }: BatchesRequest): number {

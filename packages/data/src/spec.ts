@@ -133,6 +133,8 @@ export interface LoaderOptions {
   readonly seed?: number | undefined;
   /** Batches made ahead of the consumer, which bounds memory; default 16 or 2 tasks per worker, whichever is more. */
   readonly prefetchBatches?: number | undefined;
+  /** Their bytes: where they are more, none is begun before others are consumed. At least one task is made. Default 256 MiB. */
+  readonly prefetchBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
