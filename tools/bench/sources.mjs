@@ -7,14 +7,16 @@ import {
   readFileSync,
   rmSync,
   statfsSync,
-  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { openLoader } from '@finetable/data';
 import { indexOf, scanFile, SourceReader } from '../../packages/data/dist/source/source.js';
 import { medianOf } from './measure.mjs';
@@ -222,23 +224,11 @@ async function readLargeFile(report, folder) {
   const chunk = Buffer.from(Array.from({ length: 50_000 }, (_, i) => `${JSON.stringify(example(i))}\n`).join(''));
   for (let bytes = 0; bytes < gigabytes * 1e9; bytes += chunk.length) writeSync(fd, chunk);
   closeSync(fd);
-  globalThis.gc?.();
-  const curve = [];
-  const resident = () => process.memoryUsage.rss() / 1e6;
-  const base = resident();
-  const begun = performance.now();
-  const sampling = setInterval(() => curve.push(resident()), 250);
-  const loader = await openLoader(spec(file), { batchSize, shuffle: true, workers: 2 });
-  const opened = (performance.now() - begun) / 1000;
-  let examples = 0;
-  try {
-    for await (const { size } of loader.batches(0)) examples += size;
-  } finally {
-    clearInterval(sampling);
-    await loader.close();
-    rmSync(file);
-  }
-  const seconds = (performance.now() - begun) / 1000;
+  // By itself, since this process has memory of what it measured before.
+  const options = JSON.stringify({ spec: spec(file), batchSize });
+  const run = promisify(execFile);
+  const { stdout } = await run(process.execPath, [fileURLToPath(new URL('read-large.mjs', import.meta.url)), options]);
+  const { base, curve, opened, examples, seconds } = JSON.parse(stdout);
   report.value(
     what,
     '-',
