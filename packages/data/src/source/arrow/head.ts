@@ -48,6 +48,24 @@ export function readHead(offset: number, read: (offset: number, length: number) 
   return { kind, length: prefix + length, bodyBytes, rows };
 }
 
+/** A message with a dictionary, checked before, as one of a dictionary without values. */
+export function withoutValues(message: Buffer): Buffer {
+  const marked = message.readInt32LE(0) === -1;
+  const prefix = marked ? 8 : 4;
+  const copy = Buffer.alloc(prefix + message.readInt32LE(marked ? 4 : 0));
+  message.copy(copy);
+  const bytes = copy.subarray(prefix);
+  const root = new FlatTable(bytes, bytes.readInt32LE(0));
+  const batch = root.table(2)!.table(1)!;
+  for (const at of [root.field(3), batch.field(0)]) if (at !== 0) bytes.writeBigInt64LE(0n, at);
+  // Lengths and counts of nulls; places in the body.
+  for (const number of [1, 2]) {
+    const { first, count } = batch.vector(number, 16);
+    bytes.fill(0, first, first + 16 * count);
+  }
+  return copy;
+}
+
 /** A table of FlatBuffers. Reading outside of the bytes throws. */
 class FlatTable {
   readonly bytes: Buffer;
