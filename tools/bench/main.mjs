@@ -10,6 +10,7 @@ import { measureOptimizers } from './optimizers.mjs';
 import { measurePhysical } from './physical.mjs';
 import { runParts } from './parts.mjs';
 import { Report } from './report.mjs';
+import { measureMemory, measureSources } from './sources.mjs';
 import { measureSteps } from './step.mjs';
 import { measureTfjs } from './tfjs.mjs';
 import { measureThreads } from './threads.mjs';
@@ -27,6 +28,8 @@ const parts = {
   optimizers: measureOptimizers,
   adapters: measureAdapters,
   merge: measureMerge,
+  sources: measureSources,
+  memory: measureMemory,
   tfjs: measureTfjs,
 };
 const begun = performance.now();

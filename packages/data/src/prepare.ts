@@ -5,6 +5,7 @@ import { interrupted } from './errors.ts';
 import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
 import { withoutSource as plain, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
+import { isCompressed, type TemporaryFolder } from './source/compressed.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
 import { indexOf, type FileIndex, type SourceIndex } from './source/source.ts';
@@ -28,11 +29,13 @@ export interface Prepared {
 /** Blocks of a task: some MiB. */
 const taskBlocks = 4;
 
+/** @param temporary for what is decompressed; the caller removes it */
 export async function prepare(
   runtime: ThreadRuntime,
   data: DataSpec,
   plan: LoaderPlan,
   name: string,
+  temporary: TemporaryFolder,
   signal: AbortSignal | undefined,
   onProgress?: (examples: number, total: number) => void,
 ): Promise<Prepared> {
@@ -49,7 +52,9 @@ export async function prepare(
   try {
     if (given && !rows) return await prepareStream(pool, data, name);
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
-    const index = rows ? indexOfRows(name, rows.length) : await scan(pool, files, source as FileSource, plan);
+    const index = rows
+      ? indexOfRows(name, rows.length)
+      : await scan(pool, files, source as FileSource, temporary, plan);
     const survey = new Survey(pool, index, rows, name, plan, onProgress);
     const split = data.split ? await survey.split(data) : null;
     const { selection, skipped } = await survey.screen(data, split);
@@ -82,13 +87,17 @@ async function scan(
   pool: TaskPool,
   files: readonly string[],
   source: FileSource,
+  temporary: TemporaryFolder,
   plan: LoaderPlan,
 ): Promise<SourceIndex> {
   const indices: FileIndex[] = [];
   await inLanes(
     files,
     plan,
-    (file) => pool.run({ type: 'scan', file, source }, () => `${file}, index pass`),
+    (file) => {
+      const path = isCompressed(file) ? temporary.pathFor(file) : file;
+      return pool.run({ type: 'scan', file, path, source }, () => `${file}, index pass`);
+    },
     ({ index }) => indices.push(index),
   );
   return indexOf(indices);

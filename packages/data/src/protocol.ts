@@ -25,6 +25,8 @@ export interface WorkerSetup {
 export interface ScanRequest {
   readonly type: 'scan';
   readonly file: string;
+  /** Where the content of a compressed file goes; else the file. */
+  readonly path: string;
   readonly source: FileSource;
 }
 
@@ -72,6 +74,8 @@ export interface BatchesRequest {
   /** Index of the first. */
   readonly first: number;
   readonly batchSize: number;
+  /** That the examples are of, where blocks are decoded: see `SourceReader.read`. */
+  readonly window: number | null;
   /** Of all its batches in order; the last batch may be smaller. */
   readonly examples: TaskExamples;
 }

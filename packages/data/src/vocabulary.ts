@@ -6,6 +6,7 @@ import { defaultRuntime } from './pool.ts';
 import { prepare } from './prepare.ts';
 import type { Skipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
+import { TemporaryFolder } from './source/compressed.ts';
 import { rowsName } from './source/rows.ts';
 import type { DataSpec, FeatureSpec, SourceSpec, VocabularyWords } from './spec.ts';
 
@@ -47,7 +48,13 @@ export async function buildVocabulary(
   const name = source.rows === undefined ? sourceName(source) : rowsName(source);
   if (signal?.aborted) throw interrupted(name);
   const plan = planLoader({ batchSize: 1, workers });
-  const prepared = await prepare(defaultRuntime, data, plan, name, signal, onProgress);
+  const temporary = new TemporaryFolder();
+  let prepared;
+  try {
+    prepared = await prepare(defaultRuntime, data, plan, name, temporary, signal, onProgress);
+  } finally {
+    temporary.remove();
+  }
   const { words, counts } = vocabularyOf(prepared.data.features['words']!)!.vocabulary as VocabularyWords;
   const { index, selection, skipped } = prepared;
   return { words, counts: counts!, examples: selection?.count ?? index!.examples, skipped };
