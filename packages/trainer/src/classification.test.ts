@@ -13,7 +13,7 @@ function normals(rows: number, cols: number, stream: string): Matrix {
   return m;
 }
 
-const batch: Batch = {
+const unweighted: Batch = {
   epoch: 0,
   index: 0,
   size,
@@ -42,8 +42,13 @@ function build(normalize: boolean) {
   return { objective, parameters };
 }
 
-test.each([false, true])('gradients agree with finite differences (normalize: %s)', async (normalize) => {
+test.each([
+  [false, null],
+  [true, null],
+  [false, [2, 0, 0.5, 1, 3]],
+] as const)('gradients agree with finite differences (normalize: %s, weights: %s)', async (normalize, weights) => {
   const { objective, parameters } = build(normalize);
+  const batch = { ...unweighted, weights: weights && Float32Array.from(weights) };
   const x = normals(size, D, 'x');
   const meanLoss = async (): Promise<number> =>
     (await objective.evaluate({ x: matrix(size, D, x.data.slice()) }, batch)).sums.loss! / size;
@@ -66,12 +71,26 @@ test.each([false, true])('gradients agree with finite differences (normalize: %s
   for (const { value, gradient: analytic } of parameters) await check(value, analytic.slice());
 });
 
-test('loss and accuracy of known logits', async () => {
+test('an example of weight w counts as w of weight 1, over the same number of examples', () => {
+  const { objective } = build(false);
+  const x = normals(1, D, 'x');
+  const rows = (n: number): Matrix =>
+    matrix(
+      n,
+      D,
+      Float32Array.from({ length: n * D }, (_, i) => x.data[i % D]!),
+    );
+  const of = (n: number, weights: Float32Array | null) =>
+    objective.evaluate({ x: rows(n) }, { ...unweighted, size: n, labels: { y: new Int32Array(n) }, weights }).loss!;
+  expect(of(2, Float32Array.of(3, 0))).toBeCloseTo(of(3, null), 5);
+});
+
+test('loss and accuracy of known logits', () => {
   const objective = classification({ input: 'x', label: 'y' });
   const [weight] = objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b'] } });
   weight!.value.set([1, 0, 0, 1]);
-  const two: Batch = { ...batch, size: 2, labels: { y: Int32Array.of(0, 0) } };
-  const { sums } = await objective.evaluate({ x: matrix(2, 2, Float32Array.of(Math.log(3), 0, 0, Math.log(3))) }, two);
+  const two: Batch = { ...unweighted, size: 2, labels: { y: Int32Array.of(0, 0) } };
+  const sums = objective.evaluate({ x: matrix(2, 2, Float32Array.of(Math.log(3), 0, 0, Math.log(3))) }, two);
   // softmax([ln 3, 0]) = [3/4, 1/4]
   const { loss, accuracy } = objective.metrics(sums, 2);
   expect(loss).toBeCloseTo((-Math.log(3 / 4) - Math.log(1 / 4)) / 2, 6);
@@ -88,8 +107,7 @@ test('one class is refused', () => {
 test('of equal logits the first counts', async () => {
   const objective = classification({ input: 'x', label: 'y' });
   objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b', 'c'] } });
-  const three: Batch = { ...batch, size: 3, labels: { y: Int32Array.of(0, 1, 2) } };
-  const { sums, outputs } = await objective.evaluate({ x: normals(3, 2, 'x') }, three);
-  expect(outputs!.classes!.predicted).toEqual(Int32Array.of(0, 0, 0));
+  const three: Batch = { ...unweighted, size: 3, labels: { y: Int32Array.of(0, 1, 2) } };
+  const sums = objective.evaluate({ x: normals(3, 2, 'x') }, three);
   expect(objective.metrics(sums, 3).accuracy).toBeCloseTo(1 / 3, 12);
 });

@@ -366,7 +366,7 @@ test.each([
   ['fields.csv', 'a,b\n1,2\n3\n', 'fields.csv, line 3: found 1 fields; allowed: 2'],
   ['quote.csv', 'a,b\n1,x"y"\n', 'quote.csv, line 2: field 2: a quote inside a field without quotes'],
   ['open.csv', 'a,b\n1,"x\n', 'open.csv, line 2: a quote is opened in this record and never closed'],
-  ['job.yaml', 'name: x\ntabels: {}\n', 'did you mean "tables"'],
+  ['job.yaml', 'name: x\ntable: {}\n', 'did you mean "tables"'],
   ['cut.safetensors', '12345678', 'cut.safetensors'],
   ['none.npy', 'no', 'none.npy: does not begin with the bytes of a .npy file'],
   ['letter.txt', 'Dear all,\n', 'Is this a word vector file?'],
