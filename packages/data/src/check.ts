@@ -97,6 +97,9 @@ export function planLoader(options: LoaderOptions): LoaderPlan {
   return { ...plan, prefetchBatches, taskBatches };
 }
 
+/** Of a window of text whose places are not all noted: each thread keeps its blocks. */
+export const textWindowBytes = 32 << 20;
+
 /** Blocks of a window: those at its ends are decoded for two windows. */
 const windowBlocks = 8;
 /** Examples of a window, where its blocks are not larger: a task makes all its batches. */
@@ -109,7 +112,11 @@ const windowExamples = 1 << 18;
  * decodes the blocks for itself.
  */
 export function fitToBlocks(plan: LoaderPlan, index: SourceIndex, options: LoaderOptions): LoaderPlan {
-  if (index.randomAccess) return plan;
+  if (index.randomAccess) {
+    if (!index.strided || options.shuffleWindow !== undefined) return plan;
+    const window = Math.floor(textWindowBytes / (index.sizeBytes / index.examples));
+    return { ...plan, shuffleWindow: Math.max(plan.batchSize, Math.min(plan.shuffleWindow, window)) };
+  }
   const { batchSize, workers, prefetchBatches } = plan;
   let [largest, bytes, count] = [0, 0, 0];
   for (const { blocks, blockBytes } of index.files) {

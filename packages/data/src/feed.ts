@@ -1,6 +1,6 @@
 /** What tasks are given: examples by number, in an epoch's order; or the next of what is iterated. */
 import { FinetableError, permutation } from '@finetable/core';
-import type { LoaderPlan } from './check.ts';
+import { textWindowBytes, type LoaderPlan } from './check.ts';
 import { ExampleOrder } from './order.ts';
 import { examplesOf } from './prepare.ts';
 import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
@@ -47,7 +47,9 @@ export function exampleFeed(
   const batchesPerEpoch = Math.ceil(order.examples / batchSize);
 
   const decoded = !index.randomAccess;
-  /** Of decoded blocks: which window a place is in, counted over all epochs. In file order blocks follow each other. */
+  const windowBytes = (Math.min(order.examples, window) / index.examples) * index.sizeBytes;
+  const kept = decoded || (index.strided && windowBytes <= 2 * textWindowBytes);
+  /** Of blocks that are kept: which window a place is in, counted over all epochs. In file order blocks follow each other. */
   const windowOf = (epoch: number, place: number): number | null => {
     if (order.examples <= window) return 0;
     return shuffle ? epoch * Math.ceil(order.examples / window) + Math.floor(place / window) : null;
@@ -67,7 +69,7 @@ export function exampleFeed(
     const begin = first * batchSize;
     const end = Math.min(begin + count * batchSize, order.examples);
     const all = order.rows(epoch, begin, end);
-    const number = decoded ? windowOf(epoch, begin) : null;
+    const number = kept ? windowOf(epoch, begin) : null;
     const request = { type: 'batches', epoch, first, batchSize, window: number } as const;
     if (plan.shard.count === 1) return { ...request, examples: examplesOf(rows, name, all) };
     const { begin: from, end: to } = partOf(all.length, plan);

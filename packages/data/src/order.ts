@@ -3,6 +3,7 @@
  * any epoch can be made at any time, the same for any number of workers.
  */
 import { FinetableError, permutation } from '@finetable/core';
+import { lastAtMost } from './last-at-most.ts';
 import { rankOf, selectRows, type Selection } from './selection.ts';
 import type { SourceIndex } from './source/source.ts';
 
@@ -108,15 +109,4 @@ function blocksOf({ files }: SourceIndex, selection: Selection | null): Float64A
     first += examples;
   }
   return Float64Array.from([...out, selection ? selection.count : first]);
-}
-
-/** The last index whose value is at most `value`, past those of the same value. */
-function lastAtMost(ascending: Float64Array, value: number): number {
-  let [low, high] = [0, ascending.length - 2];
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (ascending[middle]! <= value) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }

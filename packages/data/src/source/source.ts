@@ -60,6 +60,8 @@ export interface SourceIndex {
   readonly sizeBytes: number;
   /** As of its files, which are of one format. */
   readonly randomAccess: boolean;
+  /** Text of so many records that not all places are noted. */
+  readonly strided: boolean;
 }
 
 /** Some examples of a source, column by column. */
@@ -194,6 +196,7 @@ export function indexOf(files: readonly FileIndex[]): SourceIndex {
     examples: files.reduce((sum, { examples }) => sum + examples, 0),
     sizeBytes: files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     randomAccess: files[0]!.randomAccess,
+    strided: files.some(({ text }) => text !== null && text.stride > 1),
   };
 }
 
@@ -206,7 +209,7 @@ export class SourceReader {
   readonly #columns: readonly string[];
   /** `[files + 1]`: the first example of each file, and the end. */
   readonly #firsts: number[] = [0];
-  readonly #open: OpenFiles<FileReader>;
+  readonly #open: OpenFiles<TextReader>;
   /** Null of text. */
   readonly #blocks: BlockReader | null;
 
@@ -232,10 +235,10 @@ export class SourceReader {
    * @throws INVALID_DATA naming the line, INVALID_FILE where a file has changed, IO
    */
   async read(rows: Uint32Array, window: number | null = null): Promise<Records> {
-    return this.#blocks ? this.#blocks.read(rows, window) : this.#readText(rows);
+    return this.#blocks ? this.#blocks.read(rows, window) : this.#readText(rows, window);
   }
 
-  #readText(rows: Uint32Array): Records {
+  #readText(rows: Uint32Array, window: number | null): Records {
     const lines = new Float64Array(rows.length);
     const out = this.#columns.map((): unknown[] => []);
     const { files } = this.#index;
@@ -250,7 +253,7 @@ export class SourceReader {
       while (end < rows.length && rows[end]! >= first && rows[end]! < last) end++;
       reader = this.#open.get(file);
       const local = first === 0 ? rows.subarray(begin, end) : rows.subarray(begin, end).map((row) => row - first);
-      sizeBytes += reader.read(local, out, lines, begin);
+      sizeBytes += reader.read(local, out, lines, begin, window);
       if (fileOf) fileOf.fill(nameIndex(names, files[file]!.file), begin, end);
       begin = end;
     }

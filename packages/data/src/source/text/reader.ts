@@ -1,6 +1,7 @@
 /** Reads records of a text file by their places, in any order. */
 import { isUtf8 } from 'node:buffer';
 import { closeSync } from 'node:fs';
+import { lastAtMost } from '../../last-at-most.ts';
 import type { FileIndex, FileReader, FirstRow, Records, TextPlaces } from '../source.ts';
 import { csvParser, parseCsvRow } from './csv.ts';
 import { checkUnchanged, fileChanged, openFile, readAt } from '../file.ts';
@@ -10,6 +11,16 @@ import { RecordScanner } from './scan.ts';
 
 /** Appends one record's values, `out[c]` being the wanted column c. @throws INVALID_DATA naming the line */
 export type RecordParser = (text: string, line: number, out: readonly unknown[][]) => void;
+
+/** Bytes of neighbours, from `offset` of the file on, and where the records are in it. */
+interface Run {
+  readonly bytes: Buffer;
+  readonly offset: number;
+  /** Whether all of it is UTF-8. */
+  readonly valid: boolean;
+  readonly starts: Float64Array;
+  readonly lines: Float64Array;
+}
 
 type RecordVisitor = (text: string, line: number) => void;
 
@@ -26,6 +37,9 @@ export class TextReader implements FileReader {
   readonly #keep: boolean;
   /** The whole file, where it is kept. */
   #whole: Buffer | null = null;
+  /** Of the window that is read. */
+  readonly #blocks = new Map<number, Run>();
+  #window: number | null = null;
   /** Kept between reads; strings are decoded out of it. */
   #bytes = Buffer.allocUnsafeSlow(1 << 16);
 
@@ -42,11 +56,21 @@ export class TextReader implements FileReader {
     this.#fd = openFile(path, file);
   }
 
-  read(rows: Uint32Array, out: readonly unknown[][], lines: Float64Array, at: number): number {
-    return this.#readRecords(rows, (text, line) => {
+  /** @param window as of `SourceReader.read` */
+  read(
+    rows: Uint32Array,
+    out: readonly unknown[][],
+    lines: Float64Array,
+    at: number,
+    window: number | null = null,
+  ): number {
+    const visit: RecordVisitor = (text, line) => {
       lines[at++] = line;
       this.#parse(text, line, out);
-    });
+    };
+    return this.#places.stride > 1 && window !== null
+      ? this.#readOfBlocks(rows, visit, window)
+      : this.#readRecords(rows, visit);
   }
 
   readFirst(count: number, mostBytes: number): FirstRow[] {
@@ -66,6 +90,37 @@ export class TextReader implements FileReader {
 
   close(): void {
     closeSync(this.#fd);
+  }
+
+  /**
+   * Where only some places are noted, finding one record costs reading its neighbours; so of a window, whose records lie in few blocks,
+   * the blocks are kept.
+   */
+  #readOfBlocks(rows: Uint32Array, visit: RecordVisitor, window: number): number {
+    checkUnchanged(this.#fd, this.#index);
+    if (window !== this.#window) this.#blocks.clear();
+    this.#window = window;
+    const { blocks } = this.#index;
+    let sizeBytes = 0;
+    for (const row of rows) {
+      const number = lastAtMost(blocks, row);
+      let block = this.#blocks.get(number);
+      if (!block) {
+        block = this.#readBlock(blocks[number]!, blocks[number + 1]!);
+        this.#blocks.set(number, block);
+        sizeBytes += block.bytes.length;
+      }
+      this.#visit(block, row - blocks[number]!, 1, visit);
+    }
+    return sizeBytes;
+  }
+
+  #readBlock(first: number, end: number): Run {
+    const { stride, starts } = this.#places;
+    const place = first / stride;
+    const offset = starts[place]!;
+    const bytes = this.#fill(Buffer.allocUnsafeSlow(starts[Math.ceil(end / stride)]! - offset), offset);
+    return { bytes, offset, valid: isUtf8(bytes), ...this.#scan(bytes, offset, place) };
   }
 
   /** @returns bytes read */
@@ -99,7 +154,12 @@ export class TextReader implements FileReader {
     const { starts, lines } = stride === 1 ? this.#places : this.#scan(bytes, offset, place);
     const begin = stride === 1 ? place : first - place * stride;
     // One check for the run; which record it was matters only when it fails.
-    const valid = isUtf8(bytes);
+    this.#visit({ bytes, offset, valid: isUtf8(bytes), starts, lines }, begin, count, visit);
+    return sizeBytes;
+  }
+
+  #visit({ bytes, offset, valid, starts, lines }: Run, begin: number, count: number, visit: RecordVisitor): void {
+    const { file } = this.#index;
     for (let i = begin; i < begin + count; i++) {
       const from = starts[i]! - offset;
       let to = starts[i + 1]! - offset;
@@ -108,7 +168,6 @@ export class TextReader implements FileReader {
       while (to > from && (bytes[to - 1] === 10 || bytes[to - 1] === 13)) to--;
       visit(bytes.toString('utf8', from, to), lines[i]!);
     }
-    return sizeBytes;
   }
 
   #bytesAt(offset: number, length: number): Buffer {

@@ -115,6 +115,9 @@ test('rows come in the order asked for, from anywhere', async () => {
         const records = await reader.read(Uint32Array.from(rows));
         expect(records.columns.get('v')).toEqual(rows);
         expect([...records.lines]).toEqual(rows.map((row) => row + 1));
+        // Of a window blocks are kept.
+        const { columns, lines } = await reader.read(Uint32Array.from(rows), rows.length % 3);
+        expect([columns, lines]).toEqual([records.columns, records.lines]);
         if (mostPlaces === 1000) expect(records.sizeBytes).toBe(rows.reduce((sum, row) => sum + (row < 10 ? 8 : 9), 0));
       }),
     );
