@@ -56,7 +56,10 @@ export interface EmbeddingOptions {
   readonly table?: ShardedTable | null | undefined;
   /** Trains the rows of a row store; the model's optimizer trains the rest. */
   readonly optimizer?: OptimizerSpec | null | undefined;
-  /** Where a row store's rows live. Default `auto`. */
+  /**
+   * Where the table lives. `auto`, the default: in tfjs variables while it is below `threshold` and the backend has room for it, its gradient and
+   * an optimizer's state; else in RAM beside tfjs, which is told once. `cpu`: never on a GPU. `gpu`: in variables on the GPU, or an error.
+   */
   readonly device?: 'auto' | 'gpu' | 'cpu' | null | undefined;
   /** Bytes, or text such as "64MiB": an f32 table that is larger lives in a row store. Default 64 MiB. */
   readonly threshold?: number | string | null | undefined;

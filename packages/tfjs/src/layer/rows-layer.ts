@@ -67,7 +67,7 @@ export abstract class RowsLayer extends tf.layers.Layer {
         optimizer: optimizer ?? null,
         device: device ?? 'auto',
       },
-      thresholdBytes,
+      { bytes: thresholdBytes, given: this.options.threshold != null },
     );
     weights?.dispose();
     this.built = true;

@@ -71,7 +71,10 @@ export class AdaptedRows implements EmbeddingRows {
       this.#refuse(
         'embeddingsConstraint would read the whole table in every step; allowed: tables below the threshold',
       );
-    if (device === 'gpu') this.#refuse('device "gpu" is not for rows in a row store; allowed: "auto", "cpu"');
+    if (device === 'gpu')
+      this.#refuse(
+        'device "gpu" is not for the rows of a `table`, which lie where it was opened; allowed: "auto", "cpu"',
+      );
     if (table?.needsFetch)
       this.#refuse(`table "${table.name}" has rows on devices, which cannot be read without waiting`);
     this.#drawn = table || weights ? null : drawTable(layerName, inputDim, outputDim, initializer);
