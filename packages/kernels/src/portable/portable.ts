@@ -4,6 +4,7 @@ import type { Descriptors, Implementation } from '../implementation.ts';
 import type { FileRows, LookupArgs, RowStore, TablePart } from '../kernels.ts';
 import { gatherRows, scatterRows } from './codec.ts';
 import * as dense from './dense.ts';
+import { bagDots, bagDotsBackward, pairDots, pairDotsBackward } from './dots.ts';
 import { FilePart, openFiles } from './files.ts';
 import { addChosen, addDelta, poolBase, segmentSum } from './lookup.ts';
 import { nearest } from './nearest.ts';
@@ -40,6 +41,10 @@ export function portableKernels(threads = 1): Implementation {
     updateRows,
     replayRows,
     updateDense,
+    pairDots,
+    pairDotsBackward,
+    bagDots,
+    bagDotsBackward,
     ...dense,
     ...scans,
   };
