@@ -32,23 +32,44 @@ export type {
   DataSpec,
   FeatureSpec,
   FileSource,
+  FrequencyWeighting,
+  HashSpec,
   LabelSpec,
   LoaderOptions,
   LoaderPosition,
+  LookupSpec,
+  Moments,
   NgramSpec,
+  NumbersSpec,
+  OutOfVocabularySpec,
+  PositionWeighting,
   Row,
   RowSource,
+  SkipSpec,
   SourceSpec,
   SplitSpec,
   TokenizerSpec,
   TokenSpec,
+  VocabularyBuild,
+  VocabularyOptions,
   VocabularySpec,
+  VocabularyWords,
+  WeightingSpec,
+  WeightSpec,
 } from './spec.ts';
 export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
+export { foundIn, readFound, withFound, writeFound, type FoundData, type FoundFeature } from './found.ts';
 export { planLoader, type LoaderPlan } from './check.ts';
 export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';
 export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';
 export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/model.ts';
 export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
-export { defaultTokenPattern } from './tokens.ts';
+export { countNgrams } from './feature/ngrams.ts';
+export { defaultTokenPattern, wordSplitter } from './feature/words.ts';
+export {
+  buildVocabulary,
+  type BuildVocabularyOptions,
+  type BuiltVocabulary,
+  type CountedFeature,
+} from './vocabulary.ts';
 export { wordLines } from './word-lines.ts';
