@@ -25,7 +25,8 @@ export type {
   ObjectiveSnapshot,
   ObjectiveTensor,
 } from './objective.ts';
-export { classification, type ClassificationOptions } from './classification.ts';
+export { classification, type ClassificationOptions } from './objectives/classification.ts';
+export { checkBatch, checkGradients, type CheckedGradient, type CheckGradientsOptions } from './check-gradients.ts';
 export type { EvaluateOptions } from './evaluate.ts';
 export { metricNames } from './metrics/index.ts';
 export type {
@@ -36,7 +37,7 @@ export type {
   RetrievalOutputs,
   ScoreOutputs,
 } from './metrics/outputs.ts';
-export type { ObjectiveModule, ObjectiveModuleContext } from './job/objective.ts';
+export type { ObjectiveModule, ObjectiveModuleContext } from './job/objectives/module.ts';
 export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';

@@ -2,8 +2,10 @@
 import { checkOptionNames, FinetableError, matrix, Scratch, type Matrix, type OptionNames } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 import type { Kernels } from '@finetable/kernels';
-import type { Outputs } from './metrics/outputs.ts';
-import type { DenseParameter, Evaluated, MetricSums, Objective, ObjectiveContext } from './objective.ts';
+import type { Outputs } from '../metrics/outputs.ts';
+import type { DenseParameter, Evaluated, MetricSums, Objective, ObjectiveContext } from '../objective.ts';
+import { scaleRows } from './examples.ts';
+import { parameter } from './layers.ts';
 
 export interface ClassificationOptions {
   /** The feature that is classified. */
@@ -134,16 +136,6 @@ class Classification implements Objective {
       outputs: { losses, weights: null, classes: { count, predicted, labels } },
     };
   }
-}
-
-/** Row i times weight i. */
-function scaleRows({ data, rows, cols }: Matrix, weights: Float32Array): void {
-  for (let i = 0; i < rows; i++) for (let c = 0; c < cols; c++) data[i * cols + c]! *= weights[i]!;
-}
-
-function parameter(name: string, shape: readonly number[]): DenseParameter {
-  const length = shape.reduce((product, n) => product * n, 1);
-  return { name, shape, value: new Float32Array(length), gradient: new Float32Array(length) };
 }
 
 /** `[rows] i32`: the column with the largest value of each row; of equal ones the first. */

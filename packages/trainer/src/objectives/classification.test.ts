@@ -35,6 +35,7 @@ function build(normalize: boolean) {
   const objective = classification({ input: 'x', label: 'y', normalize });
   const parameters = objective.initialize({
     kernels: loadKernels(),
+    numberDims: {},
     featureDims: { x: D },
     classes: { y: ['a', 'b', 'c', 'd'] },
   });
@@ -68,7 +69,12 @@ test.each([false, true])('gradients agree with finite differences (normalize: %s
 
 test('loss and accuracy of known logits', async () => {
   const objective = classification({ input: 'x', label: 'y' });
-  const [weight] = objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b'] } });
+  const [weight] = objective.initialize({
+    kernels: loadKernels(),
+    numberDims: {},
+    featureDims: { x: 2 },
+    classes: { y: ['a', 'b'] },
+  });
   weight!.value.set([1, 0, 0, 1]);
   const two: Batch = { ...batch, size: 2, labels: { y: Int32Array.of(0, 0) } };
   const { sums } = await objective.evaluate({ x: matrix(2, 2, Float32Array.of(Math.log(3), 0, 0, Math.log(3))) }, two);
@@ -81,13 +87,18 @@ test('loss and accuracy of known logits', async () => {
 test('one class is refused', () => {
   const objective = classification({ input: 'x', label: 'y' });
   expect(() =>
-    objective.initialize({ kernels: loadKernels(), featureDims: { x: D }, classes: { y: ['only'] } }),
+    objective.initialize({ kernels: loadKernels(), numberDims: {}, featureDims: { x: D }, classes: { y: ['only'] } }),
   ).toThrow(/label "y" has 1 class; classification needs 2 or more/);
 });
 
 test('of equal logits the first counts', async () => {
   const objective = classification({ input: 'x', label: 'y' });
-  objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, classes: { y: ['a', 'b', 'c'] } });
+  objective.initialize({
+    kernels: loadKernels(),
+    numberDims: {},
+    featureDims: { x: 2 },
+    classes: { y: ['a', 'b', 'c'] },
+  });
   const three: Batch = { ...batch, size: 3, labels: { y: Int32Array.of(0, 1, 2) } };
   const { sums, outputs } = await objective.evaluate({ x: normals(3, 2, 'x') }, three);
   expect(outputs!.classes!.predicted).toEqual(Int32Array.of(0, 0, 0));
