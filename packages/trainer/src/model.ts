@@ -188,7 +188,7 @@ export class Model {
   }
 
   async #retrieve(queries: QueryOutputs, k: number): Promise<RetrievalOutputs> {
-    const { feature, vectors, metric, relevant, seen } = queries;
+    const { feature, vectors, metric, relevant, seen, popularity } = queries;
     const name = this.#features[feature]!.table;
     const searched = this.adapters.get(name) ?? this.#tables.get(name)!;
     const { rows } = this.#tables.get(name)!;
@@ -203,7 +203,7 @@ export class Model {
       const kept = nearest.subarray(i * asked, (i + 1) * asked).filter((row) => !skip?.has(row));
       found.set(kept.subarray(0, width), i * width);
     }
-    return { rows, k: width, found, relevant };
+    return { rows, k: width, found, relevant, popularity };
   }
 
   /**

@@ -1,15 +1,34 @@
 /** All that `objective.type` may be. */
 import { z } from 'zod';
 import { classificationKind } from './classification.ts';
+import { ctrKind } from './ctr.ts';
+import { graphKind } from './graph.ts';
 import type { ObjectiveKind } from './kind.ts';
-import { moduleKind } from './module.ts';
+import { customKind, tfjsKind } from './module.ts';
+import { rankingKind } from './ranking.ts';
+import { cbowKind, skipgramKind } from './word-vectors.ts';
 
 const kinds = {
   classification: classificationKind,
-  tfjs: moduleKind,
+  ranking: rankingKind,
+  ctr: ctrKind,
+  skipgram: skipgramKind,
+  cbow: cbowKind,
+  graph: graphKind,
+  custom: customKind,
+  tfjs: tfjsKind,
 };
 
-export const objectiveSchema = z.discriminatedUnion('type', [kinds.classification.schema, kinds.tfjs.schema]);
+export const objectiveSchema = z.discriminatedUnion('type', [
+  kinds.classification.schema,
+  kinds.ranking.schema,
+  kinds.ctr.schema,
+  kinds.skipgram.schema,
+  kinds.cbow.schema,
+  kinds.graph.schema,
+  kinds.custom.schema,
+  kinds.tfjs.schema,
+]);
 
 export type JobObjective = z.output<typeof objectiveSchema>;
 

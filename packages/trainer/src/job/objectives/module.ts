@@ -23,37 +23,44 @@ export interface ObjectiveModuleContext {
 /** The default export of a module: an objective, or a function that makes one for each training and evaluation. */
 export type ObjectiveModule = Objective | ((context: ObjectiveModuleContext) => Objective | Promise<Objective>);
 
-export const moduleKind = objectiveKind(
-  z.strictObject({
-    type: z.literal('tfjs'),
-    /** A program, which is run: its default export makes the objective. */
-    module: z.string().min(1),
-    /** Columns with labels. */
-    labels: z.array(z.string()).default([]),
-    /** Of labels; default: the distinct values of the training data. */
-    classes: z.record(z.string(), z.array(z.string()).min(2)).default({}),
-    /** Given to the module. */
-    options: z.record(z.string(), z.unknown()).default({}),
-  }),
-  {
-    reads: ({ labels, classes }) => ({
-      features: null,
-      labels: labels.map((label, i) => ({
-        path: ['labels', i],
-        name: label,
-        types: ['class', 'classes', 'number'],
-        classes: classes[label],
-      })),
-      numbers: null,
+/** Of both types a module makes the objective; they say what with. */
+const moduleKind = <T extends 'custom' | 'tfjs'>(type: T) =>
+  objectiveKind(
+    z.strictObject({
+      type: z.literal(type),
+      /** A program, which is run: its default export makes the objective. */
+      module: z.string().min(1),
+      /** Columns with labels. */
+      labels: z.array(z.string()).default([]),
+      /** Of labels; default: the distinct values of the training data. */
+      classes: z.record(z.string(), z.array(z.string()).min(2)).default({}),
+      /** Given to the module. */
+      options: z.record(z.string(), z.unknown()).default({}),
     }),
-    create: ({ module, options }, { featureDims, classes, seed, folder }) =>
-      fromModule(modulePath(module, folder), { options, featureDims, classes, seed }),
-    movePaths: (objective, move) => ({ ...objective, module: move(objective.module) }),
-    identity: async ({ module }, folder) => ({
-      'objective.module of SHA-256': await sha256File(modulePath(module, folder)),
-    }),
-  },
-);
+    {
+      reads: ({ labels, classes }) => ({
+        features: null,
+        labels: labels.map((label, i) => ({
+          path: ['labels', i],
+          name: label,
+          types: ['class', 'classes', 'number'],
+          classes: classes[label],
+        })),
+        numbers: null,
+      }),
+      create: ({ module, options }, { featureDims, classes, seed, folder }) =>
+        fromModule(modulePath(module, folder), { options, featureDims, classes, seed }),
+      movePaths: (objective, move) => ({ ...objective, module: move(objective.module) }),
+      identity: async ({ module }, folder) => ({
+        'objective.module of SHA-256': await sha256File(modulePath(module, folder)),
+      }),
+    },
+  );
+
+/** `custom()`, or an objective from the ground up. */
+export const customKind = moduleKind('custom');
+/** `tfjsObjective()` or `tfjsModel()` of @finetable/tfjs. */
+export const tfjsKind = moduleKind('tfjs');
 
 function modulePath(module: string, folder: string): string {
   const path = resolve(folder, module);
@@ -90,7 +97,7 @@ async function fromModule(path: string, context: ObjectiveModuleContext): Promis
   if (isObjective(made)) return made;
   const what = exported === undefined ? 'has no default export' : `makes no objective but ${describe(made)}`;
   const allowed =
-    'export default ({ options, featureDims, classes, seed }) => tfjsObjective({ … }), or tfjsModel(…), of @finetable/tfjs';
+    'export default ({ options, featureDims, classes, seed }) => custom({ … }), or tfjsObjective({ … }) or tfjsModel(…) of @finetable/tfjs';
   throw failed(`${what}; allowed: ${allowed}`);
 }
 
