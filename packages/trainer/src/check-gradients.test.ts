@@ -30,7 +30,7 @@ test('right gradients pass, of a cubic to rounding; inputs are left as they were
   const inputs = { x: x() };
   const checked = await checkGradients(cubic(), inputs, checkBatch(2));
   expect(checked.map(({ name }) => name).sort()).toEqual(['a', 'x']);
-  // Values of 3 are rounded to 1e-7 of them, a step is 0.01: about 1e-5 of slopes near 1.
+  // Values of 3 are rounded to 1e-7 of them, a step is 0.03: about 1e-5 of slopes near 1.
   for (const { error } of checked) expect(error).toBeLessThan(1e-4);
   expect(inputs.x).toEqual(x());
 });

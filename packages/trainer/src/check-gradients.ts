@@ -9,7 +9,7 @@ export interface CheckGradientsOptions {
   readonly classes?: ObjectiveContext['classes'] | undefined;
   /** The largest error that passes; default 0.01. */
   readonly tolerance?: number | undefined;
-  /** How far values are moved; default 0.01. Smaller steps meet the rounding of f32, larger ones curvature and kinks. */
+  /** How far values are moved; default 0.03. Smaller steps meet the rounding of f32, larger ones curvature and kinks. */
   readonly step?: number | undefined;
   /** At most so many values of each array are moved, evenly spread; default 200. */
   readonly values?: number | undefined;
@@ -34,7 +34,7 @@ export interface CheckedGradient {
 /**
  * Compares the gradients that `train` writes, of every input and parameter, with differences of the loss that it returns
  * (`sums.loss / batch.size`): central ones with two steps, extrapolated (Richardson), so that what is left is rounding; with smaller
- * steps where these do not agree, as beside the kinks of ReLU. `train` must find the same loss for the same values.
+ * steps where these do not agree, as beside the kinks of ReLU (one that is very near may need another `seed`). `train` must find the same loss for the same values.
  * @param objective a new one, which is used up
  * @param inputs `[size, D]` for each feature that it reads
  * @param batch what else it reads: `checkBatch` makes one
@@ -51,7 +51,7 @@ export async function checkGradients(
   batch: Batch,
   options: CheckGradientsOptions = {},
 ): Promise<readonly CheckedGradient[]> {
-  const { classes = {}, tolerance = 0.01, step = 0.01, values = 200, seed = 0, kernels = loadKernels() } = options;
+  const { classes = {}, tolerance = 0.01, step = 0.03, values = 200, seed = 0, kernels = loadKernels() } = options;
   const each = <T>(from: Readonly<Record<string, Matrix>>, make: (m: Matrix) => T): Record<string, T> =>
     Object.fromEntries(Object.entries(from).map(([name, m]) => [name, make(m)]));
   const numberDims = each(batch.numbers, ({ cols }) => cols);
@@ -100,8 +100,8 @@ export async function checkGradients(
         g === d ? 0 : Math.abs(g - d) / Math.max(Math.abs(g), Math.abs(d), largest / 10);
       let [difference, error] = [differences[j]!, errorOf(differences[j]!)];
       // A step over a kink gives something between the slopes on both sides of it; a smaller one may stay on one side.
-      for (const h of [step / 8, step / 64]) {
-        if (!(error > tolerance)) break;
+      for (const h of [step / 4, step / 16, step / 64]) {
+        if (!(error > tolerance / 4)) break;
         const again = await differenceOf(value, i, h);
         if (errorOf(again) < error) [difference, error] = [again, errorOf(again)];
       }

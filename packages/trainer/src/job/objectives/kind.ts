@@ -10,12 +10,21 @@ export const name = z
 /** Overrides of the optimiser for an objective's parameters. */
 export const rates = { learningRate: z.number().min(0).optional(), weightDecay: z.number().min(0).optional() };
 
+/** Widths of layers with ReLU. */
+export const hidden = z.array(z.int().min(1)).default([]);
+
 export type LabelType = 'class' | 'classes' | 'number';
 
 /** A name that the objective's fields have, and where: `['inputs', 1]`. */
 export interface NamedField {
   readonly path: readonly (string | number)[];
   readonly name: string;
+}
+
+/** Of a field with one feature or several. */
+export function inputFields(field: string, names: string | readonly string[]): NamedField[] {
+  if (typeof names === 'string') return [{ path: [field], name: names }];
+  return names.map((name, i) => ({ path: [field, i], name }));
 }
 
 export interface LabelField extends NamedField {

@@ -26,17 +26,25 @@ export type ObjectiveModule = Objective | ((context: ObjectiveModuleContext) => 
 /** Of both types a module makes the objective; they say what with. */
 const moduleKind = <T extends 'custom' | 'tfjs'>(type: T) =>
   objectiveKind(
-    z.strictObject({
-      type: z.literal(type),
-      /** A program, which is run: its default export makes the objective. */
-      module: z.string().min(1),
-      /** Columns with labels. */
-      labels: z.array(z.string()).default([]),
-      /** Of labels; default: the distinct values of the training data. */
-      classes: z.record(z.string(), z.array(z.string()).min(2)).default({}),
-      /** Given to the module. */
-      options: z.record(z.string(), z.unknown()).default({}),
-    }),
+    z
+      .strictObject({
+        type: z.literal(type),
+        /** A program, which is run: its default export makes the objective. */
+        module: z.string().min(1),
+        /** Columns with labels. */
+        labels: z.array(z.string()).default([]),
+        /** Of labels; default: the distinct values of the training data. */
+        classes: z.record(z.string(), z.array(z.string()).min(2)).default({}),
+        /** Given to the module. */
+        options: z.record(z.string(), z.unknown()).default({}),
+      })
+      .superRefine(({ labels, classes }, context) => {
+        for (const label of Object.keys(classes)) {
+          if (labels.includes(label)) continue;
+          const message = `no label "${label}"; there are ${labels.map((other) => `"${other}"`).join(', ') || 'none'}`;
+          context.addIssue({ code: 'custom', path: ['classes', label], message });
+        }
+      }),
     {
       reads: ({ labels, classes }) => ({
         features: null,
