@@ -30,13 +30,20 @@ export class BatchAssembler {
     const { files, fileOf, unit, lines } = records;
     const size = lines.length;
     const bags: Record<string, FeatureBags> = {};
-    const byTable = new Map<string, { ids: Jagged; pooling: Pooling }[]>();
-    for (const [name, { extract }] of this.#features) {
-      const { table, pooling = 'mean' } = this.#data.features[name]!;
+    const byTable = new Map<string, { firstBag: number; ids: Jagged; pooling: Pooling }[]>();
+    const add = (name: string, table: string, ids: Jagged, pooling: Pooling, offsets?: Int32Array): void => {
       const shared = byTable.get(table) ?? [];
       byTable.set(table, shared);
-      bags[name] = { table, firstBag: shared.length * size, bags: size };
-      shared.push({ ids: extract(records), pooling });
+      const last = shared.at(-1);
+      const firstBag = last ? last.firstBag + last.ids.offsets.length - 1 : 0;
+      bags[name] = { table, firstBag, bags: ids.offsets.length - 1, ...(offsets && { offsets }) };
+      shared.push({ firstBag, ids, pooling });
+    };
+    for (const [name, { extract }] of this.#features) {
+      const { table, pooling = 'mean' } = this.#data.features[name]!;
+      const ids = extract(records);
+      if (pooling === 'none') add(name, table, bagsOfOne(ids), 'sum', ids.offsets);
+      else add(name, table, ids, pooling);
     }
     const plans: Record<string, LookupPlan> = {};
     for (const [table, shared] of byTable) plans[table] = makeSharedPlan(shared, this.#data.tables[table]!.rows, table);
@@ -75,6 +82,11 @@ export class BatchAssembler {
     const { id } = this.#data;
     return id ? Array.from(records.lines, (_, i) => readName(records, i, id.column)) : null;
   }
+}
+
+/** Each id a bag. */
+function bagsOfOne(ids: Jagged): Jagged {
+  return { ...ids, offsets: Int32Array.from({ length: ids.values.length + 1 }, (_, i) => i) };
 }
 
 function mapValues<S, T>(specs: Readonly<Record<string, S>>, compile: (spec: S, name: string) => T): Map<string, T> {
@@ -120,6 +132,7 @@ export function batchBuffers(batch: Batch): Set<ArrayBuffer> {
   const { labels, targets, labelSets, numbers, weights, fileOf, lines } = batch;
   const arrays: ArrayBufferView[] = [...Object.values(labels), ...Object.values(targets), lines];
   for (const { values, offsets } of Object.values(labelSets)) arrays.push(values, offsets);
+  for (const { offsets } of Object.values(batch.features)) if (offsets) arrays.push(offsets);
   for (const { data } of Object.values(numbers)) arrays.push(data);
   if (weights) arrays.push(weights);
   if (fileOf) arrays.push(fileOf);

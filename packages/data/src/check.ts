@@ -1,14 +1,20 @@
 /** Checks of what the caller passes, before anything is opened; and the defaults. */
+import { show, showNames } from './errors.ts';
 import { checkFeature } from './feature/check.ts';
+import { historyColumns } from './histories/columns.ts';
 import { checkLabel, checkNumbers } from './check-values.ts';
 import { checkInteger, checkNumber, checkOneOf, refuse } from './refuse.ts';
 import { formatOf } from './source/source.ts';
-import type { DataSpec, LoaderOptions, SourceSpec, SplitSpec } from './spec.ts';
+import { timeOf } from './source/times.ts';
+import type { DataSpec, HistoriesSpec, LoaderOptions, SourceSpec, SplitSpec, TimeSplit } from './spec.ts';
 
 /** @throws INVALID_ARGUMENT whose `details.path` names the field */
 export function checkData(data: DataSpec): void {
   checkSource(data.source);
   if (data.split) checkSplit(data.split);
+  if (data.histories) checkHistories(data.histories);
+  else if (data.split?.leaveOut !== undefined)
+    throw refuse('split.leaveOut', data.split.leaveOut, 'only with histories');
   for (const [name, { rows }] of Object.entries(data.tables)) checkInteger(`tables.${name}.rows`, rows, 1, 2 ** 31 - 1);
   for (const [name, spec] of Object.entries(data.features)) checkFeature(`features.${name}`, spec, data.tables);
   for (const [name, spec] of Object.entries(data.labels)) checkLabel(`labels.${name}`, spec);
@@ -48,11 +54,40 @@ function checkSource(source: SourceSpec): void {
   }
 }
 
-function checkSplit({ part, parts, seed = 0 }: SplitSpec): void {
-  if (parts.length < 2 || parts.some((size) => !Number.isFinite(size) || size <= 0))
-    throw refuse('split.parts', parts, 'two or more numbers above 0');
-  checkInteger('split.part', part, 0, parts.length - 1);
-  checkInteger('split.seed', seed, 0, 2 ** 32 - 1);
+function checkSplit(split: SplitSpec): void {
+  if (split.time) checkTimes(split);
+  else if (split.leaveOut !== undefined) {
+    checkOneOf('split.leaveOut', split.leaveOut, ['train', 'validation', 'test']);
+    checkInteger('split.count', split.count ?? 1, 1, 2 ** 31 - 1);
+  } else {
+    const { part, parts, seed = 0 } = split;
+    if (parts.length < 2 || parts.some((size) => !Number.isFinite(size) || size <= 0))
+      throw refuse('split.parts', parts, 'two or more numbers above 0');
+    checkInteger('split.part', part, 0, parts.length - 1);
+    checkInteger('split.seed', seed, 0, 2 ** 32 - 1);
+  }
+}
+
+function checkHistories({ window, minimum = 1, user, item, list }: HistoriesSpec): void {
+  checkInteger('histories.window', window, 1, 2 ** 31 - 1);
+  checkInteger('histories.minimum', minimum, 0, 2 ** 31 - 1);
+  if ((list === undefined) === (user === undefined))
+    throw refuse('histories', { user, list }, 'user, item and time; or list');
+  const taken = Object.values<string>(historyColumns);
+  for (const [name, column] of Object.entries({ user, item }))
+    if (column !== undefined && taken.includes(column))
+      throw refuse(`histories.${name}`, column, `columns beside those that histories make: ${showNames(taken)}`);
+}
+
+function checkTimes({ time: { from, to } }: TimeSplit): void {
+  const [low, high] = Object.entries({ from, to }).map(([name, bound]) => {
+    const found = bound === undefined ? null : timeOf(bound);
+    if (bound !== undefined && !found) throw refuse(`split.time.${name}`, bound, 'a number or an ISO 8601 date');
+    return found;
+  });
+  if (!low && !high) throw refuse('split.time', 'neither from nor to', 'one of them, or both');
+  if (low && high && (low.kind !== high.kind || low.value >= high.value))
+    throw refuse('split.time.to', to, `what comes after ${show(from)}`);
 }
 
 /** Options with every default filled in. */

@@ -80,7 +80,9 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const prepared = await prepare(runtime, data, plan, name, signal);
   const { source, badRows } = data;
   const index = prepared.rows ? null : prepared.index;
-  const pool = createPool({ data: withoutSource(prepared.data), index }, plan.workers, runtime);
+  const { histories } = prepared;
+  const setup = { ...withoutSource(prepared.data), ...(histories && { grouped: histories }) };
+  const pool = createPool({ data: setup, index }, plan.workers, runtime);
   const totals = { skipped: prepared.skipped };
   const find = async (given: GivenRows): Promise<ScreenReply> => {
     const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
@@ -88,8 +90,8 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
     totals.skipped = addSkipped(totals.skipped, found.excluded.length, found.problems, Infinity, name);
     return found;
   };
-  const feed = prepared.index
-    ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, plan)
+  const feed = prepared.examples
+    ? exampleFeed(prepared.examples, prepared.selection, prepared.rows, histories, name, plan)
     : streamFeed(
         source.rows!,
         name,

@@ -1,14 +1,16 @@
 /** Before the first batch: which examples there are, and what must be known of all of them. */
+import { setImmediate } from 'node:timers/promises';
 import { FinetableError, range } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
-import { withoutSource as plain, type TaskExamples } from './protocol.ts';
+import { groupInteractions, targetsOf, type Histories } from './histories/histories.ts';
+import { withoutSource as plain, type PreparedData, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
 import { indexOf, type SourceIndex } from './source/source.ts';
-import type { DataSpec, FileSource, Row } from './spec.ts';
+import type { DataSpec, FileSource, HistoriesSpec, Row } from './spec.ts';
 import { addSkipped, noneSkipped, type Skipped } from './skipped.ts';
 import { adapt, combineStates, gatherersOf, unknownPaths } from './survey.ts';
 
@@ -17,6 +19,9 @@ export interface Prepared {
   readonly data: DataSpec;
   /** Null of examples that are iterated. */
   readonly index: SourceIndex | null;
+  /** What is counted as examples: those of `index`, or interactions. Null of examples that are iterated. */
+  readonly examples: SourceIndex | null;
+  readonly histories: Histories | null;
   /** Of an array. */
   readonly rows: readonly Row[] | null;
   /** The examples of the split; null for all. */
@@ -39,7 +44,11 @@ export async function prepare(
   const given = source.rows === undefined ? null : source.rows;
   const rows = Array.isArray(given) ? (given as readonly Row[]) : null;
   const files = source.rows === undefined ? await filesOf(source) : [];
-  const looked = data.split !== undefined || typeof data.badRows === 'object' || gatherersOf(data).size > 0;
+  const looked =
+    data.split !== undefined ||
+    data.histories !== undefined ||
+    typeof data.badRows === 'object' ||
+    gatherersOf(data).size > 0;
   const work = looked || files.length > 1;
   const pool = createPool(null, Math.min(plan.workers, work ? plan.workers : 1), runtime);
   const onAbort = (): void => void pool.stop(interrupted(name));
@@ -49,12 +58,18 @@ export async function prepare(
     if (given && !rows) return await prepareStream(pool, data, name);
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
     const index = rows ? indexOfRows(name, rows.length) : await scan(pool, files, source as FileSource, plan);
-    const survey = new Survey(pool, index, rows, name, plan);
-    const split = data.split ? await survey.split(data) : null;
-    const { selection, skipped } = await survey.screen(data, split);
+    const ofRows = new Survey(pool, index, rows, null, name, plan);
+    const found = data.histories ? await ofRows.histories(data, data.histories) : null;
+    const leaveOut = data.split?.leaveOut === undefined ? null : data.split;
+    const rowSplit = data.split && !leaveOut ? await ofRows.split(data) : null;
+    const histories = found?.histories ?? null;
+    const survey = histories ? new Survey(pool, index, rows, histories, name, plan) : ofRows;
+    const split = histories ? targetsOf(histories, rowSplit, leaveOut) : rowSplit;
+    const { selection, skipped } = await survey.screen(data, split, found?.skipped ?? noneSkipped);
     const adapted = await survey.gather(data, selection);
-    await pool.run({ type: 'check', data: plain(adapted), index: rows ? null : index }, () => name);
-    return { data: adapted, index, rows, selection, skipped };
+    const checked = { ...plain(adapted), ...(histories && { grouped: histories }) };
+    await pool.run({ type: 'check', data: checked, index: rows ? null : index }, () => name);
+    return { data: adapted, index, examples: survey.examples, histories, rows, selection, skipped };
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await pool.stop(new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name }));
@@ -63,6 +78,10 @@ export async function prepare(
 
 /** What is iterated may have no end, and cannot be looked through. */
 async function prepareStream(pool: TaskPool, data: DataSpec, name: string): Promise<Prepared> {
+  if (data.histories)
+    throw new FinetableError('INVALID_ARGUMENT', 'histories: found some; allowed: only for files and arrays', {
+      path: 'histories',
+    });
   if (data.split)
     throw new FinetableError('INVALID_ARGUMENT', 'split: found one; allowed: only for files and arrays', {
       path: 'split',
@@ -74,7 +93,15 @@ async function prepareStream(pool: TaskPool, data: DataSpec, name: string): Prom
   }
   const adapted = await adapt(data, {});
   await pool.run({ type: 'check', data: plain(adapted), index: null }, () => name);
-  return { data: adapted, index: null, rows: null, selection: null, skipped: noneSkipped };
+  return {
+    data: adapted,
+    index: null,
+    examples: null,
+    histories: null,
+    rows: null,
+    selection: null,
+    skipped: noneSkipped,
+  };
 }
 
 async function scan(
@@ -94,15 +121,46 @@ class Survey {
   readonly #pool: TaskPool;
   readonly #index: SourceIndex;
   readonly #rows: readonly Row[] | null;
+  readonly #histories: Histories | null;
   readonly #name: string;
   readonly #plan: LoaderPlan;
+  /** What is counted as examples. */
+  readonly examples: SourceIndex;
 
-  constructor(pool: TaskPool, index: SourceIndex, rows: readonly Row[] | null, name: string, plan: LoaderPlan) {
+  constructor(
+    pool: TaskPool,
+    index: SourceIndex,
+    rows: readonly Row[] | null,
+    histories: Histories | null,
+    name: string,
+    plan: LoaderPlan,
+  ) {
     this.#pool = pool;
     this.#index = index;
+    this.#histories = histories;
+    this.examples = histories ? { ...indexOfRows(name, histories.rows.length), sizeBytes: index.sizeBytes } : index;
     this.#rows = rows;
     this.#name = name;
     this.#plan = plan;
+  }
+
+  /** @throws INVALID_DATA for a bad row, or too many where they are left out */
+  async histories(
+    data: DataSpec,
+    spec: HistoriesSpec,
+  ): Promise<{ readonly histories: Histories; readonly skipped: Skipped }> {
+    const parts = await this.#each(null, (examples) =>
+      this.#pool.run({ type: 'collect', data: plain(data), index: this.#sent, examples }, this.#what),
+    );
+    const limit = typeof data.badRows === 'object' ? data.badRows.skip : Infinity;
+    let skipped = noneSkipped;
+    for (const { bad } of parts) skipped = addSkipped(skipped, bad.excluded.length, bad.problems, limit, this.#name);
+    const pause = async (): Promise<void> => {
+      await setImmediate();
+      if (this.#pool.stopped) throw this.#pool.stopped;
+    };
+    const found = parts.map(({ found }) => found);
+    return { histories: await groupInteractions(spec, found, this.#name, pause), skipped };
   }
 
   async split(data: DataSpec): Promise<Selection> {
@@ -121,20 +179,21 @@ class Survey {
   async screen(
     data: DataSpec,
     within: Selection | null,
+    before: Skipped,
   ): Promise<{ readonly selection: Selection | null; readonly skipped: Skipped }> {
     const { badRows = 'error' } = data;
-    if (badRows === 'error') return { selection: within, skipped: noneSkipped };
+    if (badRows === 'error') return { selection: within, skipped: before };
     const parts = await this.#each(within, (examples) =>
-      this.#pool.run({ type: 'screen', data: plain(data), index: this.#sent, examples }, this.#what),
+      this.#pool.run({ type: 'screen', data: this.#plain(data), index: this.#sent, examples }, this.#what),
     );
-    let skipped = noneSkipped;
+    let skipped = before;
     for (const { excluded, problems } of parts)
       skipped = addSkipped(skipped, excluded.length, problems, badRows.skip, this.#name);
-    if (skipped.count === 0) return { selection: within, skipped };
+    if (skipped.count === before.count) return { selection: within, skipped };
     const excluded = (function* () {
       for (const part of parts) yield* part.excluded;
     })();
-    const selection = selectionOf(this.#index.examples, excluded, within);
+    const selection = selectionOf(this.examples.examples, excluded, within);
     if (selection.count > 0) return { selection, skipped };
     throw new FinetableError('INVALID_DATA', `${this.#name}: every row is bad; the first: ${skipped.problems[0]}`);
   }
@@ -142,7 +201,7 @@ class Survey {
   async gather(data: DataSpec, selection: Selection | null): Promise<DataSpec> {
     if (gatherersOf(data).size === 0) return adapt(data, {});
     const parts = await this.#each(selection, (examples) =>
-      this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, this.#what),
+      this.#pool.run({ type: 'gather', data: this.#plain(data), index: this.#sent, examples }, this.#what),
     );
     return adapt(
       data,
@@ -151,6 +210,10 @@ class Survey {
         parts.map(({ states }) => states),
       ),
     );
+  }
+
+  #plain(data: DataSpec): PreparedData {
+    return { ...plain(data), ...(this.#histories && { grouped: this.#histories }) };
   }
 
   /** Workers read files; of an array they get the rows. */
@@ -164,7 +227,7 @@ class Survey {
   #each<T>(selection: Selection | null, run: (examples: TaskExamples, first: number) => Promise<T>): Promise<T[]> {
     const ranges: { first: number; end: number }[] = [];
     let fileFirst = 0;
-    for (const { blocks, examples } of this.#index.files) {
+    for (const { blocks, examples } of this.examples.files) {
       for (let block = 0; block < blocks.length - 1; block += taskBlocks) {
         const end = blocks[Math.min(block + taskBlocks, blocks.length - 1)]!;
         ranges.push({ first: fileFirst + blocks[block]!, end: fileFirst + end });
@@ -174,7 +237,7 @@ class Survey {
     return inLanes(ranges, this.#plan, ({ first, end }) => {
       let rows = Uint32Array.from(range(end - first), (i) => first + i);
       if (selection) rows = rows.filter((row) => isSelected(selection, row));
-      return run(examplesOf(this.#rows, this.#name, rows), first);
+      return run(examplesOf(this.#rows, this.#histories, this.#name, rows), first);
     });
   }
 }
@@ -183,9 +246,16 @@ function isSelected({ bits }: Selection, row: number): boolean {
   return ((bits[row >>> 5]! >>> (row & 31)) & 1) === 1;
 }
 
-/** Examples as a task gets them. */
-export function examplesOf(all: readonly Row[] | null, name: string, rows: Uint32Array): TaskExamples {
-  return all ? { given: { name, rows: Array.from(rows, (row) => all[row]), numbers: rows } } : { rows };
+/** Examples as a task gets them. @param numbers of rows, or of interactions */
+export function examplesOf(
+  all: readonly Row[] | null,
+  histories: Histories | null,
+  name: string,
+  numbers: Uint32Array,
+): TaskExamples {
+  if (!all) return { rows: numbers };
+  const rows = Array.from(numbers, (number) => all[histories ? histories.rows[number]! : number]);
+  return { given: { name, rows, numbers } };
 }
 
 /** As many at a time as there are threads; results in order. */

@@ -1,13 +1,18 @@
 /** What the loader and its worker threads say to each other. Plain data. */
 import type { PlainError } from '@finetable/core';
 import type { Batch } from './batch.ts';
+import type { Interactions } from './histories/collect.ts';
+import type { Histories } from './histories/histories.ts';
 import type { FileIndex, SourceIndex } from './source/source.ts';
 import type { GivenRows } from './source/rows.ts';
 import type { DataSpec, FileSource } from './spec.ts';
 import type { GatheredStates } from './survey.ts';
 
 /** What batches are made of: nothing in it has to be found out any more. Its source is not read here, so it may be a program's. */
-export type PreparedData = Omit<DataSpec, 'source'>;
+export interface PreparedData extends Omit<DataSpec, 'source'> {
+  /** Of `histories`: examples are their interactions. */
+  readonly grouped?: Histories | undefined;
+}
 
 /** A program's rows may be anything, so workers do not get them. */
 export function withoutSource(data: DataSpec): PreparedData {
@@ -35,6 +40,14 @@ export type TaskExamples =
 /** Gathers what must be known, from some of the examples. */
 export interface GatherRequest {
   readonly type: 'gather';
+  readonly data: PreparedData;
+  readonly index: SourceIndex | null;
+  readonly examples: TaskExamples;
+}
+
+/** Finds the interactions of some rows. */
+export interface CollectRequest {
+  readonly type: 'collect';
   readonly data: PreparedData;
   readonly index: SourceIndex | null;
   readonly examples: TaskExamples;
@@ -76,7 +89,8 @@ export interface BatchesRequest {
   readonly examples: TaskExamples;
 }
 
-export type TaskRequest = ScanRequest | GatherRequest | SplitRequest | ScreenRequest | CheckRequest | BatchesRequest;
+export type TaskRequest =
+  ScanRequest | CollectRequest | GatherRequest | SplitRequest | ScreenRequest | CheckRequest | BatchesRequest;
 
 export interface ScanReply {
   readonly type: 'scan';
@@ -88,16 +102,26 @@ export interface GatherReply {
   readonly states: GatheredStates;
 }
 
+export interface CollectReply {
+  readonly type: 'collect';
+  readonly found: Interactions;
+  readonly bad: BadExamples;
+}
+
+/** Those that cannot be read. */
+export interface BadExamples {
+  readonly excluded: Uint32Array;
+  /** Why the first of them are. */
+  readonly problems: readonly string[];
+}
+
 export interface SplitReply {
   readonly type: 'split';
   readonly excluded: Uint32Array;
 }
 
-export interface ScreenReply {
+export interface ScreenReply extends BadExamples {
   readonly type: 'screen';
-  readonly excluded: Uint32Array;
-  /** Why the first of them are. */
-  readonly problems: readonly string[];
 }
 
 export interface CheckReply {
@@ -120,6 +144,7 @@ export interface FailureReply {
   readonly error: PlainError;
 }
 
-export type TaskReply = ScanReply | GatherReply | SplitReply | ScreenReply | CheckReply | BatchesReply | FailureReply;
+export type TaskReply =
+  ScanReply | CollectReply | GatherReply | SplitReply | ScreenReply | CheckReply | BatchesReply | FailureReply;
 
 export type ReplyTo<T extends TaskRequest> = Extract<TaskReply, { type: T['type'] }>;

@@ -21,12 +21,14 @@ const kinds = ['tokens', 'ngrams', 'lookup', 'hash'] as const;
 export function checkFeature(path: string, spec: FeatureSpec, tables: DataSpec['tables']): void {
   const { table, pooling = 'mean', tokens, ngrams, lookup, hash, weights, weighting } = spec;
   if (!Object.hasOwn(tables, table)) throw refuse(`${path}.table`, table, showNames(Object.keys(tables)));
-  checkOneOf(`${path}.pooling`, pooling, poolings);
+  checkOneOf(`${path}.pooling`, pooling, [...poolings, 'none']);
+  checkInteger(`${path}.last`, spec.last ?? 1, 1, mostCount);
   const given = kinds.filter((kind) => spec[kind]);
   if (given.length > 1) throw refuse(path, given.join(' and '), `one of the ${given.length === 2 ? 'two' : 'four'}`);
   if (weights !== undefined) {
     if (given.length > 0) throw refuse(`${path}.weights`, weights, 'only for integer ids');
     if (weighting) throw refuse(`${path}.weighting`, weighting, 'none beside a column of weights');
+    if (spec.last !== undefined) throw refuse(`${path}.last`, spec.last, 'none beside a column of weights');
   }
   const { rows } = tables[table]!;
   if (tokens) checkTokens(`${path}.tokens`, tokens, rows);
