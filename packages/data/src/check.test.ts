@@ -55,6 +55,73 @@ describe('refused, with the path', () => {
       data({ tokens: { tokenizer: 't', maxTokens: 0 } }),
       'features.f.tokens.maxTokens: found 0; allowed: integers from 1',
     ],
+    [data({ lookup: { vocabulary: {} }, hash: {} }), 'features.f: found "lookup and hash"; allowed: one of the two'],
+    [data({ hash: { seed: -1 } }), 'features.f.hash.seed: found -1; allowed: integers from 0'],
+    [
+      data({ lookup: { vocabulary: {}, outOfVocabulary: { rows: 10 } } }),
+      `features.f.lookup: found "10 rows that are no word's"; allowed: less than the table's 10 rows`,
+    ],
+    [data({ lookup: { vocabulary: { minCount: 0 } } }), 'features.f.lookup.vocabulary.minCount: found 0'],
+    [
+      data({ lookup: { vocabulary: { words: ['a', 'a'] } } }),
+      'features.f.lookup.vocabulary.words: found ["a","a"]; allowed: each word once',
+    ],
+    [
+      data({ tokens: { vocabulary: 'v', pattern: 'x', split: 'whitespace' } }),
+      'features.f.tokens.pattern: found "x"; allowed: none beside split',
+    ],
+    [
+      data({ tokens: { vocabulary: 'v', standardize: 'lower', lowercase: true } }),
+      'features.f.tokens.lowercase: found true; allowed: none beside standardize',
+    ],
+    [
+      data({ tokens: { vocabulary: 'v', pad: true } }),
+      'features.f.tokens.pad: found true; allowed: only with maxTokens',
+    ],
+    [
+      data({ tokens: { vocabulary: 'v', ngrams: [2, 0] } }),
+      'features.f.tokens.ngrams: found 0; allowed: integers from 1',
+    ],
+    [
+      data({ weights: 'w', weighting: { type: 'sif' } }),
+      'features.f.weighting: found {"type":"sif"}; allowed: none beside a column of weights',
+    ],
+    [data({ weighting: { type: 'sif', a: 0 } }), 'features.f.weighting.a: found 0; allowed: numbers above 0'],
+    [
+      data({ weighting: { type: 'sif', counts: 'a.tsv' } }),
+      'features.f.weighting.counts: found "a.tsv"; allowed: .tsv by word only with a vocabulary',
+    ],
+    [
+      data({ weighting: { type: 'position', decay: 0 } }),
+      'features.f.weighting.decay: found 0; allowed: numbers above 0, up to 1',
+    ],
+    [data({}, { labels: { y: { column: 'c', type: 'date' as 'class' } } }), 'labels.y.type: found "date"'],
+    [
+      data({}, { labels: { y: { column: 'c', classes: ['a'], default: 'b' } } }),
+      'labels.y.default: found "b"; allowed: one of the classes',
+    ],
+    [
+      data({}, { labels: { y: { column: 'c', type: 'number', default: 'b' } } }),
+      'labels.y.default: found "b"; allowed: a number',
+    ],
+    [
+      data({}, { numbers: { n: { column: ['a', 'a'] } } }),
+      'numbers.n.column: found ["a","a"]; allowed: a name, or a list of names, each once',
+    ],
+    [
+      data({}, { numbers: { n: { column: 'a', default: 'mean' } } }),
+      'numbers.n.default: found "mean"; allowed: "mean" only together with normalize',
+    ],
+    [
+      data({}, { numbers: { n: { column: 'a', normalize: { mean: [1, 2], deviation: [1] } } } }),
+      'numbers.n.normalize.mean: found [1,2]; allowed: 1 numbers, one for each column',
+    ],
+    [
+      data({}, { numbers: { n: { column: 'a', normalize: { mean: [1], deviation: [-1] } } } }),
+      'numbers.n.normalize.deviation[0]: found -1; allowed: numbers from 0',
+    ],
+    [data({}, { badRows: 'skip' as 'error' }), 'badRows: found "skip"; allowed: "error"'],
+    [data({}, { badRows: { skip: -1 } }), 'badRows.skip: found -1; allowed: integers from 0'],
     [data({}, { tables: { t: { rows: 0 } } }), 'tables.t.rows: found 0; allowed: integers from 1 to 2147483647'],
     [
       data({}, { labels: { y: { column: 'c', classes: [] } } }),

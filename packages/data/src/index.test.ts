@@ -4,13 +4,20 @@ import * as names from './index.ts';
 test('public names', () => {
   expect(Object.keys(names).sort()).toEqual([
     'StaticModel',
+    'buildVocabulary',
+    'countNgrams',
     'defaultTokenPattern',
+    'foundIn',
     'mostIndexedPlaces',
     'openLoader',
     'openStaticModel',
     'planLoader',
+    'readFound',
     'readTokenizer',
     'sampleSource',
+    'withFound',
     'wordLines',
+    'wordSplitter',
+    'writeFound',
   ]);
 });

@@ -64,10 +64,18 @@ export type {
   WeightSpec,
 } from './spec.ts';
 export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
+export { foundIn, readFound, withFound, writeFound, type FoundData, type FoundFeature } from './found.ts';
 export { planLoader, type LoaderPlan } from './check.ts';
 export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';
 export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';
 export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/model.ts';
 export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
-export { defaultTokenPattern } from './feature/words.ts';
+export { countNgrams } from './feature/ngrams.ts';
+export { defaultTokenPattern, wordSplitter } from './feature/words.ts';
+export {
+  buildVocabulary,
+  type BuildVocabularyOptions,
+  type BuiltVocabulary,
+  type CountedFeature,
+} from './vocabulary.ts';
 export { wordLines } from './word-lines.ts';

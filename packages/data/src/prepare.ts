@@ -4,15 +4,16 @@ import { FinetableError, range } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
+import type { Interactions } from './histories/collect.ts';
 import { groupInteractions, targetsOf, type Histories } from './histories/histories.ts';
 import { withoutSource as plain, type PreparedData, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
-import { indexOf, type SourceIndex } from './source/source.ts';
+import { indexOf, type FileIndex, type SourceIndex } from './source/source.ts';
 import type { DataSpec, FileSource, HistoriesSpec, Row } from './spec.ts';
 import { addSkipped, noneSkipped, type Skipped } from './skipped.ts';
-import { adapt, combineStates, gatherersOf, unknownPaths } from './survey.ts';
+import { adapt, gatherersOf, StateSum, unknownPaths } from './survey.ts';
 
 export interface Prepared {
   /** Says everything that batches are made of. */
@@ -39,6 +40,7 @@ export async function prepare(
   plan: LoaderPlan,
   name: string,
   signal: AbortSignal | undefined,
+  onProgress?: (examples: number, total: number) => void,
 ): Promise<Prepared> {
   const { source } = data;
   const given = source.rows === undefined ? null : source.rows;
@@ -58,12 +60,12 @@ export async function prepare(
     if (given && !rows) return await prepareStream(pool, data, name);
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
     const index = rows ? indexOfRows(name, rows.length) : await scan(pool, files, source as FileSource, plan);
-    const ofRows = new Survey(pool, index, rows, null, name, plan);
+    const ofRows = new Survey(pool, index, rows, null, name, plan, onProgress);
     const found = data.histories ? await ofRows.histories(data, data.histories) : null;
     const leaveOut = data.split?.leaveOut === undefined ? null : data.split;
     const rowSplit = data.split && !leaveOut ? await ofRows.split(data) : null;
     const histories = found?.histories ?? null;
-    const survey = histories ? new Survey(pool, index, rows, histories, name, plan) : ofRows;
+    const survey = histories ? new Survey(pool, index, rows, histories, name, plan, onProgress) : ofRows;
     const split = histories ? targetsOf(histories, rowSplit, leaveOut) : rowSplit;
     const { selection, skipped } = await survey.screen(data, split, found?.skipped ?? noneSkipped);
     const adapted = await survey.gather(data, selection);
@@ -110,10 +112,14 @@ async function scan(
   source: FileSource,
   plan: LoaderPlan,
 ): Promise<SourceIndex> {
-  const indices = await inLanes(files, plan, (file) =>
-    pool.run({ type: 'scan', file, source }, () => `${file}, index pass`),
+  const indices: FileIndex[] = [];
+  await inLanes(
+    files,
+    plan,
+    (file) => pool.run({ type: 'scan', file, source }, () => `${file}, index pass`),
+    ({ index }) => indices.push(index),
   );
-  return indexOf(indices.map(({ index }) => index));
+  return indexOf(indices);
 }
 
 /** Passes over all examples, on all threads. */
@@ -126,6 +132,7 @@ class Survey {
   readonly #plan: LoaderPlan;
   /** What is counted as examples. */
   readonly examples: SourceIndex;
+  readonly #onProgress: ((examples: number, total: number) => void) | undefined;
 
   constructor(
     pool: TaskPool,
@@ -134,7 +141,9 @@ class Survey {
     histories: Histories | null,
     name: string,
     plan: LoaderPlan,
+    onProgress?: (examples: number, total: number) => void,
   ) {
+    this.#onProgress = onProgress;
     this.#pool = pool;
     this.#index = index;
     this.#histories = histories;
@@ -149,30 +158,33 @@ class Survey {
     data: DataSpec,
     spec: HistoriesSpec,
   ): Promise<{ readonly histories: Histories; readonly skipped: Skipped }> {
-    const parts = await this.#each(null, (examples) =>
-      this.#pool.run({ type: 'collect', data: plain(data), index: this.#sent, examples }, this.#what),
-    );
     const limit = typeof data.badRows === 'object' ? data.badRows.skip : Infinity;
+    const parts: Interactions[] = [];
     let skipped = noneSkipped;
-    for (const { bad } of parts) skipped = addSkipped(skipped, bad.excluded.length, bad.problems, limit, this.#name);
+    await this.#each(
+      null,
+      (examples) => this.#pool.run({ type: 'collect', data: plain(data), index: this.#sent, examples }, this.#what),
+      ({ found, bad }) => {
+        skipped = addSkipped(skipped, bad.excluded.length, bad.problems, limit, this.#name);
+        parts.push(found);
+      },
+    );
     const pause = async (): Promise<void> => {
       await setImmediate();
       if (this.#pool.stopped) throw this.#pool.stopped;
     };
-    const found = parts.map(({ found }) => found);
-    return { histories: await groupInteractions(spec, found, this.#name, pause), skipped };
+    return { histories: await groupInteractions(spec, parts, this.#name, pause), skipped };
   }
 
   async split(data: DataSpec): Promise<Selection> {
-    const parts = await this.#each(null, (examples, first) =>
-      this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, this.#what),
+    const excluded: Uint32Array[] = [];
+    await this.#each(
+      null,
+      (examples, first) =>
+        this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, this.#what),
+      (part) => excluded.push(part.excluded),
     );
-    return selectionOf(
-      this.#index.examples,
-      (function* () {
-        for (const { excluded } of parts) yield* excluded;
-      })(),
-    );
+    return selectionOf(this.#index.examples, flatten(excluded));
   }
 
   /** Leaves bad rows out, where the data says so. @throws INVALID_DATA where there are too many, or nothing is left */
@@ -183,33 +195,33 @@ class Survey {
   ): Promise<{ readonly selection: Selection | null; readonly skipped: Skipped }> {
     const { badRows = 'error' } = data;
     if (badRows === 'error') return { selection: within, skipped: before };
-    const parts = await this.#each(within, (examples) =>
-      this.#pool.run({ type: 'screen', data: this.#plain(data), index: this.#sent, examples }, this.#what),
-    );
+    const excluded: Uint32Array[] = [];
     let skipped = before;
-    for (const { excluded, problems } of parts)
-      skipped = addSkipped(skipped, excluded.length, problems, badRows.skip, this.#name);
+    await this.#each(
+      within,
+      (examples) =>
+        this.#pool.run({ type: 'screen', data: this.#plain(data), index: this.#sent, examples }, this.#what),
+      (part) => {
+        skipped = addSkipped(skipped, part.excluded.length, part.problems, badRows.skip, this.#name);
+        excluded.push(part.excluded);
+      },
+    );
     if (skipped.count === before.count) return { selection: within, skipped };
-    const excluded = (function* () {
-      for (const part of parts) yield* part.excluded;
-    })();
-    const selection = selectionOf(this.examples.examples, excluded, within);
+    const selection = selectionOf(this.examples.examples, flatten(excluded), within);
     if (selection.count > 0) return { selection, skipped };
     throw new FinetableError('INVALID_DATA', `${this.#name}: every row is bad; the first: ${skipped.problems[0]}`);
   }
 
   async gather(data: DataSpec, selection: Selection | null): Promise<DataSpec> {
     if (gatherersOf(data).size === 0) return adapt(data, {});
-    const parts = await this.#each(selection, (examples) =>
-      this.#pool.run({ type: 'gather', data: this.#plain(data), index: this.#sent, examples }, this.#what),
+    const sum = new StateSum(data);
+    await this.#each(
+      selection,
+      (examples) =>
+        this.#pool.run({ type: 'gather', data: this.#plain(data), index: this.#sent, examples }, this.#what),
+      ({ states }) => sum.add(states),
     );
-    return adapt(
-      data,
-      combineStates(
-        data,
-        parts.map(({ states }) => states),
-      ),
-    );
+    return adapt(data, sum.states);
   }
 
   #plain(data: DataSpec): PreparedData {
@@ -223,8 +235,12 @@ class Survey {
 
   readonly #what = (): string => `${this.#name}, index pass`;
 
-  /** Some blocks at a time; results in the order of the source. */
-  #each<T>(selection: Selection | null, run: (examples: TaskExamples, first: number) => Promise<T>): Promise<T[]> {
+  /** Some blocks at a time; `take` gets the results in the order of the source. */
+  #each<T>(
+    selection: Selection | null,
+    run: (examples: TaskExamples, first: number) => Promise<T>,
+    take: (result: T) => void,
+  ): Promise<void> {
     const ranges: { first: number; end: number }[] = [];
     let fileFirst = 0;
     for (const { blocks, examples } of this.examples.files) {
@@ -234,11 +250,16 @@ class Survey {
       }
       fileFirst += examples;
     }
-    return inLanes(ranges, this.#plan, ({ first, end }) => {
+    let done = 0;
+    const examine = async ({ first, end }: { first: number; end: number }): Promise<T> => {
       let rows = Uint32Array.from(range(end - first), (i) => first + i);
       if (selection) rows = rows.filter((row) => isSelected(selection, row));
-      return run(examplesOf(this.#rows, this.#histories, this.#name, rows), first);
-    });
+      const result = await run(examplesOf(this.#rows, this.#histories, this.#name, rows), first);
+      done += end - first;
+      this.#onProgress?.(done, this.examples.examples);
+      return result;
+    };
+    return inLanes(ranges, this.#plan, examine, take);
   }
 }
 
@@ -258,16 +279,29 @@ export function examplesOf(
   return { given: { name, rows, numbers } };
 }
 
-/** As many at a time as there are threads; results in order. */
-async function inLanes<T, R>(items: readonly T[], { workers }: LoaderPlan, run: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
+function* flatten(parts: readonly Uint32Array[]): Iterable<number> {
+  for (const part of parts) yield* part;
+}
+
+/** As many at a time as there are threads; `take` gets the results in order, and none is held longer than its turn is to come. */
+async function inLanes<T, R>(
+  items: readonly T[],
+  { workers }: LoaderPlan,
+  run: (item: T) => Promise<R>,
+  take: (result: R) => void,
+): Promise<void> {
+  const early = new Map<number, R>();
   let next = 0;
+  let taken = 0;
   const lane = async (): Promise<void> => {
     while (next < items.length) {
       const i = next++;
-      results[i] = await run(items[i]!);
+      early.set(i, await run(items[i]!));
+      for (; early.has(taken); taken++) {
+        take(early.get(taken)!);
+        early.delete(taken);
+      }
     }
   };
   await Promise.all(Array.from({ length: Math.max(1, workers) }, lane));
-  return results;
 }

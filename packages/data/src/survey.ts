@@ -44,13 +44,19 @@ export function unknownPaths(data: PreparedData): string[] {
   return paths;
 }
 
-export function combineStates(data: PreparedData, parts: readonly GatheredStates[]): GatheredStates {
-  const out: Record<string, unknown> = {};
-  for (const [name, { start, combine }] of gatherersOf(data)) {
-    out[name] = start();
-    for (const part of parts) combine(out[name], part[name]);
+/** Puts states together as they come, in the order of the source. */
+export class StateSum {
+  readonly states: Record<string, unknown> = {};
+  readonly #gatherers: ReadonlyMap<string, Gatherer>;
+
+  constructor(data: PreparedData) {
+    this.#gatherers = gatherersOf(data);
+    for (const [name, { start }] of this.#gatherers) this.states[name] = start();
   }
-  return out;
+
+  add(later: GatheredStates): void {
+    for (const [name, { combine }] of this.#gatherers) combine(this.states[name], later[name]);
+  }
 }
 
 /** The data with what was gathered in it, and with the counts of files. */

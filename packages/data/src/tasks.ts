@@ -136,7 +136,7 @@ export class TaskRunner {
     return { type: 'collect', found: collector.collected(), bad };
   }
 
-  /** Where one of a group is bad, each is visited by itself. */
+  /** Where one of a group is bad, its halves are visited. */
   async #eachGood(
     index: SourceIndex | null,
     data: PreparedData,
@@ -146,23 +146,25 @@ export class TaskRunner {
   ): Promise<BadExamples> {
     const excluded: number[] = [];
     const problems: string[] = [];
-    await this.#groups(index, data, columns, examples, async (numbers, read) => {
+    const look = async (
+      numbers: Uint32Array,
+      read: (numbers: Uint32Array) => Records | Promise<Records>,
+    ): Promise<void> => {
       try {
         visit(await read(numbers), numbers);
       } catch (error) {
         if (!isBadValue(error)) throw error;
-        for (let i = 0; i < numbers.length; i++) {
-          const number = numbers.subarray(i, i + 1);
-          try {
-            visit(await read(number), number);
-          } catch (error) {
-            if (!isBadValue(error)) throw error;
-            excluded.push(number[0]!);
-            if (problems.length < notedProblems) problems.push(error.message);
-          }
+        if (numbers.length > 1) {
+          const middle = numbers.length >> 1;
+          await look(numbers.subarray(0, middle), read);
+          await look(numbers.subarray(middle), read);
+          return;
         }
+        excluded.push(numbers[0]!);
+        if (problems.length < notedProblems) problems.push(error.message);
       }
-    });
+    };
+    await this.#groups(index, data, columns, examples, look);
     return { excluded: Uint32Array.from(excluded), problems };
   }
 

@@ -32,11 +32,16 @@ class Word {
   }
 
   multiply(high: number, low: number): void {
-    const { low: own } = this;
-    const [a0, a1, b0, b1] = [own & 0xffff, own >>> 16, low & 0xffff, low >>> 16];
-    const p0 = a0 * b0;
-    const middle = a1 * b0 + (p0 >>> 16) + a0 * b1; // up to 2^33: exact
-    const carry = a1 * b1 + Math.floor(middle / 0x10000);
+    const own = this.low;
+    const a0 = own & 0xffff;
+    const a1 = own >>> 16;
+    const b0 = low & 0xffff;
+    const b1 = low >>> 16;
+    // Each below 2^32, so that nothing is lost in 32 bits.
+    const first = Math.imul(a0, b0) >>> 16;
+    const second = (Math.imul(a1, b0) + first) >>> 0;
+    const third = (Math.imul(a0, b1) + (second & 0xffff)) >>> 0;
+    const carry = (Math.imul(a1, b1) + (second >>> 16) + (third >>> 16)) | 0;
     this.high = (carry + Math.imul(this.high, low) + Math.imul(own, high)) | 0;
     this.low = Math.imul(own, low);
   }
@@ -181,8 +186,14 @@ export function hashText(text: string, seed: number, out: Hash64): void {
 
 /** The hash modulo n, exactly. @param n up to 2^31 */
 export function modulo({ high, low }: Hash64, n: number): number {
-  // Each step is below 2^47.
-  let rest = high % n;
-  rest = (rest * 0x10000 + (low >>> 16)) % n;
-  return (rest * 0x10000 + (low & 0xffff)) % n;
+  const first = remainder(high, n);
+  const second = remainder(first * 0x10000 + (low >>> 16), n);
+  return remainder(second * 0x10000 + (low & 0xffff), n);
+}
+
+/** x % n for x up to 2^48, which `%` takes several times as long for. */
+function remainder(x: number, n: number): number {
+  const rest = x - Math.floor(x / n) * n;
+  // The quotient may have been rounded up to a whole number.
+  return rest < 0 ? rest + n : rest;
 }

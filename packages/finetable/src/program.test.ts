@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { runHere } from './testing/capture.ts';
 
-const commands = ['train', 'plan', 'evaluate', 'inspect', 'convert', 'merge', 'unmerge', 'nearest', 'doctor'];
+const commands = ['train', 'plan', 'evaluate', 'inspect', 'vocabulary', 'convert', 'merge', 'unmerge', 'nearest', 'doctor'];
 
 test('the version is that of the package', async () => {
   const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {

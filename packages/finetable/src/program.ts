@@ -48,6 +48,7 @@ function createProgram(io: Io): Command {
   addPlan(program, io);
   addEvaluate(program, io);
   addInspect(program, io);
+  addVocabulary(program, io);
   addConvert(program, io);
   addMerge(program, io);
   addUnmerge(program, io);
@@ -114,6 +115,48 @@ function addInspect(program: Command, io: Io): void {
     .addHelpText('after', examples('finetable inspect vectors.safetensors', 'finetable inspect runs/support-intents'))
     .action(async (path: string, options: InspectOptions) =>
       (await import('./inspect/command.ts')).inspectCommand(path, options, io),
+    );
+}
+
+function addVocabulary(program: Command, io: Io): void {
+  program
+    .command('vocabulary')
+    .description('the words of data files, the most frequent first, and how often they are found')
+    .argument('<data...>', '.jsonl, .csv or .tsv, or a pattern')
+    .requiredOption('--column <name>', 'the column with texts')
+    .option('--output <file>', 'words to write, .txt, one a line; their counts go beside it, .counts.tsv', 'words.txt')
+    .option('--min-count <n>', 'leave rarer words out', positiveInteger)
+    .option('--max-words <n>', 'keep the most frequent', positiveInteger)
+    .option('--pattern <expression>', "what a word is, a JavaScript regular expression (default: [\\p{L}\\p{N}']+)")
+    .addOption(
+      new Option('--split <how>', 'instead of a pattern')
+        .choices(['whitespace', 'character', 'none'])
+        .conflicts('pattern'),
+    )
+    .option('--no-lowercase', 'keep upper case')
+    .addOption(
+      new Option('--standardize <how>', "instead of lower case, as Keras' TextVectorization").choices([
+        'none',
+        'lower',
+        'strip_punctuation',
+        'lower_and_strip_punctuation',
+      ]),
+    )
+    .option('--ngrams <n>', 'up to so many words that follow each other, too', positiveInteger)
+    .option('--values', 'whole values, or those of lists, instead of words')
+    .option('--workers <n>', 'threads', positiveInteger, 1)
+    .option('--skip <n>', 'leave out up to so many rows that cannot be read', positiveInteger)
+    .option('--overwrite', 'replace the files where they are there')
+    .option('--json', 'print what was written as one JSON object')
+    .addHelpText(
+      'after',
+      examples(
+        'finetable vocabulary train.jsonl --column text --min-count 5',
+        "finetable vocabulary 'logs/*.csv' --column city --values --output cities.txt --workers 2",
+      ),
+    )
+    .action(async (files: string[], options: VocabularyOptions) =>
+      (await import('./vocabulary/command.ts')).vocabularyCommand(files, options, io),
     );
 }
 
@@ -281,6 +324,23 @@ export interface EvaluateOptions {
 }
 
 export interface InspectOptions {
+  readonly json?: boolean;
+}
+
+export interface VocabularyOptions {
+  readonly column: string;
+  readonly output: string;
+  readonly minCount?: number;
+  readonly maxWords?: number;
+  readonly pattern?: string;
+  readonly split?: 'whitespace' | 'character' | 'none';
+  readonly lowercase: boolean;
+  readonly standardize?: 'none' | 'lower' | 'strip_punctuation' | 'lower_and_strip_punctuation';
+  readonly ngrams?: number;
+  readonly values?: boolean;
+  readonly workers: number;
+  readonly skip?: number;
+  readonly overwrite?: boolean;
   readonly json?: boolean;
 }
 

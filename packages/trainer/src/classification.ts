@@ -26,6 +26,7 @@ const names: OptionNames<ClassificationOptions> = {
 
 /**
  * Cross-entropy of softmax(x Wᵀ + bias), W `[C, D]` and bias `[C]`, both starting at 0. Metrics: `loss` (mean, in nats) and `accuracy`.
+ * Where examples have weights, losses and gradients are multiplied by them, and the mean is still over the number of examples, as in Keras.
  */
 export function classification(options: ClassificationOptions): Objective {
   checkOptionNames('classification', options, names);
@@ -118,10 +119,19 @@ class Classification implements Objective {
     const correct = countCorrect(logits, labels);
     const losses = this.#losses.subarray(0, x.rows);
     kernels.softmaxCrossEntropy({ logits, labels, losses, gradient: train ? logits : null, scale: 1 / x.rows });
+    if (batch.weights) {
+      scaleRows(matrix(x.rows, 1, losses), batch.weights);
+      if (train) scaleRows(logits, batch.weights);
+    }
     let loss = 0;
     for (const value of losses) loss += value;
     return { logits, sums: { loss, correct } };
   }
+}
+
+/** Row i times weight i. */
+function scaleRows({ data, rows, cols }: Matrix, weights: Float32Array): void {
+  for (let i = 0; i < rows; i++) for (let c = 0; c < cols; c++) data[i * cols + c]! *= weights[i]!;
 }
 
 function parameter(name: string, shape: readonly number[]): DenseParameter {

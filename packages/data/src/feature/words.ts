@@ -13,8 +13,10 @@ export function wordEncoder({ column, table }: FeatureSpec, tokens: VocabularySp
   return tokenEncoder({ column, split: wordSplitter(tokens), row, refuse, maxTokens, pad });
 }
 
+type Splitting = Pick<VocabularySpec, 'standardize' | 'lowercase' | 'split' | 'pattern' | 'ngrams'>;
+
 /** The tokens of a text, in order. */
-export function wordSplitter(tokens: Omit<VocabularySpec, 'vocabulary'>): (text: string) => readonly string[] {
+export function wordSplitter(tokens: Splitting): (text: string) => readonly string[] {
   const standardize = standardizer(tokens);
   const split = splitter(tokens);
   const { ngrams } = tokens;
@@ -23,7 +25,7 @@ export function wordSplitter(tokens: Omit<VocabularySpec, 'vocabulary'>): (text:
   return (text) => joinNgrams(split(standardize(text)), lengths);
 }
 
-function standardizer({ standardize, lowercase = true }: Omit<VocabularySpec, 'vocabulary'>): (text: string) => string {
+function standardizer({ standardize, lowercase = true }: Splitting): (text: string) => string {
   switch (standardize) {
     case undefined:
       return lowercase ? (text) => text.toLowerCase() : (text) => text;
@@ -41,7 +43,7 @@ function standardizer({ standardize, lowercase = true }: Omit<VocabularySpec, 'v
 const lowerAscii = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 const stripPunctuation = (text: string): string => text.replace(/[!-/:-@[-`{-~]+/g, '');
 
-function splitter({ split, pattern }: Omit<VocabularySpec, 'vocabulary'>): (text: string) => readonly string[] {
+function splitter({ split, pattern }: Splitting): (text: string) => readonly string[] {
   switch (split) {
     case undefined: {
       const expression = new RegExp(pattern ?? defaultTokenPattern, 'gu');

@@ -1,7 +1,7 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
 import { isFinetableError } from '@finetable/core';
-import { openLoader, type FeatureSpec, type Loader, type TokenSpec } from '@finetable/data';
+import { openLoader, withFound, type DataSpec, type FoundData, type Loader } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
 import {
@@ -17,7 +17,7 @@ import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
 import { createObjective, labelsOf } from './objective.ts';
 import { planJob, readFrequencies } from './plan.ts';
-import { mapPaths } from './paths.ts';
+import { featurePaths, mapPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
 import { asksForDevice, deviceName, type Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
@@ -65,40 +65,28 @@ export class OpenJob {
   }
 
   /**
-   * A loader of the job's features and labels over another source. Shuffled only for training.
-   * @param classes of the labels; those that are undefined are the source's own
+   * A loader of the job's features and labels over a source. Shuffled only for training.
+   * @param found in the training data; null where this is it
    */
   async loader(
     source: Job['data']['train'],
     use: 'train' | 'evaluate',
-    classes: Readonly<Record<string, readonly string[] | undefined>>,
+    found: FoundData | null,
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
     const { batchSize, workers, prefetchBatches, shuffle, shuffleWindow } = job.data;
-    const { split, ...files } = source;
-    const loader = await openLoader(
-      {
-        source: { ...files, file: mapPaths(files.file, (file) => resolve(folder, file)) },
-        split,
-        features: Object.fromEntries(
-          Object.entries(job.features).map(([name, feature]) => [name, withPaths(feature, folder)]),
-        ),
-        labels: Object.fromEntries(
-          Object.keys(labelsOf(job)).map((label) => [label, { column: label, classes: classes[label] }]),
-        ),
-        tables: Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }])),
-      },
-      {
-        batchSize,
-        workers,
-        seed: job.train.seed,
-        shuffle: shuffle && use === 'train',
-        shuffleWindow,
-        prefetchBatches,
-        signal,
-      },
-    );
+    const tables = Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }]));
+    const data = dataSpec(job, source, folder, tables);
+    const loader = await openLoader(found ? withFound(data, found) : data, {
+      batchSize,
+      workers,
+      seed: job.train.seed,
+      shuffle: shuffle && use === 'train',
+      shuffleWindow,
+      prefetchBatches,
+      signal,
+    });
     this.#loaders.push(loader);
     return loader;
   }
@@ -193,17 +181,27 @@ async function cacheOf({ name, shards }: PlannedTable, { job, folder }: LoadedJo
   return { bytes, ...(frequencies && 'counts' in frequencies ? await readFrequencies(frequencies, folder) : {}) };
 }
 
-function tokenSpec(tokens: NonNullable<Job['features'][string]['tokens']>, folder: string): TokenSpec {
-  const { vocabulary, tokenizer, pattern, lowercase, maxTokens, unknown } = tokens;
-  if (tokenizer !== undefined) return { tokenizer: resolve(folder, tokenizer), maxTokens, unknown };
+function dataSpec(job: Job, source: Job['data']['train'], folder: string, tables: DataSpec['tables']): DataSpec {
+  const { split, ...files } = source;
+  const path = (file: string): string => resolve(folder, file);
+  const labels = Object.entries(labelsOf(job)).map(([label, classes]) => {
+    const column = job.labels[label]?.column ?? label;
+    return [label, { ...job.labels[label], column, classes }];
+  });
   return {
-    vocabulary: resolve(folder, vocabulary!),
-    pattern,
-    lowercase,
-    unknown: unknown === 'error' ? 'error' : 'drop',
+    source: { ...files, file: mapPaths(files.file, path) },
+    split,
+    features: Object.fromEntries(
+      Object.entries(job.features).map(([name, feature]) => [
+        name,
+        featurePaths(feature, path) as DataSpec['features'][string],
+      ]),
+    ),
+    labels: Object.fromEntries(labels) as DataSpec['labels'],
+    numbers: job.numbers,
+    weight: job.weight,
+    id: job.id,
+    badRows: job.data.badRows,
+    tables,
   };
-}
-
-function withPaths(feature: Job['features'][string], folder: string): FeatureSpec {
-  return { ...feature, tokens: feature.tokens && tokenSpec(feature.tokens, folder) };
 }

@@ -6,12 +6,13 @@ import { mapPaths } from './paths.ts';
 import { resolve } from 'node:path';
 import { FinetableError, formatBytes, parseBytes, storedRowBytes } from '@finetable/core';
 import {
-  defaultTokenPattern,
+  countNgrams,
   planLoader,
   readTokenizer,
   mostIndexedPlaces,
   sampleSource,
   type SampleRow,
+  wordSplitter,
   type Tokenizer,
 } from '@finetable/data';
 import { readNpy } from '@finetable/formats';
@@ -69,6 +70,7 @@ export async function planJob(
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * Math.min(examples.total ?? 0, mostIndexedPlaces),
       vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables, added, tokenizers),
+      'frequencies of ids': loaders * countBytes(job, tables, added),
       ...Object.fromEntries(
         grown.map(({ name, ...table }) => [
           `rows added to ${name}`,
@@ -200,10 +202,20 @@ function vocabularyBytes(
   tokenizers: Tokenizers,
 ): number {
   const rows = new Map(tables.map((table, i) => [table.name, table.rows + added[i]!]));
-  const bytes = Object.entries(features).map(([name, { tokens, table }]) =>
-    tokens ? (tokenizers.get(name)?.memoryBytes ?? 100 * rows.get(table)!) : 0,
+  const bytes = Object.entries(features).map(([name, { tokens, lookup, table }]) =>
+    (tokens ?? lookup) ? (tokenizers.get(name)?.memoryBytes ?? 100 * rows.get(table)!) : 0,
   );
   return bytes.reduce((sum, n) => sum + n, 0);
+}
+
+/** Of the weights that go by frequency: f64 for each row, in memory that threads share. */
+function countBytes({ features }: Job, tables: readonly TableRequest[], added: readonly number[]): number {
+  const weighted = Object.values(features).filter(({ weighting }) => weighting?.type === 'sif');
+  const rows = weighted.map(({ table }) => {
+    const i = tables.findIndex(({ name }) => name === table);
+    return tables[i]!.rows + added[i]!;
+  });
+  return 8 * rows.reduce((sum, n) => sum + n, 0);
 }
 
 interface Examples {
@@ -245,20 +257,19 @@ function shareOf({ part, parts, others }: NonNullable<Job['data']['train']['spli
 }
 
 function countIds(
-  { column, tokens, ngrams }: Job['features'][string],
+  { column, tokens, ngrams, lookup, hash }: Job['features'][string],
   { values }: SampleRow,
   tokenizer: Tokenizer | undefined,
 ): number {
   const value = Object.hasOwn(values, column) ? values[column] : undefined;
   if (Array.isArray(value)) return value.length;
+  const separator = (lookup ?? hash)?.separator;
+  if (lookup ?? hash) return typeof value === 'string' && separator !== undefined ? value.split(separator).length : 1;
   if (typeof value === 'number') return 1;
   if (typeof value !== 'string') return 0;
-  if (ngrams) {
-    let count = 0;
-    for (let n = ngrams.min; n <= ngrams.max && n <= value.length; n++) count += value.length - n + 1;
-    return count;
-  }
+  if (ngrams) return Math.min(countNgrams(value.length, ngrams.min, ngrams.max), ngrams.maxTokens ?? Infinity);
   if (tokenizer) return tokenizer.encode(value, tokens?.maxTokens).length;
-  const pattern = tokens ? (tokens.pattern ?? defaultTokenPattern) : '\\d+';
-  return value.match(new RegExp(pattern, 'gu'))?.length ?? 0;
+  const found = wordSplitter(tokens ?? { pattern: '\\d+' })(value).length;
+  const most = tokens?.maxTokens ?? Infinity;
+  return tokens?.pad ? most : Math.min(found, most);
 }

@@ -2,9 +2,10 @@
  * The schema of a job: what a job file or a program may say, with every default. Paths in a job are relative to the job
  * file's folder. Nothing is opened before a job has passed.
  */
-import { isFinetableError, parseBytes, poolings } from '@finetable/core';
+import { isFinetableError, parseBytes } from '@finetable/core';
 import { z } from 'zod';
 import { metricNames } from '../metrics.ts';
+import { feature, label, numbers, weight } from './features.ts';
 
 /** Names that become file names and object keys. */
 const name = z
@@ -113,58 +114,9 @@ const data = z.strictObject({
   shuffle: z.boolean().default(true),
   /** Examples that are shuffled as a whole. */
   shuffleWindow: count.optional(),
+  /** Of training, validation and evaluation each: how many may be left out since they cannot be read. */
+  badRows: z.union([z.literal('error'), z.strictObject({ skip: z.int().min(0) })]).default('error'),
 });
-
-const tokens = z
-  .strictObject({
-    /** One word a line: the word of line i is row i - 1. */
-    vocabulary: z.string().optional(),
-    /** A tokenizer.json: a token's id is its row. */
-    tokenizer: z.string().optional(),
-    pattern: z.string().optional(),
-    lowercase: z.boolean().optional(),
-    /** Default: as the tokenizer's file says. */
-    maxTokens: count.optional(),
-    unknown: z.enum(['drop', 'keep', 'error']).default('drop'),
-  })
-  .superRefine(({ vocabulary, tokenizer, pattern, lowercase, maxTokens, unknown }, context) => {
-    const issue = (path: string[], message: string): void => context.addIssue({ code: 'custom', path, message });
-    if ((vocabulary === undefined) === (tokenizer === undefined)) issue([], 'allowed: either vocabulary or tokenizer');
-    else if (tokenizer === undefined) {
-      if (maxTokens !== undefined) issue(['maxTokens'], 'goes with a tokenizer, not with a vocabulary');
-      if (unknown === 'keep') issue(['unknown'], 'found "keep", which goes with a tokenizer; allowed: "drop", "error"');
-    } else {
-      if (pattern !== undefined) issue(['pattern'], 'goes with a vocabulary, not with a tokenizer');
-      if (lowercase !== undefined) issue(['lowercase'], 'goes with a vocabulary, not with a tokenizer');
-    }
-  });
-
-const feature = z
-  .strictObject({
-    table: name,
-    column: z.string(),
-    pooling: z.enum(poolings).default('mean'),
-    // Lower case is the default of words, and none of a tokenizer's business.
-    tokens: z.preprocess(
-      (value) => (isRecord(value) && 'vocabulary' in value ? { lowercase: true, ...value } : value),
-      tokens.optional(),
-    ),
-    ngrams: z
-      .strictObject({
-        min: count.default(3),
-        max: count.default(5),
-        lowercase: z.boolean().default(false),
-        seed: z.int().min(0).default(0),
-      })
-      .optional(),
-    weights: z.string().optional(),
-  })
-  .refine((f) => !(f.tokens && f.ngrams), 'tokens and ngrams exclude each other')
-  .refine((f) => !f.weights || (!f.tokens && !f.ngrams), {
-    path: ['weights'],
-    message: 'weights go with integer ids, not with tokens or ngrams',
-  })
-  .refine((f) => !f.ngrams || f.ngrams.min <= f.ngrams.max, { path: ['ngrams', 'max'], message: 'max is below min' });
 
 const objective = z.discriminatedUnion('type', [
   z.strictObject({
@@ -293,6 +245,12 @@ export const jobSchema = z
     placement: placement.default(() => placement.parse({})),
     data,
     features: z.record(name, feature),
+    /** More of the columns that are labels; of others the column has the label's name. */
+    labels: z.record(z.string(), label).default({}),
+    numbers: z.record(name, numbers).default({}),
+    weight: weight.optional(),
+    /** Names the examples. */
+    id: z.strictObject({ column: z.string() }).optional(),
     objective,
     adapters: z.record(name, adapter).default({}),
     optimizer,
@@ -332,6 +290,14 @@ export const jobSchema = z
           issue(['objective', 'classes', label], `no label "${label}"; there are ${quoted(objective.labels)}`);
       }
     }
+    for (const [label, { type }] of Object.entries(job.labels)) {
+      const read = objective.type === 'classification' ? [objective.label] : objective.labels;
+      if (!read.includes(label)) issue(['labels', label], 'the objective does not read this label');
+      else if (type !== 'class')
+        issue(['labels', label, 'type'], `found "${type}"; allowed for classification: "class"`);
+    }
+    for (const numbers of Object.keys(job.numbers))
+      issue(['numbers', numbers], 'the objective does not read these numbers');
     if (job.train.patience !== undefined && !job.data.validation) {
       issue(['train', 'patience'], 'early stopping needs data.validation');
     }

@@ -5,7 +5,7 @@ import { FinetableError, isFinetableError } from '@finetable/core';
 import { ioError, removeLeftovers, writeFileAtomic } from '@finetable/formats';
 import { parse, stringify } from 'yaml';
 import type { TrainingEvent } from '../fit.ts';
-import { mapPaths } from '../job/paths.ts';
+import { featurePaths, mapPaths } from '../job/paths.ts';
 import type { LoadedJob } from '../job/read.ts';
 import type { Job } from '../job/schema.ts';
 import { lockFolder } from './lock.ts';
@@ -131,17 +131,15 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
     if (table.frequencies && 'counts' in table.frequencies) table.frequencies.counts = move(table.frequencies.counts);
   }
   for (const source of [moved.data.train, moved.data.validation]) if (source) source.file = mapPaths(source.file, move);
-  for (const { tokens } of Object.values(moved.features)) {
-    if (tokens?.vocabulary !== undefined) tokens.vocabulary = move(tokens.vocabulary);
-    if (tokens?.tokenizer !== undefined) tokens.tokenizer = move(tokens.tokenizer);
-  }
+  for (const [name, feature] of Object.entries(job.features))
+    moved.features[name] = featurePaths(feature, move) as Mutable<typeof feature>;
   if (moved.objective.type === 'tfjs') moved.objective.module = move(moved.objective.module);
   return moved;
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: Mutable<T[K]> };
 
-const ours = ['job.yaml', 'metrics.jsonl', 'checkpoints', 'adapter', 'objective.safetensors', 'result.json'];
+const ours = ['job.yaml', 'data', 'metrics.jsonl', 'checkpoints', 'adapter', 'objective.safetensors', 'result.json'];
 
 /** Removes a run's files; `result.json` first, so that a half-removed run does not look finished. */
 async function clear(folder: string): Promise<void> {

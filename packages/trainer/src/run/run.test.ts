@@ -51,6 +51,7 @@ test('a run leaves its job, metrics, adapter, objective, result and checkpoints,
   expect((await readdir(join(folder, 'runs/small'))).sort()).toEqual([
     'adapter',
     'checkpoints',
+    'data',
     'job.yaml',
     'metrics.jsonl',
     'objective.safetensors',

@@ -2,6 +2,7 @@
  * One run of a job in a folder of its own:
  *
  *     job.yaml               the job as it ran, every default written out
+ *     data/                  what was found in the training data: classes, vocabularies, counts, means
  *     metrics.jsonl          one line per logged step and evaluation
  *     checkpoints/           see checkpoint.ts
  *     adapter/               the result, in the sparse format; absent where nothing is adapted
@@ -9,13 +10,16 @@
  *     result.json            how it ended; written last, so a run with it is complete
  *     lock                   while a process works here
  */
+import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { FinetableError } from '@finetable/core';
+import { foundIn, readFound, writeFound, type FoundData } from '@finetable/data';
 import { sha256File, writeFileAtomic } from '@finetable/formats';
 import { saveAdapters, type Adapter } from '@finetable/lora';
 import { parse } from 'yaml';
-import { identityOf, labelsOf } from '../job/objective.ts';
+import { identityOf } from '../job/objective.ts';
 import { OpenJob } from '../job/open.ts';
 import { checkJob, type LoadedJob } from '../job/read.ts';
 import type { FitResult, TrainingEvent } from '../fit.ts';
@@ -87,9 +91,10 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
   try {
     for (const note of open.notes) await options.onNote?.(note);
     const { job } = loaded;
-    const train = await open.loader(job.data.train, 'train', labelsOf(job), options.signal);
+    const train = await open.loader(job.data.train, 'train', null, options.signal);
+    const found = foundIn(train.data);
     const validation =
-      job.data.validation && (await open.loader(job.data.validation, 'evaluate', train.classes, options.signal));
+      job.data.validation && (await open.loader(job.data.validation, 'evaluate', found, options.signal));
     const adapters = open.createAdapters();
     const trainer = await open.trainer(adapters, train, job.train.epochs * train.batchesPerEpoch);
     return await inFolder(
@@ -97,6 +102,7 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
       loaded,
       options.existing ?? 'refuse',
       async (folder, log) => {
+        await keepFound(join(folder, 'data'), found, options.existing === 'resume');
         const { epochs, metric, patience, clipNorm, logEverySteps, prefetch } = job.train;
         const fit = await trainer.fit(train, {
           epochs,
@@ -137,10 +143,11 @@ export async function evaluateRun(
   signal?: AbortSignal,
 ): Promise<Readonly<Record<string, number>>> {
   const loaded = await readRunJob(folder);
-  const result = await readResult(folder);
+  await readResult(folder);
+  const found = await readFound(join(folder, 'data'));
   const open = await OpenJob.open(loaded);
   try {
-    const loader = await open.loader({ file: resolve(file) }, 'evaluate', result.classes, signal);
+    const loader = await open.loader({ file: resolve(file) }, 'evaluate', found, signal);
     const adapters = await open.loadAdapters(join(folder, 'adapter'));
     const trainer = await open.trainer(adapters, loader);
     await trainer.loadObjective(join(folder, 'objective.safetensors'), loader);
@@ -148,6 +155,19 @@ export async function evaluateRun(
   } finally {
     await open.close();
   }
+}
+
+/** A resumed run must find what it found before, or its rows and classes would mean something else. */
+async function keepFound(folder: string, found: FoundData, resumed: boolean): Promise<void> {
+  const before = resumed && existsSync(folder) ? await readFound(folder) : found;
+  if (!isDeepStrictEqual(before, found)) {
+    throw new FinetableError(
+      'MISMATCH',
+      `${folder}: the training data has changed: its classes, vocabularies, counts or means are not those that the run began with. Put back what it was, or start again (--overwrite)`,
+      { file: folder },
+    );
+  }
+  await writeFound(folder, found);
 }
 
 /** The job of a run's folder, as it ran. @throws NOT_FOUND */
