@@ -1,12 +1,21 @@
 /** Checks of what the caller passes, before anything is opened; and the defaults. */
 import { show, showNames } from './errors.ts';
-import { checkFeature } from './feature/check.ts';
+import { checkCounts, checkFeature } from './feature/check.ts';
 import { historyColumns } from './histories/columns.ts';
 import { checkLabel, checkNumbers } from './check-values.ts';
+import { mostNegatives } from './negatives.ts';
 import { checkInteger, checkNumber, checkOneOf, refuse } from './refuse.ts';
 import { formatOf } from './source/source.ts';
 import { timeOf } from './source/times.ts';
-import type { DataSpec, HistoriesSpec, LoaderOptions, SourceSpec, SplitSpec, TimeSplit } from './spec.ts';
+import type {
+  DataSpec,
+  HistoriesSpec,
+  LoaderOptions,
+  NegativesSpec,
+  SourceSpec,
+  SplitSpec,
+  TimeSplit,
+} from './spec.ts';
 
 /** @throws INVALID_ARGUMENT whose `details.path` names the field */
 export function checkData(data: DataSpec): void {
@@ -17,6 +26,7 @@ export function checkData(data: DataSpec): void {
     throw refuse('split.leaveOut', data.split.leaveOut, 'only with histories');
   for (const [name, { rows }] of Object.entries(data.tables)) checkInteger(`tables.${name}.rows`, rows, 1, 2 ** 31 - 1);
   for (const [name, spec] of Object.entries(data.features)) checkFeature(`features.${name}`, spec, data.tables);
+  for (const [name, spec] of Object.entries(data.negatives ?? {})) checkNegatives(name, spec, data);
   for (const [name, spec] of Object.entries(data.labels)) checkLabel(`labels.${name}`, spec);
   for (const [name, spec] of Object.entries(data.numbers ?? {})) checkNumbers(`numbers.${name}`, spec);
   if (data.weight?.default !== undefined) checkNumber('weight.default', data.weight.default, 0);
@@ -77,6 +87,21 @@ function checkHistories({ window, minimum = 1, user, item, list }: HistoriesSpec
   for (const [name, column] of Object.entries({ user, item }))
     if (column !== undefined && taken.includes(column))
       throw refuse(`histories.${name}`, column, `columns beside those that histories make: ${showNames(taken)}`);
+}
+
+function checkNegatives(
+  name: string,
+  { of, count, distribution }: NegativesSpec,
+  { features, tables }: DataSpec,
+): void {
+  const path = `negatives.${name}`;
+  if (Object.hasOwn(features, name)) throw refuse(path, name, 'names that no feature has');
+  if (!Object.hasOwn(features, of)) throw refuse(`${path}.of`, of, showNames(Object.keys(features)));
+  checkInteger(`${path}.count`, count, 1, mostNegatives);
+  if (typeof distribution === 'object') {
+    checkNumber(`${path}.distribution.exponent`, distribution.exponent ?? 1, 0);
+    checkCounts(`${path}.distribution.counts`, distribution.counts, features[of]!, tables[features[of]!.table]!.rows);
+  } else checkOneOf(`${path}.distribution`, distribution ?? 'uniform', ['uniform']);
 }
 
 function checkTimes({ time: { from, to } }: TimeSplit): void {

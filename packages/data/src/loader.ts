@@ -11,7 +11,7 @@ import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import { createPool, defaultRuntime, taskError, type TaskPool, type ThreadRuntime } from './pool.ts';
 import { prepare } from './prepare.ts';
-import { withoutSource, type BatchesRequest, type ScreenReply } from './protocol.ts';
+import { type BatchesRequest, type ScreenReply } from './protocol.ts';
 import { addSkipped, type Skipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
 import { rowsName, type GivenRows } from './source/rows.ts';
@@ -81,8 +81,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const { source, badRows } = data;
   const index = prepared.rows ? null : prepared.index;
   const { histories } = prepared;
-  const setup = { ...withoutSource(prepared.data), ...(histories && { grouped: histories }) };
-  const pool = createPool({ data: setup, index }, plan.workers, runtime);
+  const pool = createPool({ data: prepared.shared, index }, plan.workers, runtime);
   const totals = { skipped: prepared.skipped };
   const find = async (given: GivenRows): Promise<ScreenReply> => {
     const request = { type: 'screen', data: null, index: null, examples: { given } } as const;

@@ -6,6 +6,7 @@ import { interrupted } from './errors.ts';
 import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
 import type { Interactions } from './histories/collect.ts';
 import { groupInteractions, targetsOf, type Histories } from './histories/histories.ts';
+import { aliasesOf } from './negatives.ts';
 import { withoutSource as plain, type PreparedData, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { filesOf } from './source/files.ts';
@@ -18,6 +19,8 @@ import { adapt, gatherersOf, StateSum, unknownPaths } from './survey.ts';
 export interface Prepared {
   /** Says everything that batches are made of. */
   readonly data: DataSpec;
+  /** The same for threads. */
+  readonly shared: PreparedData;
   /** Null of examples that are iterated. */
   readonly index: SourceIndex | null;
   /** What is counted as examples: those of `index`, or interactions. Null of examples that are iterated. */
@@ -57,7 +60,7 @@ export async function prepare(
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) onAbort();
   try {
-    if (given && !rows) return await prepareStream(pool, data, name);
+    if (given && !rows) return await prepareStream(pool, data, name, plan);
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
     const index = rows ? indexOfRows(name, rows.length) : await scan(pool, files, source as FileSource, plan);
     const ofRows = new Survey(pool, index, rows, null, name, plan, onProgress);
@@ -69,17 +72,24 @@ export async function prepare(
     const split = histories ? targetsOf(histories, rowSplit, leaveOut) : rowSplit;
     const { selection, skipped } = await survey.screen(data, split, found?.skipped ?? noneSkipped);
     const adapted = await survey.gather(data, selection);
-    const checked = { ...plain(adapted), ...(histories && { grouped: histories }) };
-    await pool.run({ type: 'check', data: checked, index: rows ? null : index }, () => name);
-    return { data: adapted, index, examples: survey.examples, histories, rows, selection, skipped };
+    const shared = sharedOf(adapted, histories, plan);
+    await pool.run({ type: 'check', data: shared, index: rows ? null : index }, () => name);
+    return { data: adapted, shared, index, examples: survey.examples, histories, rows, selection, skipped };
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await pool.stop(new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name }));
   }
 }
 
+function sharedOf(data: DataSpec, histories: Histories | null, { seed }: LoaderPlan): PreparedData {
+  const aliases = Object.entries(data.negatives ?? {}).flatMap(([name, { distribution }]) =>
+    typeof distribution === 'object' ? [[name, aliasesOf(name, distribution)] as const] : [],
+  );
+  return { ...plain(data), ...(histories && { grouped: histories }), aliases: Object.fromEntries(aliases), seed };
+}
+
 /** What is iterated may have no end, and cannot be looked through. */
-async function prepareStream(pool: TaskPool, data: DataSpec, name: string): Promise<Prepared> {
+async function prepareStream(pool: TaskPool, data: DataSpec, name: string, plan: LoaderPlan): Promise<Prepared> {
   if (data.histories)
     throw new FinetableError('INVALID_ARGUMENT', 'histories: found some; allowed: only for files and arrays', {
       path: 'histories',
@@ -94,9 +104,11 @@ async function prepareStream(pool: TaskPool, data: DataSpec, name: string): Prom
     throw new FinetableError('INVALID_ARGUMENT', `${path}: ${message}`, { path });
   }
   const adapted = await adapt(data, {});
-  await pool.run({ type: 'check', data: plain(adapted), index: null }, () => name);
+  const shared = sharedOf(adapted, null, plan);
+  await pool.run({ type: 'check', data: shared, index: null }, () => name);
   return {
     data: adapted,
+    shared,
     index: null,
     examples: null,
     histories: null,

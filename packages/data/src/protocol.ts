@@ -1,5 +1,6 @@
 /** What the loader and its worker threads say to each other. Plain data. */
 import type { PlainError } from '@finetable/core';
+import type { AliasTable } from './alias.ts';
 import type { Batch } from './batch.ts';
 import type { Interactions } from './histories/collect.ts';
 import type { Histories } from './histories/histories.ts';
@@ -12,6 +13,10 @@ import type { GatheredStates } from './survey.ts';
 export interface PreparedData extends Omit<DataSpec, 'source'> {
   /** Of `histories`: examples are their interactions. */
   readonly grouped?: Histories | undefined;
+  /** Of `negatives` that are not uniform. */
+  readonly aliases?: Readonly<Record<string, AliasTable>> | undefined;
+  /** Of the loader. */
+  readonly seed?: number | undefined;
 }
 
 /** A program's rows may be anything, so workers do not get them. */

@@ -186,6 +186,29 @@ export interface FeatureSpec {
   readonly default?: unknown;
 }
 
+/** Ids that are not an example's own, `count` for each, drawn with replacement. In batches they are a feature, each id a bag. */
+export interface NegativesSpec {
+  /** A feature: negatives are rows of its table, and what is excluded is read as it reads its column. */
+  readonly of: string;
+  /** For each example, up to 16,384. */
+  readonly count: number;
+  /** Default `uniform`: all rows of the table alike. */
+  readonly distribution?: 'uniform' | FrequencyDistribution | undefined;
+  /**
+   * Columns whose ids are no negatives of the example that has them: none is a false negative. Default: that of the feature. With
+   * histories also `history`, or `seen` for all that the user ever had. `[]`: nothing is excluded.
+   */
+  readonly exclude?: readonly string[] | undefined;
+}
+
+/** A row's share is its count to the power of `exponent`; rows that were never found are not drawn. */
+export interface FrequencyDistribution {
+  /** As of frequency weights: `[rows]`, a .npy file of them, .tsv by word. Default: those of the vocabulary, else of the data. */
+  readonly counts?: string | Float64Array | undefined;
+  /** Default 0.75 (Mikolov et al.: "Distributed representations of words and phrases and their compositionality", 2013). */
+  readonly exponent?: number | undefined;
+}
+
 /** Numbers beside the ids: `[size, columns] f32`. */
 export interface NumbersSpec {
   readonly column: string | readonly string[];
@@ -308,6 +331,8 @@ export interface ListHistories extends HistoryWindow {
 export interface DataSpec {
   readonly source: SourceSpec;
   readonly features: Readonly<Record<string, FeatureSpec>>;
+  /** By a name that no feature has. */
+  readonly negatives?: Readonly<Record<string, NegativesSpec>> | undefined;
   readonly labels: Readonly<Record<string, LabelSpec>>;
   readonly numbers?: Readonly<Record<string, NumbersSpec>> | undefined;
   readonly weight?: WeightSpec | undefined;

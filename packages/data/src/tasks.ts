@@ -230,11 +230,12 @@ export class TaskRunner {
     let error = null;
     try {
       this.#assembler ??= new BatchAssembler(data);
-      const count = (examples.rows ?? examples.given.rows).length;
+      const numbers = examples.rows ?? examples.given.numbers;
       // A shard of a small batch may have no example; it is a batch all the same, so that all processes have as many.
-      for (let begin = 0; begin === 0 || begin < count; begin += batchSize) {
+      for (let begin = 0; begin === 0 || begin < numbers.length; begin += batchSize) {
         const records = await this.#read(this.#setup, examples, begin, begin + batchSize);
-        batches.push(this.#assembler.make(epoch, first + batches.length, records));
+        const of = numbers.subarray(begin, begin + batchSize);
+        batches.push(this.#assembler.make(epoch, first + batches.length, records, of));
         sizeBytes += records.sizeBytes;
       }
     } catch (thrown) {
