@@ -123,6 +123,7 @@ export interface LoaderPlan {
   /** Examples that are shuffled as a whole. */
   readonly shuffleWindow: number;
   readonly seed: number;
+  readonly distinct: string | null;
   readonly shard: { readonly index: number; readonly count: number };
   /** Batches made or being made, and not consumed. */
   readonly prefetchBatches: number;
@@ -136,7 +137,7 @@ const taskExamples = 1024;
 /** @throws INVALID_ARGUMENT whose `details.path` names the option */
 export function planLoader(options: LoaderOptions): LoaderPlan {
   const { batchSize, workers = 1, shuffle = false, shuffleWindow = 1 << 22, seed = 0 } = options;
-  const { shard = { index: 0, count: 1 } } = options;
+  const { shard = { index: 0, count: 1 }, distinct = null } = options;
   checkInteger('batchSize', batchSize, 1, 2 ** 31 - 1);
   checkInteger('workers', workers, 0, 1024);
   checkInteger('seed', seed, 0, Number.MAX_SAFE_INTEGER);
@@ -144,7 +145,7 @@ export function planLoader(options: LoaderOptions): LoaderPlan {
   checkInteger('shard.count', shard.count, 1, batchSize);
   checkInteger('shard.index', shard.index, 0, shard.count - 1);
   if (options.prefetchBatches !== undefined) checkInteger('prefetchBatches', options.prefetchBatches, 1, 2 ** 31 - 1);
-  const plan = { batchSize, workers, shuffle, shuffleWindow, seed, shard };
+  const plan = { batchSize, workers, shuffle, shuffleWindow, seed, distinct, shard };
   // On the caller's own thread nothing is made before it is asked for.
   if (workers === 0) return { ...plan, prefetchBatches: 1, taskBatches: 1 };
   const chunk = Math.min(16, Math.ceil(taskExamples / batchSize));

@@ -1,6 +1,7 @@
 /** What tasks are given: examples by number, in an epoch's order; or the next of what is iterated. */
 import { FinetableError, permutation } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
+import type { Keys } from './distinct.ts';
 import type { Histories } from './histories/histories.ts';
 import { ExampleOrder } from './order.ts';
 import { examplesOf } from './prepare.ts';
@@ -42,11 +43,13 @@ export function exampleFeed(
   selection: Selection | null,
   rows: readonly Row[] | null,
   histories: Histories | null,
+  keys: Keys | null,
   name: string,
   plan: LoaderPlan,
 ): Feed {
   const { shuffle, shuffleWindow: window, seed, batchSize } = plan;
-  const order = new ExampleOrder(index, selection, { shuffle, seed, window });
+  const distinct = keys && { keys, batchSize };
+  const order = new ExampleOrder(index, selection, { shuffle, seed, window, distinct });
   const batchesPerEpoch = Math.ceil(order.examples / batchSize);
 
   /** Of batches `first .. first + count`, those of this process. */

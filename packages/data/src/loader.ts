@@ -90,7 +90,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
     return found;
   };
   const feed = prepared.examples
-    ? exampleFeed(prepared.examples, prepared.selection, prepared.rows, histories, name, plan)
+    ? exampleFeed(prepared.examples, prepared.selection, prepared.rows, histories, prepared.keys, name, plan)
     : streamFeed(
         source.rows!,
         name,

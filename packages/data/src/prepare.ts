@@ -2,12 +2,14 @@
 import { setImmediate } from 'node:timers/promises';
 import { FinetableError, range } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
-import { interrupted } from './errors.ts';
+import { checkDistinct, keysOf, type Keys } from './distinct.ts';
+import { interrupted, showNames } from './errors.ts';
 import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
 import type { Interactions } from './histories/collect.ts';
 import { groupInteractions, targetsOf, type Histories } from './histories/histories.ts';
 import { aliasesOf } from './negatives.ts';
 import { withoutSource as plain, type PreparedData, type TaskExamples } from './protocol.ts';
+import { refuse } from './refuse.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
@@ -30,6 +32,8 @@ export interface Prepared {
   readonly rows: readonly Row[] | null;
   /** The examples of the split; null for all. */
   readonly selection: Selection | null;
+  /** Which of these must not meet in a batch; null where all may. */
+  readonly keys: Keys | null;
   /** Bad rows, which the selection is without. */
   readonly skipped: Skipped;
 }
@@ -74,7 +78,8 @@ export async function prepare(
     const adapted = await survey.gather(data, selection);
     const shared = sharedOf(adapted, histories, plan);
     await pool.run({ type: 'check', data: shared, index: rows ? null : index }, () => name);
-    return { data: adapted, shared, index, examples: survey.examples, histories, rows, selection, skipped };
+    const keys = plan.distinct === null ? null : await survey.keys(adapted, selection, plan.distinct);
+    return { data: adapted, shared, keys, index, examples: survey.examples, histories, rows, selection, skipped };
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await pool.stop(new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name }));
@@ -90,14 +95,12 @@ function sharedOf(data: DataSpec, histories: Histories | null, { seed }: LoaderP
 
 /** What is iterated may have no end, and cannot be looked through. */
 async function prepareStream(pool: TaskPool, data: DataSpec, name: string, plan: LoaderPlan): Promise<Prepared> {
-  if (data.histories)
-    throw new FinetableError('INVALID_ARGUMENT', 'histories: found some; allowed: only for files and arrays', {
-      path: 'histories',
-    });
+  if (data.histories) throw refuse('histories', data.histories, 'none for what is iterated');
   if (data.split)
     throw new FinetableError('INVALID_ARGUMENT', 'split: found one; allowed: only for files and arrays', {
       path: 'split',
     });
+  if (plan.distinct !== null) throw refuse('distinct', plan.distinct, 'none for what is iterated');
   const [path] = unknownPaths(data);
   if (path !== undefined) {
     const message = 'has to be given, since examples that are iterated cannot be looked through before';
@@ -114,6 +117,7 @@ async function prepareStream(pool: TaskPool, data: DataSpec, name: string, plan:
     histories: null,
     rows: null,
     selection: null,
+    keys: null,
     skipped: noneSkipped,
   };
 }
@@ -234,6 +238,26 @@ class Survey {
       ({ states }) => sum.add(states),
     );
     return adapt(data, sum.states);
+  }
+
+  /** @throws INVALID_ARGUMENT where more examples are alike than there are batches */
+  async keys(data: DataSpec, selection: Selection | null, feature: string): Promise<Keys> {
+    if (!Object.hasOwn(data.features, feature))
+      throw refuse('distinct', feature, showNames(Object.keys(data.features)));
+    const hashes = new Float64Array(selection ? selection.count : this.examples.examples);
+    let at = 0;
+    await this.#each(
+      selection,
+      (examples) =>
+        this.#pool.run({ type: 'keys', data: this.#plain(data), index: this.#sent, examples, feature }, this.#what),
+      (part) => {
+        hashes.set(part.hashes, at);
+        at += part.hashes.length;
+      },
+    );
+    const keys = keysOf(hashes);
+    checkDistinct(keys, this.#plan.batchSize, feature);
+    return keys;
   }
 
   #plain(data: DataSpec): PreparedData {

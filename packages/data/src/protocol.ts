@@ -68,6 +68,15 @@ export interface SplitRequest {
   readonly examples: TaskExamples;
 }
 
+/** Which examples have the same ids of a feature. */
+export interface KeysRequest {
+  readonly type: 'keys';
+  readonly data: PreparedData;
+  readonly index: SourceIndex | null;
+  readonly examples: TaskExamples;
+  readonly feature: string;
+}
+
 /** Which examples cannot be read. */
 export interface ScreenRequest {
   readonly type: 'screen';
@@ -95,7 +104,14 @@ export interface BatchesRequest {
 }
 
 export type TaskRequest =
-  ScanRequest | CollectRequest | GatherRequest | SplitRequest | ScreenRequest | CheckRequest | BatchesRequest;
+  | ScanRequest
+  | CollectRequest
+  | GatherRequest
+  | KeysRequest
+  | SplitRequest
+  | ScreenRequest
+  | CheckRequest
+  | BatchesRequest;
 
 export interface ScanReply {
   readonly type: 'scan';
@@ -118,6 +134,12 @@ export interface BadExamples {
   readonly excluded: Uint32Array;
   /** Why the first of them are. */
   readonly problems: readonly string[];
+}
+
+export interface KeysReply {
+  readonly type: 'keys';
+  /** Of the examples, integers below 2^53. */
+  readonly hashes: Float64Array;
 }
 
 export interface SplitReply {
@@ -150,6 +172,14 @@ export interface FailureReply {
 }
 
 export type TaskReply =
-  ScanReply | CollectReply | GatherReply | SplitReply | ScreenReply | CheckReply | BatchesReply | FailureReply;
+  | ScanReply
+  | CollectReply
+  | GatherReply
+  | KeysReply
+  | SplitReply
+  | ScreenReply
+  | CheckReply
+  | BatchesReply
+  | FailureReply;
 
 export type ReplyTo<T extends TaskRequest> = Extract<TaskReply, { type: T['type'] }>;

@@ -359,6 +359,12 @@ export interface LoaderOptions {
   readonly shuffle?: boolean | undefined;
   /** Default 4,194,304; of examples that are iterated, 65,536, which are held in memory. */
   readonly shuffleWindow?: number | undefined;
+  /**
+   * A feature: no batch has two examples with the same ids of it, so that in-batch negatives are none of them an example's own. An example
+   * whose ids the batch has already waits for a later one; all come in an epoch, in full batches, the same for any number of workers. For
+   * what is known whole, of up to `shuffleWindow` examples.
+   */
+  readonly distinct?: string | undefined;
   /** Only the i-th of every `count` batches' worth of examples: each process of several gets its disjoint part. */
   readonly shard?: { readonly index: number; readonly count: number } | undefined;
   /** Default 0. */

@@ -4,6 +4,8 @@ import { FinetableError, toPlainError } from '@finetable/core';
 import { BatchAssembler, columnsOf, requiredColumnsOf } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { isBadValue, throwIfStopped } from './errors.ts';
+import { hashIds } from './distinct.ts';
+import { compileFeature, type FeatureExtractor } from './feature/feature.ts';
 import { columnsOfHistories, InteractionCollector } from './histories/collect.ts';
 import { givenRecords, HistoryColumns, HistoryReader } from './histories/columns.ts';
 import type {
@@ -16,6 +18,8 @@ import type {
   CollectRequest,
   GatherReply,
   GatherRequest,
+  KeysReply,
+  KeysRequest,
   PreparedData,
   ScreenReply,
   ScreenRequest,
@@ -45,6 +49,7 @@ export class TaskRunner {
   #assembler: BatchAssembler | null = null;
   /** Of the data that is being prepared: a thread prepares one. */
   #gatherers: ReadonlyMap<string, Gatherer> | null = null;
+  #keyFeature: FeatureExtractor | null = null;
   #screener: BatchAssembler | null = null;
   #reader: SourceReader | HistoryReader | null = null;
   #histories: HistoryColumns | null = null;
@@ -65,6 +70,8 @@ export class TaskRunner {
           return await this.#collect(request);
         case 'gather':
           return await this.#gather(request);
+        case 'keys':
+          return await this.#keys(request);
         case 'split':
           return await this.#split(request);
         case 'screen':
@@ -97,6 +104,21 @@ export class TaskRunner {
       for (const { gatherer, state } of gatherers) gatherer.add(state, records);
     });
     return { type: 'gather', states: Object.fromEntries(gatherers.map(({ name, state }) => [name, state])) };
+  }
+
+  async #keys({ data, index, examples, feature }: KeysRequest): Promise<KeysReply> {
+    this.#keyFeature ??= compileFeature(
+      data.features[feature]!,
+      data.tables[data.features[feature]!.table]!.rows,
+      feature,
+    );
+    const { extract } = this.#keyFeature;
+    const hashes: number[] = [];
+    await this.#each(index, data, columnsOf(data), examples, (records) => {
+      const { values, offsets } = extract(records);
+      for (let i = 0; i + 1 < offsets.length; i++) hashes.push(hashIds(values.subarray(offsets[i], offsets[i + 1])));
+    });
+    return { type: 'keys', hashes: Float64Array.from(hashes) };
   }
 
   async #split({ data, index, first, examples }: SplitRequest): Promise<SplitReply> {
