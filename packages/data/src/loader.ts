@@ -11,7 +11,7 @@ import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import { createPool, defaultRuntime, taskError, type TaskPool, type ThreadRuntime } from './pool.ts';
 import { prepare } from './prepare.ts';
-import { withoutSource, type BatchesRequest, type ScreenReply } from './protocol.ts';
+import { type BatchesRequest, type ScreenReply } from './protocol.ts';
 import { addSkipped, type Skipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
 import { rowsName, type GivenRows } from './source/rows.ts';
@@ -80,7 +80,8 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const prepared = await prepare(runtime, data, plan, name, signal);
   const { source, badRows } = data;
   const index = prepared.rows ? null : prepared.index;
-  const pool = createPool({ data: withoutSource(prepared.data), index }, plan.workers, runtime);
+  const { histories } = prepared;
+  const pool = createPool({ data: prepared.shared, index }, plan.workers, runtime);
   const totals = { skipped: prepared.skipped };
   const find = async (given: GivenRows): Promise<ScreenReply> => {
     const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
@@ -88,8 +89,8 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
     totals.skipped = addSkipped(totals.skipped, found.excluded.length, found.problems, Infinity, name);
     return found;
   };
-  const feed = prepared.index
-    ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, plan)
+  const feed = prepared.examples
+    ? exampleFeed(prepared.examples, prepared.selection, prepared.rows, histories, prepared.keys, name, plan)
     : streamFeed(
         source.rows!,
         name,

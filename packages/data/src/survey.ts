@@ -38,19 +38,26 @@ export function unknownPaths(data: PreparedData): string[] {
   for (const [key] of [...featureGatherers(data), ...momentGatherers(data)]) {
     const [kind, name] = [key.slice(0, key.indexOf('/')), key.slice(key.indexOf('/') + 1)];
     if (kind === 'numbers') paths.push(`numbers.${name}.normalize`);
+    else if (kind === 'negatives') paths.push(`negatives.${name}.distribution.counts`);
     else if (kind === 'counts') paths.push(`features.${name}.weighting.counts`);
     else paths.push(`features.${name}.${data.features[name]!.lookup ? 'lookup' : 'tokens'}.vocabulary`);
   }
   return paths;
 }
 
-export function combineStates(data: PreparedData, parts: readonly GatheredStates[]): GatheredStates {
-  const out: Record<string, unknown> = {};
-  for (const [name, { start, combine }] of gatherersOf(data)) {
-    out[name] = start();
-    for (const part of parts) combine(out[name], part[name]);
+/** Puts states together as they come, in the order of the source. */
+export class StateSum {
+  readonly states: Record<string, unknown> = {};
+  readonly #gatherers: ReadonlyMap<string, Gatherer>;
+
+  constructor(data: PreparedData) {
+    this.#gatherers = gatherersOf(data);
+    for (const [name, { start }] of this.#gatherers) this.states[name] = start();
   }
-  return out;
+
+  add(later: GatheredStates): void {
+    for (const [name, { combine }] of this.#gatherers) combine(this.states[name], later[name]);
+  }
 }
 
 /** The data with what was gathered in it, and with the counts of files. */

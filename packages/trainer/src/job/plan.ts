@@ -70,6 +70,7 @@ export async function planJob(
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * Math.min(examples.total ?? 0, mostIndexedPlaces),
       vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables, added, tokenizers),
+      'frequencies of ids': loaders * countBytes(job, tables, added),
       ...Object.fromEntries(
         grown.map(({ name, ...table }) => [
           `rows added to ${name}`,
@@ -205,6 +206,16 @@ function vocabularyBytes(
     (tokens ?? lookup) ? (tokenizers.get(name)?.memoryBytes ?? 100 * rows.get(table)!) : 0,
   );
   return bytes.reduce((sum, n) => sum + n, 0);
+}
+
+/** Of the weights that go by frequency: f64 for each row, in memory that threads share. */
+function countBytes({ features }: Job, tables: readonly TableRequest[], added: readonly number[]): number {
+  const weighted = Object.values(features).filter(({ weighting }) => weighting?.type === 'sif');
+  const rows = weighted.map(({ table }) => {
+    const i = tables.findIndex(({ name }) => name === table);
+    return tables[i]!.rows + added[i]!;
+  });
+  return 8 * rows.reduce((sum, n) => sum + n, 0);
 }
 
 interface Examples {
