@@ -5,6 +5,7 @@ import { compileWeight } from './example-weight.ts';
 import { compileFeature, type FeatureExtractor } from './feature/feature.ts';
 import { compileLabel, type LabelValues } from './label.ts';
 import { columnsOfNumbers, compileNumbers } from './numbers.ts';
+import { excludedColumns, NegativeSampler } from './negatives.ts';
 import type { PreparedData } from './protocol.ts';
 import type { Records } from './source/source.ts';
 import { readName } from './source/values.ts';
@@ -13,6 +14,7 @@ export class BatchAssembler {
   readonly #data: PreparedData;
   readonly #features: ReadonlyMap<string, FeatureExtractor>;
   readonly #labels: ReadonlyMap<string, (records: Records) => LabelValues>;
+  readonly #negatives: ReadonlyMap<string, NegativeSampler>;
   readonly #numbers: ReadonlyMap<string, (records: Records) => Matrix>;
   readonly #weights: ((records: Records) => Float32Array) | null;
 
@@ -21,22 +23,38 @@ export class BatchAssembler {
     this.#data = data;
     const { features, labels, numbers = {}, weight, tables } = data;
     this.#features = mapValues(features, (spec, name) => compileFeature(spec, tables[spec.table]!.rows, name));
+    const { negatives = {}, aliases = {}, seed = 0 } = data;
+    this.#negatives = mapValues(negatives, (_, name) => new NegativeSampler(name, data, aliases[name] ?? null, seed));
     this.#labels = mapValues(labels, compileLabel);
     this.#numbers = mapValues(numbers, compileNumbers);
     this.#weights = weight ? compileWeight(weight) : null;
   }
 
-  make(epoch: number, index: number, records: Records): Batch {
+  /** @param of the examples: their numbers in the source */
+  make(epoch: number, index: number, records: Records, of: Uint32Array): Batch {
     const { files, fileOf, unit, lines } = records;
     const size = lines.length;
     const bags: Record<string, FeatureBags> = {};
-    const byTable = new Map<string, { ids: Jagged; pooling: Pooling }[]>();
-    for (const [name, { extract }] of this.#features) {
-      const { table, pooling = 'mean' } = this.#data.features[name]!;
+    const byTable = new Map<string, { firstBag: number; ids: Jagged; pooling: Pooling }[]>();
+    const add = (name: string, table: string, ids: Jagged, pooling: Pooling, offsets?: Int32Array): void => {
       const shared = byTable.get(table) ?? [];
       byTable.set(table, shared);
-      bags[name] = { table, firstBag: shared.length * size, bags: size };
-      shared.push({ ids: extract(records), pooling });
+      const last = shared.at(-1);
+      const firstBag = last ? last.firstBag + last.ids.offsets.length - 1 : 0;
+      bags[name] = { table, firstBag, bags: ids.offsets.length - 1, ...(offsets && { offsets }) };
+      shared.push({ firstBag, ids, pooling });
+    };
+    for (const [name, { extract }] of this.#features) {
+      const { table, pooling = 'mean' } = this.#data.features[name]!;
+      const ids = extract(records);
+      if (pooling === 'none') add(name, table, bagsOfOne(ids), 'sum', ids.offsets);
+      else add(name, table, ids, pooling);
+    }
+    for (const [name, sampler] of this.#negatives) {
+      const spec = this.#data.negatives![name]!;
+      const values = sampler.draw(epoch, of, records);
+      const offsets = Int32Array.from({ length: size + 1 }, (_, i) => i * spec.count);
+      add(name, this.#data.features[spec.of]!.table, bagsOfOne({ values, offsets }), 'sum', offsets);
     }
     const plans: Record<string, LookupPlan> = {};
     for (const [table, shared] of byTable) plans[table] = makeSharedPlan(shared, this.#data.tables[table]!.rows, table);
@@ -52,6 +70,7 @@ export class BatchAssembler {
   /** @throws what `make` throws for the first bad record */
   check(records: Records): void {
     for (const { extract } of this.#features.values()) extract(records);
+    for (const sampler of this.#negatives.values()) sampler.excluded(records);
     for (const read of this.#numbers.values()) read(records);
     this.#weights?.(records);
     this.#labelsOf(records);
@@ -77,6 +96,11 @@ export class BatchAssembler {
   }
 }
 
+/** Each id a bag. */
+function bagsOfOne(ids: Jagged): Jagged {
+  return { ...ids, offsets: Int32Array.from({ length: ids.values.length + 1 }, (_, i) => i) };
+}
+
 function mapValues<S, T>(specs: Readonly<Record<string, S>>, compile: (spec: S, name: string) => T): Map<string, T> {
   return new Map(Object.entries(specs).map(([name, spec]) => [name, compile(spec, name)]));
 }
@@ -88,7 +112,8 @@ interface Column {
   readonly optional: boolean;
 }
 
-function* eachColumn({ features, labels, numbers = {}, weight, id }: PreparedData): Iterable<Column> {
+function* eachColumn(data: PreparedData): Iterable<Column> {
+  const { features, negatives = {}, labels, numbers = {}, weight, id } = data;
   const of = (name: string, spec: { readonly default?: unknown }): Column => ({
     name,
     optional: spec.default !== undefined,
@@ -98,6 +123,8 @@ function* eachColumn({ features, labels, numbers = {}, weight, id }: PreparedDat
     for (const column of spec.hash?.crossWith ?? []) yield of(column, spec);
     if (spec.weights !== undefined) yield of(spec.weights, spec);
   }
+  for (const spec of Object.values(negatives))
+    for (const column of excludedColumns(data, spec)) yield of(column, features[spec.of]!);
   for (const spec of Object.values(labels)) yield of(spec.column, spec);
   for (const spec of Object.values(numbers)) for (const column of columnsOfNumbers(spec)) yield of(column, spec);
   if (weight) yield of(weight.column, weight);
@@ -120,6 +147,7 @@ export function batchBuffers(batch: Batch): Set<ArrayBuffer> {
   const { labels, targets, labelSets, numbers, weights, fileOf, lines } = batch;
   const arrays: ArrayBufferView[] = [...Object.values(labels), ...Object.values(targets), lines];
   for (const { values, offsets } of Object.values(labelSets)) arrays.push(values, offsets);
+  for (const { offsets } of Object.values(batch.features)) if (offsets) arrays.push(offsets);
   for (const { data } of Object.values(numbers)) arrays.push(data);
   if (weights) arrays.push(weights);
   if (fileOf) arrays.push(fileOf);

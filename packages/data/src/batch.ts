@@ -1,11 +1,16 @@
 /** What a loader yields: one batch, ready to be looked up. Plain data, so that it crosses threads by transfer. */
 import type { Jagged, LookupPlan, Matrix } from '@finetable/core';
 
-/** Where a feature's bags lie among the bags of its table's plan: one bag per example, in the order of the batch. */
+/**
+ * Where a feature's bags lie among the bags of its table's plan: one bag per example, in the order of the batch. Of features that are
+ * not pooled, and of negatives, each id is a bag of its own, so that lookups give `[bags, D]` vectors, one for each id.
+ */
 export interface FeatureBags {
   readonly table: string;
   readonly firstBag: number;
   readonly bags: number;
+  /** `[size + 1]`, where nothing is pooled: example i has bags `firstBag + offsets[i] .. firstBag + offsets[i + 1]`. */
+  readonly offsets?: Int32Array | undefined;
 }
 
 export interface Batch {

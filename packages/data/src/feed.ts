@@ -1,6 +1,8 @@
 /** What tasks are given: examples by number, in an epoch's order; or the next of what is iterated. */
 import { FinetableError, permutation } from '@finetable/core';
 import { textWindowBytes, type LoaderPlan } from './check.ts';
+import type { Keys } from './distinct.ts';
+import type { Histories } from './histories/histories.ts';
 import { ExampleOrder } from './order.ts';
 import { examplesOf } from './prepare.ts';
 import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
@@ -35,15 +37,19 @@ function partOf(
   return { begin: Math.floor((index * size) / count), end: Math.floor(((index + 1) * size) / count) };
 }
 
+/** @param index of what is counted as examples: rows, or interactions */
 export function exampleFeed(
   index: SourceIndex,
   selection: Selection | null,
   rows: readonly Row[] | null,
+  histories: Histories | null,
+  keys: Keys | null,
   name: string,
   plan: LoaderPlan,
 ): Feed {
   const { shuffle, shuffleWindow: window, seed, batchSize } = plan;
-  const order = new ExampleOrder(index, selection, { shuffle, seed, window });
+  const distinct = keys && { keys, batchSize };
+  const order = new ExampleOrder(index, selection, { shuffle, seed, window, distinct });
   const batchesPerEpoch = Math.ceil(order.examples / batchSize);
 
   const decoded = !index.randomAccess;
@@ -71,9 +77,9 @@ export function exampleFeed(
     const all = order.rows(epoch, begin, end);
     const number = kept ? windowOf(epoch, begin) : null;
     const request = { type: 'batches', epoch, first, batchSize, window: number } as const;
-    if (plan.shard.count === 1) return { ...request, examples: examplesOf(rows, name, all) };
+    if (plan.shard.count === 1) return { ...request, examples: examplesOf(rows, histories, name, all) };
     const { begin: from, end: to } = partOf(all.length, plan);
-    return { ...request, examples: examplesOf(rows, name, all.subarray(from, to)) };
+    return { ...request, examples: examplesOf(rows, histories, name, all.subarray(from, to)) };
   };
 
   return {

@@ -5,15 +5,17 @@ import { FinetableError } from '@finetable/core';
 import { ioError, readNpy, writeFileAtomic, writeNpy } from '@finetable/formats';
 import { vocabularyOf, withVocabulary } from './feature/build.ts';
 import { isBuild } from './feature/vocabulary.ts';
-import type { DataSpec, FeatureSpec, Moments, VocabularyWords } from './spec.ts';
+import type { DataSpec, FeatureSpec, Moments, NegativesSpec, VocabularyWords } from './spec.ts';
 
-type Adapted = Pick<DataSpec, 'features' | 'labels' | 'numbers' | 'tables'>;
+type Adapted = Pick<DataSpec, 'features' | 'negatives' | 'labels' | 'numbers' | 'tables'>;
 
 export interface FoundData {
   /** Class names in index order. */
   readonly labels: Readonly<Record<string, readonly string[]>>;
   readonly features: Readonly<Record<string, FoundFeature>>;
   readonly numbers: Readonly<Record<string, Moments>>;
+  /** `[rows]`: counts that negatives are drawn by. */
+  readonly negatives: Readonly<Record<string, Float64Array>>;
 }
 
 export interface FoundFeature {
@@ -24,7 +26,7 @@ export interface FoundFeature {
 }
 
 /** What is in the data of an open loader (`loader.data`). */
-export function foundIn({ features, labels, numbers = {} }: Adapted): FoundData {
+export function foundIn({ features, negatives = {}, labels, numbers = {} }: Adapted): FoundData {
   const entries = <S, T>(specs: Readonly<Record<string, S>>, pick: (spec: S) => T | undefined): Record<string, T> =>
     Object.fromEntries(
       Object.entries(specs).flatMap(([name, spec]) => {
@@ -36,6 +38,10 @@ export function foundIn({ features, labels, numbers = {} }: Adapted): FoundData 
     labels: entries(labels, ({ classes }) => classes),
     features: entries(features, foundFeature),
     numbers: entries(numbers, ({ normalize }) => (typeof normalize === 'object' ? normalize : undefined)),
+    negatives: entries(negatives, ({ distribution }) => {
+      const counts = typeof distribution === 'object' ? distribution.counts : undefined;
+      return counts instanceof Float64Array ? counts : undefined;
+    }),
   };
 }
 
@@ -56,6 +62,9 @@ export function withFound<T extends Adapted>(data: T, found: FoundData): T {
     ...data,
     labels: map(data.labels, (spec, name) => ({ ...spec, classes: spec.classes ?? found.labels[name] })),
     features: map(data.features, (spec, name) => withFoundFeature(spec, found.features[name] ?? {})),
+    ...(data.negatives && {
+      negatives: map(data.negatives, (spec, name) => withFoundCounts(spec, found.negatives[name])),
+    }),
     ...(data.numbers && {
       numbers: map(data.numbers, (spec, name) =>
         spec.normalize === 'measured' && found.numbers[name] ? { ...spec, normalize: found.numbers[name] } : spec,
@@ -70,12 +79,24 @@ function withFoundFeature(spec: FeatureSpec, { vocabulary, counts }: FoundFeatur
   return counts && spec.weighting?.type === 'sif' ? { ...built, weighting: { ...spec.weighting, counts } } : built;
 }
 
+function withFoundCounts(spec: NegativesSpec, counts: Float64Array | undefined): NegativesSpec {
+  return counts && typeof spec.distribution === 'object'
+    ? { ...spec, distribution: { ...spec.distribution, counts } }
+    : spec;
+}
+
 interface FoundFile {
   readonly labels: FoundData['labels'];
   readonly numbers: FoundData['numbers'];
   readonly features: Readonly<
     Record<string, { readonly vocabulary?: string; readonly counts?: string; readonly rows?: number }>
   >;
+  readonly negatives?: Readonly<Record<string, FoundCounts>>;
+}
+
+interface FoundCounts {
+  readonly counts: string;
+  readonly rows: number;
 }
 
 /**
@@ -94,14 +115,23 @@ export async function writeFound(folder: string, found: FoundData): Promise<void
       ...(counts && { counts: `${base}.counts.npy`, rows: counts.length }),
     };
     if (vocabulary) await writeFileAtomic(join(folder, files.vocabulary!), `${JSON.stringify(vocabulary)}\n`);
-    if (counts) {
-      const pairs = nonZero(counts);
-      await writeNpy(join(folder, files.counts!), { dtype: 'F64', shape: [pairs.length / 2, 2], data: pairs });
-    }
+    if (counts) await writeCounts(join(folder, files.counts!), counts);
     features[name] = files;
   }
+  const negatives: Record<string, FoundCounts> = {};
+  for (const [name, counts] of Object.entries(found.negatives)) {
+    const file = `${encodeURIComponent(name)}.counts.npy`;
+    await writeCounts(join(folder, file), counts);
+    negatives[name] = { counts: file, rows: counts.length };
+  }
   const { labels, numbers } = found;
-  await writeFileAtomic(join(folder, 'found.json'), `${JSON.stringify({ labels, features, numbers }, null, 2)}\n`);
+  const json = JSON.stringify({ labels, features, numbers, negatives }, null, 2);
+  await writeFileAtomic(join(folder, 'found.json'), `${json}\n`);
+}
+
+function writeCounts(file: string, counts: Float64Array): Promise<void> {
+  const pairs = nonZero(counts);
+  return writeNpy(file, { dtype: 'F64', shape: [pairs.length / 2, 2], data: pairs });
 }
 
 function nonZero(counts: Float64Array): Float64Array {
@@ -117,7 +147,7 @@ function nonZero(counts: Float64Array): Float64Array {
 
 /** @throws NOT_FOUND, INVALID_FILE, IO */
 export async function readFound(folder: string): Promise<FoundData> {
-  const { labels, numbers, features } = await readJson<FoundFile>(join(folder, 'found.json'));
+  const { labels, numbers, features, negatives = {} } = await readJson<FoundFile>(join(folder, 'found.json'));
   const read: Record<string, FoundFeature> = {};
   for (const [name, { vocabulary, counts, rows = 0 }] of Object.entries(features)) {
     read[name] = {
@@ -125,7 +155,10 @@ export async function readFound(folder: string): Promise<FoundData> {
       ...(counts !== undefined && { counts: await readCounts(join(folder, counts), rows) }),
     };
   }
-  return { labels, features: read, numbers };
+  const drawn: Record<string, Float64Array> = {};
+  for (const [name, { counts, rows }] of Object.entries(negatives))
+    drawn[name] = await readCounts(join(folder, counts), rows);
+  return { labels, features: read, numbers, negatives: drawn };
 }
 
 async function readCounts(file: string, rows: number): Promise<Float64Array> {

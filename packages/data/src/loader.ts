@@ -13,7 +13,7 @@ import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import { createPool, defaultRuntime, taskError, type TaskPool, type ThreadRuntime } from './pool.ts';
 import { prepare } from './prepare.ts';
-import { withoutSource, type BatchesRequest, type ScreenReply } from './protocol.ts';
+import { type BatchesRequest, type ScreenReply } from './protocol.ts';
 import { addSkipped, type Skipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
 import { TemporaryFolder } from './source/compressed.ts';
@@ -83,10 +83,10 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const temporary = new TemporaryFolder();
   try {
     const prepared = await prepare(runtime, data, plan, name, temporary, signal);
-    const fitted = prepared.index ? fitToBlocks(plan, prepared.index, options) : plan;
+    const fitted = prepared.examples ? fitToBlocks(plan, prepared.examples, options) : plan;
     const { source, badRows } = data;
     const index = prepared.rows ? null : prepared.index;
-    const pool = createPool({ data: withoutSource(prepared.data), index }, plan.workers, runtime);
+    const pool = createPool({ data: prepared.shared, index }, plan.workers, runtime);
     const totals = { skipped: prepared.skipped };
     const find = async (given: GivenRows): Promise<ScreenReply> => {
       const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
@@ -94,8 +94,9 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
       totals.skipped = addSkipped(totals.skipped, found.excluded.length, found.problems, Infinity, name);
       return found;
     };
-    const feed = prepared.index
-      ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, fitted)
+    const { histories, keys } = prepared;
+    const feed = prepared.examples
+      ? exampleFeed(prepared.examples, prepared.selection, prepared.rows, histories, keys, name, fitted)
       : streamFeed(
           source.rows!,
           name,

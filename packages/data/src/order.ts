@@ -3,6 +3,7 @@
  * any epoch can be made at any time, the same for any number of workers.
  */
 import { FinetableError, permutation } from '@finetable/core';
+import { distinctOrder, type Keys } from './distinct.ts';
 import { lastAtMost } from './last-at-most.ts';
 import { rankOf, selectRows, type Selection } from './selection.ts';
 import type { SourceIndex } from './source/source.ts';
@@ -12,6 +13,8 @@ export interface OrderOptions {
   readonly seed: number;
   /** Examples that are shuffled as a whole. */
   readonly window: number;
+  /** Of the selected examples, which must not meet in a batch; null where all may. */
+  readonly distinct?: { readonly keys: Keys; readonly batchSize: number } | null | undefined;
 }
 
 export class ExampleOrder {
@@ -34,18 +37,23 @@ export class ExampleOrder {
       throw new FinetableError('INVALID_DATA', `${index.files[0]!.file}: none of its examples is in this split`);
     }
     const whole = this.examples <= options.window;
+    if (options.distinct && !whole) {
+      const message = `${this.examples} examples of which no batch has two alike are put in order together, and shuffleWindow is ${options.window}; allowed: a shuffleWindow from ${this.examples} (up to 48 bytes an example)`;
+      throw new FinetableError('INVALID_ARGUMENT', `distinct: ${message}`, { path: 'shuffleWindow' });
+    }
     this.#blocks = whole ? Float64Array.of(0, this.examples) : blocksOf(index, selection);
   }
 
   /** Numbers of the examples at places `begin .. end` of an epoch, newly allocated. */
   rows(epoch: number, begin: number, end: number): Uint32Array {
     const rows = new Uint32Array(end - begin);
-    const { shuffle, window } = this.#options;
+    const { shuffle, window, distinct } = this.#options;
     for (let place = begin; place < end;) {
       const number = Math.floor(place / window);
       const first = number * window;
       const stop = Math.min(end, first + window);
-      if (shuffle) rows.set(this.#window(epoch, number).subarray(place - first, stop - first), place - begin);
+      if (shuffle || distinct)
+        rows.set(this.#window(epoch, number).subarray(place - first, stop - first), place - begin);
       else for (let i = place; i < stop; i++) rows[i - begin] = i;
       place = stop;
     }
@@ -58,11 +66,14 @@ export class ExampleOrder {
     const key = `${epoch}/${number}`;
     let shuffled = this.#windows.get(key);
     if (shuffled) return shuffled;
-    const { seed, window } = this.#options;
+    const { shuffle, seed, window, distinct } = this.#options;
     const begin = number * window;
     const size = Math.min(window, this.examples - begin);
     const whole = this.examples <= window;
-    shuffled = permutation(size, seed, whole ? `shuffle/${epoch}` : `shuffle/${epoch}/${number}`);
+    shuffled = shuffle
+      ? permutation(size, seed, whole ? `shuffle/${epoch}` : `shuffle/${epoch}/${number}`)
+      : Uint32Array.from({ length: size }, (_, i) => i);
+    if (distinct) shuffled = distinctOrder(shuffled, distinct.keys, distinct.batchSize);
     if (!whole) {
       const places = this.#places(epoch, begin, size);
       for (let i = 0; i < size; i++) shuffled[i] = places[shuffled[i]!]!;

@@ -1,27 +1,40 @@
 /** Before the first batch: which examples there are, and what must be known of all of them. */
+import { setImmediate } from 'node:timers/promises';
 import { FinetableError, range } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
-import { interrupted } from './errors.ts';
+import { checkDistinct, keysOf, type Keys } from './distinct.ts';
+import { interrupted, showNames } from './errors.ts';
 import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
-import { withoutSource as plain, type TaskExamples } from './protocol.ts';
+import type { Interactions } from './histories/collect.ts';
+import { groupInteractions, targetsOf, type Histories } from './histories/histories.ts';
+import { aliasesOf } from './negatives.ts';
+import { withoutSource as plain, type PreparedData, type TaskExamples } from './protocol.ts';
+import { refuse } from './refuse.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { isCompressed, type TemporaryFolder } from './source/compressed.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
 import { indexOf, type FileIndex, type SourceIndex } from './source/source.ts';
-import type { DataSpec, FileSource, Row } from './spec.ts';
+import type { DataSpec, FileSource, HistoriesSpec, Row } from './spec.ts';
 import { addSkipped, noneSkipped, type Skipped } from './skipped.ts';
 import { adapt, gatherersOf, StateSum, unknownPaths } from './survey.ts';
 
 export interface Prepared {
   /** Says everything that batches are made of. */
   readonly data: DataSpec;
+  /** The same for threads. */
+  readonly shared: PreparedData;
   /** Null of examples that are iterated. */
   readonly index: SourceIndex | null;
+  /** What is counted as examples: those of `index`, or interactions. Null of examples that are iterated. */
+  readonly examples: SourceIndex | null;
+  readonly histories: Histories | null;
   /** Of an array. */
   readonly rows: readonly Row[] | null;
   /** The examples of the split; null for all. */
   readonly selection: Selection | null;
+  /** Which of these must not meet in a batch; null where all may. */
+  readonly keys: Keys | null;
   /** Bad rows, which the selection is without. */
   readonly skipped: Skipped;
 }
@@ -43,44 +56,75 @@ export async function prepare(
   const given = source.rows === undefined ? null : source.rows;
   const rows = Array.isArray(given) ? (given as readonly Row[]) : null;
   const files = source.rows === undefined ? await filesOf(source) : [];
-  const looked = data.split !== undefined || typeof data.badRows === 'object' || gatherersOf(data).size > 0;
+  const looked =
+    data.split !== undefined ||
+    data.histories !== undefined ||
+    typeof data.badRows === 'object' ||
+    gatherersOf(data).size > 0;
   const work = looked || files.length > 1;
   const pool = createPool(null, Math.min(plan.workers, work ? plan.workers : 1), runtime);
   const onAbort = (): void => void pool.stop(interrupted(name));
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) onAbort();
   try {
-    if (given && !rows) return await prepareStream(pool, data, name);
+    if (given && !rows) return await prepareStream(pool, data, name, plan);
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
     const index = rows
       ? indexOfRows(name, rows.length)
       : await scan(pool, files, source as FileSource, temporary, plan);
-    const survey = new Survey(pool, index, rows, name, plan, onProgress);
-    const split = data.split ? await survey.split(data) : null;
-    const { selection, skipped } = await survey.screen(data, split);
+    const ofRows = new Survey(pool, index, rows, null, name, plan, onProgress);
+    const found = data.histories ? await ofRows.histories(data, data.histories) : null;
+    const leaveOut = data.split?.leaveOut === undefined ? null : data.split;
+    const rowSplit = data.split && !leaveOut ? await ofRows.split(data) : null;
+    const histories = found?.histories ?? null;
+    const survey = histories ? new Survey(pool, index, rows, histories, name, plan, onProgress) : ofRows;
+    const split = histories ? targetsOf(histories, rowSplit, leaveOut) : rowSplit;
+    const { selection, skipped } = await survey.screen(data, split, found?.skipped ?? noneSkipped);
     const adapted = await survey.gather(data, selection);
-    await pool.run({ type: 'check', data: plain(adapted), index: rows ? null : index }, () => name);
-    return { data: adapted, index, rows, selection, skipped };
+    const shared = sharedOf(adapted, histories, plan);
+    await pool.run({ type: 'check', data: shared, index: rows ? null : index }, () => name);
+    const keys = plan.distinct === null ? null : await survey.keys(adapted, selection, plan.distinct);
+    return { data: adapted, shared, keys, index, examples: survey.examples, histories, rows, selection, skipped };
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await pool.stop(new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name }));
   }
 }
 
+function sharedOf(data: DataSpec, histories: Histories | null, { seed }: LoaderPlan): PreparedData {
+  const aliases = Object.entries(data.negatives ?? {}).flatMap(([name, { distribution }]) =>
+    typeof distribution === 'object' ? [[name, aliasesOf(name, distribution)] as const] : [],
+  );
+  return { ...plain(data), ...(histories && { grouped: histories }), aliases: Object.fromEntries(aliases), seed };
+}
+
 /** What is iterated may have no end, and cannot be looked through. */
-async function prepareStream(pool: TaskPool, data: DataSpec, name: string): Promise<Prepared> {
+async function prepareStream(pool: TaskPool, data: DataSpec, name: string, plan: LoaderPlan): Promise<Prepared> {
+  if (data.histories) throw refuse('histories', data.histories, 'none for what is iterated');
   if (data.split)
     throw new FinetableError('INVALID_ARGUMENT', 'split: found one; allowed: only for files and arrays', {
       path: 'split',
     });
+  if (plan.distinct !== null) throw refuse('distinct', plan.distinct, 'none for what is iterated');
   const [path] = unknownPaths(data);
   if (path !== undefined) {
     const message = 'has to be given, since examples that are iterated cannot be looked through before';
     throw new FinetableError('INVALID_ARGUMENT', `${path}: ${message}`, { path });
   }
   const adapted = await adapt(data, {});
-  await pool.run({ type: 'check', data: plain(adapted), index: null }, () => name);
-  return { data: adapted, index: null, rows: null, selection: null, skipped: noneSkipped };
+  const shared = sharedOf(adapted, null, plan);
+  await pool.run({ type: 'check', data: shared, index: null }, () => name);
+  return {
+    data: adapted,
+    shared,
+    index: null,
+    examples: null,
+    histories: null,
+    rows: null,
+    selection: null,
+    keys: null,
+    skipped: noneSkipped,
+  };
 }
 
 async function scan(
@@ -108,14 +152,18 @@ class Survey {
   readonly #pool: TaskPool;
   readonly #index: SourceIndex;
   readonly #rows: readonly Row[] | null;
+  readonly #histories: Histories | null;
   readonly #name: string;
   readonly #plan: LoaderPlan;
+  /** What is counted as examples. */
+  readonly examples: SourceIndex;
   readonly #onProgress: ((examples: number, total: number) => void) | undefined;
 
   constructor(
     pool: TaskPool,
     index: SourceIndex,
     rows: readonly Row[] | null,
+    histories: Histories | null,
     name: string,
     plan: LoaderPlan,
     onProgress?: (examples: number, total: number) => void,
@@ -123,9 +171,34 @@ class Survey {
     this.#onProgress = onProgress;
     this.#pool = pool;
     this.#index = index;
+    this.#histories = histories;
+    this.examples = histories ? { ...indexOfRows(name, histories.rows.length), sizeBytes: index.sizeBytes } : index;
     this.#rows = rows;
     this.#name = name;
     this.#plan = plan;
+  }
+
+  /** @throws INVALID_DATA for a bad row, or too many where they are left out */
+  async histories(
+    data: DataSpec,
+    spec: HistoriesSpec,
+  ): Promise<{ readonly histories: Histories; readonly skipped: Skipped }> {
+    const limit = typeof data.badRows === 'object' ? data.badRows.skip : Infinity;
+    const parts: Interactions[] = [];
+    let skipped = noneSkipped;
+    await this.#each(
+      null,
+      (examples) => this.#pool.run({ type: 'collect', data: plain(data), index: this.#sent, examples }, this.#what),
+      ({ found, bad }) => {
+        skipped = addSkipped(skipped, bad.excluded.length, bad.problems, limit, this.#name);
+        parts.push(found);
+      },
+    );
+    const pause = async (): Promise<void> => {
+      await setImmediate();
+      if (this.#pool.stopped) throw this.#pool.stopped;
+    };
+    return { histories: await groupInteractions(spec, parts, this.#name, pause), skipped };
   }
 
   async split(data: DataSpec): Promise<Selection> {
@@ -143,21 +216,23 @@ class Survey {
   async screen(
     data: DataSpec,
     within: Selection | null,
+    before: Skipped,
   ): Promise<{ readonly selection: Selection | null; readonly skipped: Skipped }> {
     const { badRows = 'error' } = data;
-    if (badRows === 'error') return { selection: within, skipped: noneSkipped };
+    if (badRows === 'error') return { selection: within, skipped: before };
     const excluded: Uint32Array[] = [];
-    let skipped = noneSkipped;
+    let skipped = before;
     await this.#each(
       within,
-      (examples) => this.#pool.run({ type: 'screen', data: plain(data), index: this.#sent, examples }, this.#what),
+      (examples) =>
+        this.#pool.run({ type: 'screen', data: this.#plain(data), index: this.#sent, examples }, this.#what),
       (part) => {
         skipped = addSkipped(skipped, part.excluded.length, part.problems, badRows.skip, this.#name);
         excluded.push(part.excluded);
       },
     );
-    if (skipped.count === 0) return { selection: within, skipped };
-    const selection = selectionOf(this.#index.examples, flatten(excluded), within);
+    if (skipped.count === before.count) return { selection: within, skipped };
+    const selection = selectionOf(this.examples.examples, flatten(excluded), within);
     if (selection.count > 0) return { selection, skipped };
     throw new FinetableError('INVALID_DATA', `${this.#name}: every row is bad; the first: ${skipped.problems[0]}`);
   }
@@ -167,10 +242,35 @@ class Survey {
     const sum = new StateSum(data);
     await this.#each(
       selection,
-      (examples) => this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, this.#what),
+      (examples) =>
+        this.#pool.run({ type: 'gather', data: this.#plain(data), index: this.#sent, examples }, this.#what),
       ({ states }) => sum.add(states),
     );
     return adapt(data, sum.states);
+  }
+
+  /** @throws INVALID_ARGUMENT where more examples are alike than there are batches */
+  async keys(data: DataSpec, selection: Selection | null, feature: string): Promise<Keys> {
+    if (!Object.hasOwn(data.features, feature))
+      throw refuse('distinct', feature, showNames(Object.keys(data.features)));
+    const hashes = new Float64Array(selection ? selection.count : this.examples.examples);
+    let at = 0;
+    await this.#each(
+      selection,
+      (examples) =>
+        this.#pool.run({ type: 'keys', data: this.#plain(data), index: this.#sent, examples, feature }, this.#what),
+      (part) => {
+        hashes.set(part.hashes, at);
+        at += part.hashes.length;
+      },
+    );
+    const keys = keysOf(hashes);
+    checkDistinct(keys, this.#plan.batchSize, feature);
+    return keys;
+  }
+
+  #plain(data: DataSpec): PreparedData {
+    return { ...plain(data), ...(this.#histories && { grouped: this.#histories }) };
   }
 
   /** Workers read files; of an array they get the rows. */
@@ -188,7 +288,7 @@ class Survey {
   ): Promise<void> {
     const ranges: { first: number; end: number }[] = [];
     let fileFirst = 0;
-    for (const { blocks, examples } of this.#index.files) {
+    for (const { blocks, examples } of this.examples.files) {
       for (let block = 0; block < blocks.length - 1; block += taskBlocks) {
         const end = blocks[Math.min(block + taskBlocks, blocks.length - 1)]!;
         ranges.push({ first: fileFirst + blocks[block]!, end: fileFirst + end });
@@ -199,9 +299,9 @@ class Survey {
     const examine = async ({ first, end }: { first: number; end: number }): Promise<T> => {
       let rows = Uint32Array.from(range(end - first), (i) => first + i);
       if (selection) rows = rows.filter((row) => isSelected(selection, row));
-      const result = await run(examplesOf(this.#rows, this.#name, rows), first);
+      const result = await run(examplesOf(this.#rows, this.#histories, this.#name, rows), first);
       done += end - first;
-      this.#onProgress?.(done, this.#index.examples);
+      this.#onProgress?.(done, this.examples.examples);
       return result;
     };
     return inLanes(ranges, this.#plan, examine, take);
@@ -212,9 +312,16 @@ function isSelected({ bits }: Selection, row: number): boolean {
   return ((bits[row >>> 5]! >>> (row & 31)) & 1) === 1;
 }
 
-/** Examples as a task gets them. */
-export function examplesOf(all: readonly Row[] | null, name: string, rows: Uint32Array): TaskExamples {
-  return all ? { given: { name, rows: Array.from(rows, (row) => all[row]), numbers: rows } } : { rows };
+/** Examples as a task gets them. @param numbers of rows, or of interactions */
+export function examplesOf(
+  all: readonly Row[] | null,
+  histories: Histories | null,
+  name: string,
+  numbers: Uint32Array,
+): TaskExamples {
+  if (!all) return { rows: numbers };
+  const rows = Array.from(numbers, (number) => all[histories ? histories.rows[number]! : number]);
+  return { given: { name, rows, numbers } };
 }
 
 function* flatten(parts: readonly Uint32Array[]): Iterable<number> {

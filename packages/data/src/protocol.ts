@@ -1,13 +1,23 @@
 /** What the loader and its worker threads say to each other. Plain data. */
 import type { PlainError } from '@finetable/core';
+import type { AliasTable } from './alias.ts';
 import type { Batch } from './batch.ts';
+import type { Interactions } from './histories/collect.ts';
+import type { Histories } from './histories/histories.ts';
 import type { FileIndex, SourceIndex } from './source/source.ts';
 import type { GivenRows } from './source/rows.ts';
 import type { DataSpec, FileSource } from './spec.ts';
 import type { GatheredStates } from './survey.ts';
 
 /** What batches are made of: nothing in it has to be found out any more. Its source is not read here, so it may be a program's. */
-export type PreparedData = Omit<DataSpec, 'source'>;
+export interface PreparedData extends Omit<DataSpec, 'source'> {
+  /** Of `histories`: examples are their interactions. */
+  readonly grouped?: Histories | undefined;
+  /** Of `negatives` that are not uniform. */
+  readonly aliases?: Readonly<Record<string, AliasTable>> | undefined;
+  /** Of the loader. */
+  readonly seed?: number | undefined;
+}
 
 /** A program's rows may be anything, so workers do not get them. */
 export function withoutSource(data: DataSpec): PreparedData {
@@ -42,6 +52,14 @@ export interface GatherRequest {
   readonly examples: TaskExamples;
 }
 
+/** Finds the interactions of some rows. */
+export interface CollectRequest {
+  readonly type: 'collect';
+  readonly data: PreparedData;
+  readonly index: SourceIndex | null;
+  readonly examples: TaskExamples;
+}
+
 /** Which examples are not of the split. */
 export interface SplitRequest {
   readonly type: 'split';
@@ -50,6 +68,15 @@ export interface SplitRequest {
   /** Number of the first, which are neighbours. */
   readonly first: number;
   readonly examples: TaskExamples;
+}
+
+/** Which examples have the same ids of a feature. */
+export interface KeysRequest {
+  readonly type: 'keys';
+  readonly data: PreparedData;
+  readonly index: SourceIndex | null;
+  readonly examples: TaskExamples;
+  readonly feature: string;
 }
 
 /** Which examples cannot be read. */
@@ -80,7 +107,15 @@ export interface BatchesRequest {
   readonly examples: TaskExamples;
 }
 
-export type TaskRequest = ScanRequest | GatherRequest | SplitRequest | ScreenRequest | CheckRequest | BatchesRequest;
+export type TaskRequest =
+  | ScanRequest
+  | CollectRequest
+  | GatherRequest
+  | KeysRequest
+  | SplitRequest
+  | ScreenRequest
+  | CheckRequest
+  | BatchesRequest;
 
 export interface ScanReply {
   readonly type: 'scan';
@@ -92,16 +127,32 @@ export interface GatherReply {
   readonly states: GatheredStates;
 }
 
+export interface CollectReply {
+  readonly type: 'collect';
+  readonly found: Interactions;
+  readonly bad: BadExamples;
+}
+
+/** Those that cannot be read. */
+export interface BadExamples {
+  readonly excluded: Uint32Array;
+  /** Why the first of them are. */
+  readonly problems: readonly string[];
+}
+
+export interface KeysReply {
+  readonly type: 'keys';
+  /** Of the examples, integers below 2^53. */
+  readonly hashes: Float64Array;
+}
+
 export interface SplitReply {
   readonly type: 'split';
   readonly excluded: Uint32Array;
 }
 
-export interface ScreenReply {
+export interface ScreenReply extends BadExamples {
   readonly type: 'screen';
-  readonly excluded: Uint32Array;
-  /** Why the first of them are. */
-  readonly problems: readonly string[];
 }
 
 export interface CheckReply {
@@ -124,6 +175,15 @@ export interface FailureReply {
   readonly error: PlainError;
 }
 
-export type TaskReply = ScanReply | GatherReply | SplitReply | ScreenReply | CheckReply | BatchesReply | FailureReply;
+export type TaskReply =
+  | ScanReply
+  | CollectReply
+  | GatherReply
+  | KeysReply
+  | SplitReply
+  | ScreenReply
+  | CheckReply
+  | BatchesReply
+  | FailureReply;
 
 export type ReplyTo<T extends TaskRequest> = Extract<TaskReply, { type: T['type'] }>;

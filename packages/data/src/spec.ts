@@ -171,8 +171,10 @@ export interface PositionWeighting {
 export interface FeatureSpec {
   readonly table: string;
   readonly column: string;
-  /** Default `mean`. */
-  readonly pooling?: Pooling | undefined;
+  /** Default `mean`. `none`: each id is a bag of its own, and an example has any number of vectors. */
+  readonly pooling?: Pooling | 'none' | undefined;
+  /** Keeps the last so many ids of an example: of a list in order of time the newest. Default: all. */
+  readonly last?: number | undefined;
   readonly tokens?: TokenSpec | undefined;
   readonly ngrams?: NgramSpec | undefined;
   readonly lookup?: LookupSpec | undefined;
@@ -182,6 +184,29 @@ export interface FeatureSpec {
   readonly weighting?: WeightingSpec | undefined;
   /** Stands for a value that is missing or wrong. */
   readonly default?: unknown;
+}
+
+/** Ids that are not an example's own, `count` for each, drawn with replacement. In batches they are a feature, each id a bag. */
+export interface NegativesSpec {
+  /** A feature: negatives are rows of its table, and what is excluded is read as it reads its column. */
+  readonly of: string;
+  /** For each example, up to 16,384. */
+  readonly count: number;
+  /** Default `uniform`: all rows of the table alike. */
+  readonly distribution?: 'uniform' | FrequencyDistribution | undefined;
+  /**
+   * Columns whose ids are no negatives of the example that has them: none is a false negative. Default: that of the feature. With
+   * histories also `history`, or `seen` for all that the user ever had. `[]`: nothing is excluded.
+   */
+  readonly exclude?: readonly string[] | undefined;
+}
+
+/** A row's share is its count to the power of `exponent`; rows that were never found are not drawn. */
+export interface FrequencyDistribution {
+  /** As of frequency weights: `[rows]`, a .npy file of them, .tsv by word. Default: those of the vocabulary, else of the data. */
+  readonly counts?: string | Float64Array | undefined;
+  /** Default 0.75 (Mikolov et al.: "Distributed representations of words and phrases and their compositionality", 2013). */
+  readonly exponent?: number | undefined;
 }
 
 /** Numbers beside the ids: `[size, columns] f32`. */
@@ -229,8 +254,11 @@ export interface SkipSpec {
   readonly skip: number;
 }
 
-/** Part of a source, so that several loaders over one source have disjoint examples. */
-export interface SplitSpec {
+/** Part of a source, so that several loaders over one source have disjoint examples: by a share, by time, or the last of each user. */
+export type SplitSpec = FractionSplit | TimeSplit | LeaveOutSplit;
+
+/** Shares of the examples, or folds. */
+export interface FractionSplit {
   /** The examples of this part; the others are of the other loaders. */
   readonly part: number;
   /** Parts and how much of the examples each has, in any unit: `[80, 10, 10]`; `[1, 1, 1, 1, 1]` for five folds. */
@@ -241,19 +269,80 @@ export interface SplitSpec {
   readonly key?: string | undefined;
   /** Default 0. */
   readonly seed?: number | undefined;
+  readonly time?: undefined;
+  readonly leaveOut?: undefined;
+}
+
+/** Examples of `[from, to)`, of which one may be left out. */
+export interface TimeSplit {
+  readonly time: {
+    readonly column: string;
+    /** As the column has it: a number, or an ISO 8601 date with or without a time (UTC where it names no zone). */
+    readonly from?: number | string | undefined;
+    readonly to?: number | string | undefined;
+  };
+  readonly leaveOut?: undefined;
+}
+
+/**
+ * Of histories, by time: the last `count` interactions of each user are the targets of `test`, the `count` before them those of
+ * `validation`, all earlier ones those of `train`.
+ */
+export interface LeaveOutSplit {
+  readonly leaveOut: 'train' | 'validation' | 'test';
+  /** Default 1. */
+  readonly count?: number | undefined;
+  readonly time?: undefined;
+}
+
+/**
+ * Examples for ranking: each interaction with `minimum` or more before it is one. Features read its item from the column `target`, the
+ * items before it, the oldest first, from `history`, and all items of its user from `seen`; other columns are those of its row.
+ */
+export type HistoriesSpec = InteractionHistories | ListHistories;
+
+interface HistoryWindow {
+  /** The most items of a history: the newest. */
+  readonly window: number;
+  /** The fewest; default 1. */
+  readonly minimum?: number | undefined;
+}
+
+/** Rows are interactions: brought together by user, in order of time, those of the same time as they stand in the source. */
+export interface InteractionHistories extends HistoryWindow {
+  /** Columns. */
+  readonly user: string;
+  readonly item: string;
+  /** Numbers, or ISO 8601 dates with or without a time (UTC where they name no zone). */
+  readonly time: string;
+  readonly list?: undefined;
+}
+
+/** Rows hold a list of items in order of time. */
+export interface ListHistories extends HistoryWindow {
+  readonly list: string;
+  /** In csv and tsv, what is between the items; default: white space, or the field is a JSON list. */
+  readonly separator?: string | undefined;
+  readonly user?: undefined;
+  readonly item?: undefined;
+  readonly time?: undefined;
 }
 
 export interface DataSpec {
   readonly source: SourceSpec;
   readonly features: Readonly<Record<string, FeatureSpec>>;
+  /** By a name that no feature has. */
+  readonly negatives?: Readonly<Record<string, NegativesSpec>> | undefined;
   readonly labels: Readonly<Record<string, LabelSpec>>;
   readonly numbers?: Readonly<Record<string, NumbersSpec>> | undefined;
   readonly weight?: WeightSpec | undefined;
   /** A column with a text or number that names the example. */
   readonly id?: { readonly column: string } | undefined;
+  /** Makes examples of what users did. Default: each row is an example. */
+  readonly histories?: HistoriesSpec | undefined;
   /** Default `error`. */
   readonly badRows?: 'error' | SkipSpec | undefined;
-  /** Which examples of the source; default: all. */
+  /** Which examples of the source; default: all. Of histories: which targets; what came before them stays in the histories. */
   readonly split?: SplitSpec | undefined;
   /** Rows of each table, that ids are checked against. */
   readonly tables: Readonly<Record<string, { readonly rows: number }>>;
@@ -270,6 +359,12 @@ export interface LoaderOptions {
   readonly shuffle?: boolean | undefined;
   /** Default 4,194,304; of examples that are iterated, 65,536, which are held in memory. */
   readonly shuffleWindow?: number | undefined;
+  /**
+   * A feature: no batch has two examples with the same ids of it, so that in-batch negatives are none of them an example's own. An example
+   * whose ids the batch has already waits for a later one; all come in an epoch, in full batches, the same for any number of workers. For
+   * what is known whole, of up to `shuffleWindow` examples.
+   */
+  readonly distinct?: string | undefined;
   /** Only the i-th of every `count` batches' worth of examples: each process of several gets its disjoint part. */
   readonly shard?: { readonly index: number; readonly count: number } | undefined;
   /** Default 0. */

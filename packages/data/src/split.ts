@@ -1,15 +1,37 @@
-/** Which part of a source an example is in: by a hash of its key, so that it never changes sides. */
+/** Which part of a source an example is in: by a hash of its key, so that it never changes sides; or by its time. */
 import { valueOf } from './source/missing.ts';
 import type { Records } from './source/source.ts';
-import type { SplitSpec } from './spec.ts';
+import { readTime, timeOf } from './source/times.ts';
+import type { FractionSplit, LeaveOutSplit, SplitSpec, TimeSplit } from './spec.ts';
 import { hashText } from './xxhash64.ts';
 
-/** For each example whether it is in the split. @param first number of the first, of a split without a key */
-export function inSplit(split: SplitSpec, first: number, records: Records): boolean[] {
+/** What rows alone tell: which interaction of a user is its last one they do not. */
+export type RowSplit = Exclude<SplitSpec, LeaveOutSplit>;
+
+export function splitColumns(split: RowSplit): string[] {
+  if (split.time) return [split.time.column];
+  return split.key === undefined ? [] : [split.key];
+}
+
+/** For each example whether it is in the split. @param first number of the first, of a split by place */
+export function inSplit(split: RowSplit, first: number, records: Records): boolean[] {
+  return split.time ? inTime(split, records) : inFraction(split, first, records);
+}
+
+function inFraction(split: FractionSplit, first: number, records: Records): boolean[] {
   const { key, part, others = false } = split;
   return Array.from(records.lines, (_, i) => {
     const text = key === undefined ? String(first + i) : keyText(valueOf(records, i, key));
     return (partOf(text, split) === part) !== others;
+  });
+}
+
+function inTime({ time: { column, from, to } }: TimeSplit, records: Records): boolean[] {
+  const [low, high] = [from, to].map((bound) => (bound === undefined ? null : timeOf(bound)));
+  const kind = (low ?? high)!.kind;
+  return Array.from(records.lines, (_, i) => {
+    const { value } = readTime(records, i, column, kind);
+    return (!low || value >= low.value) && (!high || value < high.value);
   });
 }
 
@@ -20,7 +42,7 @@ function keyText(value: unknown): string {
 const hash = { high: 0, low: 0 };
 
 /** The part of a key: the hash, as a fraction of all hashes, falls into its share. */
-export function partOf(key: string, { parts, seed = 0 }: SplitSpec): number {
+export function partOf(key: string, { parts, seed = 0 }: FractionSplit): number {
   const total = parts.reduce((sum, size) => sum + size, 0);
   hashText(key, seed, hash);
   let place = (hash.high / 2 ** 32 + hash.low / 2 ** 64) * total;

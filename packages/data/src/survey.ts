@@ -38,6 +38,7 @@ export function unknownPaths(data: PreparedData): string[] {
   for (const [key] of [...featureGatherers(data), ...momentGatherers(data)]) {
     const [kind, name] = [key.slice(0, key.indexOf('/')), key.slice(key.indexOf('/') + 1)];
     if (kind === 'numbers') paths.push(`numbers.${name}.normalize`);
+    else if (kind === 'negatives') paths.push(`negatives.${name}.distribution.counts`);
     else if (kind === 'counts') paths.push(`features.${name}.weighting.counts`);
     else paths.push(`features.${name}.${data.features[name]!.lookup ? 'lookup' : 'tokens'}.vocabulary`);
   }

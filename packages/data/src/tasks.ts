@@ -4,13 +4,23 @@ import { FinetableError, toPlainError } from '@finetable/core';
 import { BatchAssembler, columnsOf, requiredColumnsOf } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { isBadValue, throwIfStopped } from './errors.ts';
+import { hashIds } from './distinct.ts';
+import { compileFeature, type FeatureExtractor } from './feature/feature.ts';
+import { columnsOfHistories, InteractionCollector } from './histories/collect.ts';
+import { givenRecords, HistoryColumns, HistoryReader } from './histories/columns.ts';
 import type {
+  BadExamples,
   BatchesReply,
   BatchesRequest,
   CheckReply,
   CheckRequest,
+  CollectReply,
+  CollectRequest,
   GatherReply,
   GatherRequest,
+  KeysReply,
+  KeysRequest,
+  PreparedData,
   ScanRequest,
   ScreenReply,
   ScreenRequest,
@@ -22,9 +32,9 @@ import type {
   WorkerSetup,
 } from './protocol.ts';
 import { checkColumns } from './source/missing.ts';
-import { recordsOf } from './source/rows.ts';
+import { recordsOf, type GivenRows } from './source/rows.ts';
 import { scanFile, SourceReader, type FileIndex, type Records, type SourceIndex } from './source/source.ts';
-import { inSplit } from './split.ts';
+import { inSplit, splitColumns, type RowSplit } from './split.ts';
 import { gatherersOf, type Gatherer } from './survey.ts';
 
 /** Examples held at a time while they are only looked at: a small batch, since some columns may be long. */
@@ -40,8 +50,10 @@ export class TaskRunner {
   #assembler: BatchAssembler | null = null;
   /** Of the data that is being prepared: a thread prepares one. */
   #gatherers: ReadonlyMap<string, Gatherer> | null = null;
+  #keyFeature: FeatureExtractor | null = null;
   #screener: BatchAssembler | null = null;
-  #reader: SourceReader | null = null;
+  #reader: SourceReader | HistoryReader | null = null;
+  #histories: HistoryColumns | null = null;
 
   /** @param signal for the caller's own thread; a worker is stopped from outside */
   constructor(setup: WorkerSetup | null, signal?: AbortSignal) {
@@ -55,8 +67,12 @@ export class TaskRunner {
       switch (request.type) {
         case 'scan':
           return { type: 'scan', index: await this.#scan(request) };
+        case 'collect':
+          return await this.#collect(request);
         case 'gather':
           return await this.#gather(request);
+        case 'keys':
+          return await this.#keys(request);
         case 'split':
           return await this.#split(request);
         case 'screen':
@@ -88,18 +104,33 @@ export class TaskRunner {
     const gatherers = [...this.#gatherers].map(([name, gatherer]) => ({ name, gatherer, state: gatherer.start() }));
     const columns = [...new Set([...columnsOf(data), ...gatherers.flatMap(({ gatherer }) => gatherer.columns)])];
     const required = requiredColumnsOf(data);
-    await this.#each(index, columns, examples, (records) => {
+    await this.#each(index, data, columns, examples, (records) => {
       checkColumns(records, required);
       for (const { gatherer, state } of gatherers) gatherer.add(state, records);
     });
     return { type: 'gather', states: Object.fromEntries(gatherers.map(({ name, state }) => [name, state])) };
   }
 
+  async #keys({ data, index, examples, feature }: KeysRequest): Promise<KeysReply> {
+    this.#keyFeature ??= compileFeature(
+      data.features[feature]!,
+      data.tables[data.features[feature]!.table]!.rows,
+      feature,
+    );
+    const { extract } = this.#keyFeature;
+    const hashes: number[] = [];
+    await this.#each(index, data, columnsOf(data), examples, (records) => {
+      const { values, offsets } = extract(records);
+      for (let i = 0; i + 1 < offsets.length; i++) hashes.push(hashIds(values.subarray(offsets[i], offsets[i + 1])));
+    });
+    return { type: 'keys', hashes: Float64Array.from(hashes) };
+  }
+
   async #split({ data, index, first, examples }: SplitRequest): Promise<SplitReply> {
-    const split = data.split!;
+    const split = data.split as RowSplit;
     const excluded: number[] = [];
     let number = first;
-    await this.#each(index, split.key === undefined ? [] : [split.key], examples, (records) => {
+    await this.#each(index, data, splitColumns(split), examples, (records) => {
       for (const inside of inSplit(split, number, records)) {
         if (!inside) excluded.push(number);
         number++;
@@ -108,43 +139,76 @@ export class TaskRunner {
     return { type: 'split', excluded: Uint32Array.from(excluded) };
   }
 
-  /** Where one of a group is bad, its halves are looked at. */
   async #screen({ data: given, index, examples }: ScreenRequest): Promise<ScreenReply> {
     const data = given ?? this.#setup!.data;
     this.#screener ??= new BatchAssembler(data);
     const screener = this.#screener;
+    const bad = await this.#eachGood(index, data, columnsOf(data), examples, (records) => screener.check(records));
+    return { type: 'screen', ...bad };
+  }
+
+  async #collect({ data, index, examples }: CollectRequest): Promise<CollectReply> {
+    const spec = data.histories!;
+    const collector = new InteractionCollector(spec);
+    const columns = columnsOfHistories(spec);
+    if (typeof data.badRows !== 'object') {
+      await this.#groups(index, data, columns, examples, async (numbers, read) =>
+        collector.add(await read(numbers), numbers),
+      );
+      return { type: 'collect', found: collector.collected(), bad: { excluded: new Uint32Array(), problems: [] } };
+    }
+    const bad = await this.#eachGood(index, data, columns, examples, (records, numbers) =>
+      collector.add(records, numbers),
+    );
+    return { type: 'collect', found: collector.collected(), bad };
+  }
+
+  /** Where one of a group is bad, its halves are visited. */
+  async #eachGood(
+    index: SourceIndex | null,
+    data: PreparedData,
+    columns: readonly string[],
+    examples: TaskExamples,
+    visit: (records: Records, numbers: Uint32Array) => void,
+  ): Promise<BadExamples> {
     const excluded: number[] = [];
     const problems: string[] = [];
-    await this.#groups(index, columnsOf(data), examples, async function screen(numbers, read): Promise<void> {
+    const look = async (
+      numbers: Uint32Array,
+      read: (numbers: Uint32Array) => Records | Promise<Records>,
+    ): Promise<void> => {
       try {
-        screener.check(await read(numbers));
+        visit(await read(numbers), numbers);
       } catch (error) {
         if (!isBadValue(error)) throw error;
         if (numbers.length > 1) {
           const middle = numbers.length >> 1;
-          await screen(numbers.subarray(0, middle), read);
-          await screen(numbers.subarray(middle), read);
+          await look(numbers.subarray(0, middle), read);
+          await look(numbers.subarray(middle), read);
           return;
         }
         excluded.push(numbers[0]!);
         if (problems.length < notedProblems) problems.push(error.message);
       }
-    });
-    return { type: 'screen', excluded: Uint32Array.from(excluded), problems };
+    };
+    await this.#groups(index, data, columns, examples, look);
+    return { excluded: Uint32Array.from(excluded), problems };
   }
 
   async #each(
     index: SourceIndex | null,
+    data: PreparedData,
     columns: readonly string[],
     examples: TaskExamples,
     visit: (records: Records) => void,
   ): Promise<void> {
-    await this.#groups(index, columns, examples, async (numbers, read) => visit(await read(numbers)));
+    await this.#groups(index, data, columns, examples, async (numbers, read) => visit(await read(numbers)));
   }
 
   /** Examples in small groups, giving way to other work after each. */
   async #groups(
     index: SourceIndex | null,
+    data: PreparedData,
     columns: readonly string[],
     { rows, given }: TaskExamples,
     visit: (numbers: Uint32Array, read: (numbers: Uint32Array) => Records | Promise<Records>) => Promise<void>,
@@ -153,12 +217,12 @@ export class TaskRunner {
       const places = new Map(Array.from(given.numbers, (number, i) => [number, i]));
       const read = (numbers: Uint32Array): Records => {
         const rows = Array.from(numbers, (number) => given.rows[places.get(number)!]);
-        return recordsOf({ name: given.name, rows, numbers }, columns);
+        return this.#given({ name: given.name, rows, numbers }, data, columns);
       };
       await visit(given.numbers, read);
       return;
     }
-    const reader = new SourceReader(index!, columns);
+    const reader = this.#open(index!, data, columns);
     try {
       for (let begin = 0; begin < rows.length; begin += groupSize) {
         await visit(rows.subarray(begin, begin + groupSize), (numbers) => reader.read(numbers));
@@ -170,6 +234,25 @@ export class TaskRunner {
     }
   }
 
+  #open(
+    index: SourceIndex,
+    data: PreparedData,
+    columns: readonly string[],
+    keep = false,
+  ): SourceReader | HistoryReader {
+    const own = this.#historyColumns(data);
+    return own ? new HistoryReader(own, index, columns) : new SourceReader(index, columns, keep);
+  }
+
+  #given(given: GivenRows, data: PreparedData, columns: readonly string[]): Records {
+    const own = this.#historyColumns(data);
+    return own ? givenRecords(own, given, columns) : recordsOf(given, columns);
+  }
+
+  #historyColumns({ grouped }: PreparedData): HistoryColumns | null {
+    return grouped ? (this.#histories ??= new HistoryColumns(grouped)) : null;
+  }
+
   async #batches({ epoch, first, batchSize, window, examples }: BatchesRequest): Promise<BatchesReply> {
     if (!this.#setup) throw new FinetableError('INVALID_ARGUMENT', 'batches were asked for before they were prepared');
     const { data } = this.#setup;
@@ -179,11 +262,12 @@ export class TaskRunner {
     let error = null;
     try {
       this.#assembler ??= new BatchAssembler(data);
-      const count = (examples.rows ?? examples.given.rows).length;
+      const numbers = examples.rows ?? examples.given.numbers;
       // A shard of a small batch may have no example; it is a batch all the same, so that all processes have as many.
-      for (let begin = 0; begin === 0 || begin < count; begin += batchSize) {
+      for (let begin = 0; begin === 0 || begin < numbers.length; begin += batchSize) {
         const records = await this.#read(this.#setup, examples, window, begin, begin + batchSize);
-        batches.push(this.#assembler.make(epoch, first + batches.length, records));
+        const of = numbers.subarray(begin, begin + batchSize);
+        batches.push(this.#assembler.make(epoch, first + batches.length, records, of));
         sizeBytes += records.sizeBytes;
       }
     } catch (thrown) {
@@ -201,14 +285,17 @@ export class TaskRunner {
   ): Records | Promise<Records> {
     const columns = columnsOf(data);
     if (!given)
-      return (this.#reader ??= new SourceReader(index!, columns, true)).read(rows.subarray(begin, end), window);
+      return (this.#reader ??= this.#open(index!, data, columns, true)).read(rows.subarray(begin, end), window);
     const { name, numbers } = given;
-    return recordsOf({ name, rows: given.rows.slice(begin, end), numbers: numbers.subarray(begin, end) }, columns);
+    const some = { name, rows: given.rows.slice(begin, end), numbers: numbers.subarray(begin, end) };
+    return this.#given(some, data, columns);
   }
 }
 
 function check({ data, index }: CheckRequest): CheckReply {
   new BatchAssembler(data);
-  if (index) new SourceReader(index, columnsOf(data)).close();
+  const columns = columnsOf(data);
+  const ofRows = data.grouped ? new HistoryColumns(data.grouped).ofRows(columns) : columns;
+  if (index) new SourceReader(index, ofRows).close();
   return { type: 'check' };
 }

@@ -209,6 +209,68 @@ napi_value cross_entropy(Call& call) {
   return nullptr;
 }
 
+// A list of arrays, null where one is.
+std::vector<float*> arrays_of(Call& call, int list, int64_t most) {
+  uint32_t count = 0;
+  call.check(napi_get_array_length(call.env(), call.value(list), &count));
+  std::vector<float*> arrays;
+  for (uint32_t i = 0; i < count && (int64_t)i < most; i++) {
+    napi_value value = nullptr;
+    call.check(napi_get_element(call.env(), call.value(list), i, &value));
+    if (call.wrong()) break;
+    arrays.push_back(const_cast<float*>(call.floats_of(value)));
+  }
+  return arrays;
+}
+
+// (context, rows, dim, [vectors, …], cols, firstColumn, out or gradient, [out or null, …])
+napi_value pair_dots_call(Call& call, bool backward) {
+  const Context& context = call.context(0);
+  const int64_t rows = call.integer(1);
+  PairDotsArgs a = {};
+  a.dim = call.integer(2);
+  const std::vector<float*> vectors = arrays_of(call, 3, max_pair_vectors);
+  a.count = (int64_t)vectors.size();
+  a.vectors = vectors.data();
+  a.cols = call.integer(4);
+  a.first_column = call.integer(5);
+  a.pairs = call.floats_out(6);
+  std::vector<float*> outs;
+  if (backward) outs = arrays_of(call, 7, a.count);
+  a.outs = outs.data();
+  if (call.wrong()) return nullptr;
+  const auto run = backward ? context.ops->pair_dots_backward : context.ops->pair_dots;
+  parallel(context.threads, rows, grain_of(a.count * a.count * a.dim / 8),
+           [&](int64_t begin, int64_t end) { run(a, begin, end); });
+  return nullptr;
+}
+napi_value pair_dots(Call& call) { return pair_dots_call(call, false); }
+napi_value pair_dots_backward(Call& call) { return pair_dots_call(call, true); }
+
+// (context, dim, x, y, offsets, out or gradient, xOut or null, yOut or null)
+napi_value bag_dots_call(Call& call, bool backward) {
+  const Context& context = call.context(0);
+  BagDotsArgs a = {};
+  int64_t offsets, places;
+  a.dim = call.integer(1);
+  a.x = call.floats(2);
+  a.y = call.floats(3);
+  a.offsets = call.ints(4, &offsets);
+  a.dots = call.floats_out(5, &places);
+  if (backward) {
+    a.x_out = call.floats_out(6);
+    a.y_out = call.floats_out(7);
+  }
+  const int64_t bags = offsets - 1;
+  if (call.wrong() || bags < 1) return nullptr;
+  const auto run = backward ? context.ops->bag_dots_backward : context.ops->bag_dots;
+  parallel(context.threads, bags, grain_of(a.dim * (1 + places / bags)),
+           [&](int64_t begin, int64_t end) { run(a, begin, end); });
+  return nullptr;
+}
+napi_value bag_dots(Call& call) { return bag_dots_call(call, false); }
+napi_value bag_dots_backward(Call& call) { return bag_dots_call(call, true); }
+
 // (context, cols, x, norms)
 napi_value normalize_rows(Call& call) {
   const Context& context = call.context(0);
@@ -273,6 +335,10 @@ const NamedFunction dense_functions[] = {
     {"sumRows", entry<sum_rows>},
     {"columnDots", entry<column_dots>},
     {"softmaxCrossEntropy", entry<cross_entropy>},
+    {"pairDots", entry<pair_dots>},
+    {"pairDotsBackward", entry<pair_dots_backward>},
+    {"bagDots", entry<bag_dots>},
+    {"bagDotsBackward", entry<bag_dots_backward>},
     {"normalizeRows", entry<normalize_rows>},
     {"normalizeRowsBackward", entry<normalize_rows_backward>},
     {"sumSquares", entry<sum_squares>},

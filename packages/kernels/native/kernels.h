@@ -18,6 +18,7 @@ namespace FT_NAMESPACE {
 #include "replay.h"
 #include "matmul.h"
 #include "dense.h"
+#include "dots.h"
 #include "nearest.h"
 #include "scans.h"
 
@@ -38,6 +39,10 @@ const Ops FT_OPS = {
     FT_NAMESPACE::gradient_squares,
     FT_NAMESPACE::matmul,
     FT_NAMESPACE::cross_entropy,
+    FT_NAMESPACE::pair_dots,
+    FT_NAMESPACE::pair_dots_backward,
+    FT_NAMESPACE::bag_dots,
+    FT_NAMESPACE::bag_dots_backward,
     FT_NAMESPACE::normalize,
     FT_NAMESPACE::normalize_backward,
     FT_NAMESPACE::add_scaled,

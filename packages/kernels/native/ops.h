@@ -244,6 +244,29 @@ struct NormalizeArgs {
   float* norms;
 };
 
+// Vectors of one example with each other. The pairs (i, j), j < i, are columns first_column + i (i - 1) / 2 + j.
+struct PairDotsArgs {
+  int64_t count, dim;
+  const float* const* vectors;  // each [b, D]
+  int64_t cols, first_column;
+  float* pairs;        // [b, cols]: the dots, or their gradient
+  float* const* outs;  // each [b, D] or null
+};
+
+// More than this does not fit the scratch of an example's gradients, which lies on the stack.
+constexpr int64_t max_pair_vectors = 1024;
+
+// One vector with each of a bag's.
+struct BagDotsArgs {
+  int64_t dim;
+  const float* x;          // [b, D]
+  const float* y;          // [n, D]
+  const int32_t* offsets;  // [b + 1]
+  float* dots;             // [n]: the dots, or their gradient
+  float* x_out;            // [b, D] or null
+  float* y_out;            // [n, D] or null
+};
+
 struct Ops {
   const char* name;
   // Columns that one matmul task makes.
@@ -261,6 +284,10 @@ struct Ops {
   double (*gradient_squares)(const UpdateDenseArgs&, int64_t begin, int64_t end);  // Σ (g + l2 w)²
   void (*matmul)(const MatmulArgs&, int64_t begin, int64_t end);             // tasks: chunks x row blocks x panels
   void (*cross_entropy)(const CrossEntropyArgs&, int64_t begin, int64_t end);        // rows
+  void (*pair_dots)(const PairDotsArgs&, int64_t begin, int64_t end);                // examples
+  void (*pair_dots_backward)(const PairDotsArgs&, int64_t begin, int64_t end);       // examples
+  void (*bag_dots)(const BagDotsArgs&, int64_t begin, int64_t end);                  // bags
+  void (*bag_dots_backward)(const BagDotsArgs&, int64_t begin, int64_t end);         // bags
   void (*normalize)(const NormalizeArgs&, int64_t begin, int64_t end);               // rows
   void (*normalize_backward)(const NormalizeArgs&, int64_t begin, int64_t end);      // rows
   void (*add_scaled)(float* y, const float* x, float factor, int64_t length);        // y += factor x

@@ -17,6 +17,8 @@ export { kernelsStatus, loadKernels, type KernelsStatus, type LoadOptions } from
 export { stateColumns } from './form.ts';
 export { SkippedSteps } from './skipped.ts';
 export type {
+  BagDotsArgs,
+  BagDotsBackwardArgs,
   CrossEntropyArgs,
   ChosenDelta,
   ChosenDeltas,
@@ -28,6 +30,8 @@ export type {
   MatmulArgs,
   NearestArgs,
   Overlay,
+  PairDotsArgs,
+  PairDotsBackwardArgs,
   ReplayRowsArgs,
   RowProducts,
   RuleBase,

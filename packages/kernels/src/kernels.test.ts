@@ -313,6 +313,41 @@ testBoth('a NaN among the logits makes the loss NaN', (kernels) => {
   }
 });
 
+testBoth('dots of all pairs of an example, and their gradient', (kernels) => {
+  // Two examples of three vectors.
+  const vectors = [of(2, 1, 2, 1, 0), of(2, 3, 4, 0, 1), of(2, 5, 6, 2, 2)];
+  const out = of(2, 9, 0, 0, 0, 9, 9, 0, 0, 0, 9);
+  kernels.pairDots({ vectors, out, firstColumn: 1 });
+  // (1, 0), (2, 0), (2, 1); the columns beside them stay.
+  expect([...out.data]).toEqual([9, 11, 17, 39, 9, 9, 0, 2, 2, 9]);
+  const outs = [matrix(2, 2), null, matrix(2, 2)];
+  const gradient = of(2, 9, 1, 10, 100, 9, 9, 1, 0, -1, 9);
+  kernels.pairDotsBackward({ vectors, gradient, firstColumn: 1, outs });
+  expect([...outs[0]!.data]).toEqual([1 * 3 + 10 * 5, 1 * 4 + 10 * 6, 0, 1]);
+  expect([...outs[2]!.data]).toEqual([10 * 1 + 100 * 3, 10 * 2 + 100 * 4, 0, -1]);
+});
+
+testBoth('a vector does not reach its own gradient', (kernels) => {
+  const vectors = [of(1, Infinity), of(1, 2), of(1, 3)];
+  const outs = [matrix(1, 1), matrix(1, 1), matrix(1, 1)];
+  kernels.pairDotsBackward({ vectors, gradient: of(1, 1, 1, 1), outs });
+  expect(outs.map(({ data }) => data[0])).toEqual([5, Infinity, Infinity]);
+});
+
+testBoth('dots of a vector with each of a bag, and their gradient', (kernels) => {
+  const x = of(3, 1, 2, 3, 4, 5, 6);
+  const y = of(3, 1, 0, 0, 1, 2, 2);
+  const offsets = Int32Array.of(0, 2, 2, 3);
+  const out = new Float32Array(3);
+  kernels.bagDots({ x, y, offsets, out });
+  expect([...out]).toEqual([1, 2, 22]);
+  const [xOut, yOut] = [matrix(3, 2), matrix(3, 2)];
+  for (const m of [xOut, yOut]) m.data.fill(7);
+  kernels.bagDotsBackward({ x, y, offsets, gradient: Float32Array.of(10, 100, -1), xOut, yOut });
+  expect([...xOut.data]).toEqual([10, 100, 0, 0, -2, -2]);
+  expect([...yOut.data]).toEqual([10, 20, 100, 200, -5, -6]);
+});
+
 testBoth('normalised rows and their gradient; a zero row stays zero', (kernels) => {
   const x = of(2, 3, 4, 0, 0);
   const norms = new Float32Array(2);
@@ -361,6 +396,9 @@ testBoth('empty inputs are allowed', (kernels) => {
   kernels.segmentSum({ plan, values: matrix(0, 4), out: matrix(0, 4) });
   kernels.gatherRows(store, new Int32Array(0), matrix(0, 4));
   kernels.sumRows(matrix(0, 2), new Float32Array(2));
+  kernels.pairDots({ vectors: [matrix(0, 3), matrix(0, 3)], out: matrix(0, 1) });
+  kernels.pairDots({ vectors: [matrix(2, 0), matrix(2, 0)], out: matrix(2, 1) });
+  kernels.bagDots({ x: matrix(0, 3), y: matrix(0, 3), offsets: Int32Array.of(0), out: new Float32Array(0) });
   kernels.softmaxCrossEntropy({ logits: matrix(0, 3), labels: new Int32Array(0), losses: new Float32Array(0) });
   expect(kernels.sumSquares(new Float32Array(0))).toBe(0);
   expect(kernels.firstNonFinite(new Float32Array(0))).toBe(-1);

@@ -297,6 +297,49 @@ export interface CrossEntropyArgs {
   readonly scale?: number;
 }
 
+/** Dot products of the vectors of one example with each other: the interactions of a DLRM (Naumov et al. 2019). */
+export interface PairDotsArgs {
+  /** F matrices `[b, D]`, F from 2 to 1024: vector i of each example. */
+  readonly vectors: readonly Matrix[];
+  /**
+   * `[b, c]`: columns `[firstColumn, firstColumn + F (F - 1) / 2)` are overwritten, the others stay. Column `i (i - 1) / 2 + j` of them,
+   * for j < i, is x_i · x_j.
+   */
+  readonly out: Matrix;
+  /** Default 0. */
+  readonly firstColumn?: number;
+}
+
+export interface PairDotsBackwardArgs {
+  readonly vectors: readonly Matrix[];
+  /** As `PairDotsArgs.out`. */
+  readonly gradient: Matrix;
+  readonly firstColumn?: number;
+  /** `[b, D]` for each of the vectors, overwritten: Σ_j g_ij x_j; null where it is not wanted. */
+  readonly outs: readonly (Matrix | null)[];
+}
+
+/** One vector with each of several: a query with its candidates. */
+export interface BagDotsArgs {
+  /** `[b, D]`. */
+  readonly x: Matrix;
+  /** `[n, D]`. */
+  readonly y: Matrix;
+  /** `[b + 1] i32`, ascending from 0 to n. */
+  readonly offsets: Int32Array;
+  /** `[n]`, overwritten: x_i · y_j for `offsets[i] <= j < offsets[i + 1]`. */
+  readonly out: Float32Array;
+}
+
+export interface BagDotsBackwardArgs extends Omit<BagDotsArgs, 'out'> {
+  /** `[n]`: g. */
+  readonly gradient: Float32Array;
+  /** `[b, D]`, overwritten: Σ_j g_j y_j. */
+  readonly xOut?: Matrix | null;
+  /** `[n, D]`, overwritten: g_j x_i. */
+  readonly yOut?: Matrix | null;
+}
+
 export interface Kernels {
   readonly name: 'portable' | 'native';
   /** One line for people: instruction set and threads. */
@@ -373,6 +416,10 @@ export interface Kernels {
   /** `out[c] = Σ_i x[i, c] y[i, c]`. */
   columnDots(x: Matrix, y: Matrix, out: Float32Array): void;
   softmaxCrossEntropy(args: CrossEntropyArgs): void;
+  pairDots(args: PairDotsArgs): void;
+  pairDotsBackward(args: PairDotsBackwardArgs): void;
+  bagDots(args: BagDotsArgs): void;
+  bagDotsBackward(args: BagDotsBackwardArgs): void;
   /** Divides each row by its Euclidean norm, in place; a zero row stays zero. `norms` (`[rows]`) is overwritten. */
   normalizeRows(x: Matrix, norms: Float32Array): void;
   /** Turns `gradient` (of normalised rows `y`) into that of the rows before, in place: (g - (g·y) y) / norm; 0 for a zero row. */

@@ -4,7 +4,7 @@ import { openLoader, type Loader, type Row } from '@finetable/data';
 import { createAdapter, sgd } from '@finetable/lora';
 import { createTable } from '@finetable/placement';
 import { afterEach, expect, test } from 'vitest';
-import { classification } from './classification.ts';
+import { classification } from './objectives/classification.ts';
 import type { Objective } from './objective.ts';
 import { Trainer } from './trainer.ts';
 

@@ -25,7 +25,13 @@ export type {
   ObjectiveSnapshot,
   ObjectiveTensor,
 } from './objective.ts';
-export { classification, type ClassificationOptions } from './classification.ts';
+export { classification, type ClassificationOptions } from './objectives/classification.ts';
+export { ctr, type CtrOptions } from './objectives/ctr.ts';
+export { custom, type CustomLoss, type CustomOptions } from './objectives/custom.ts';
+export { graph, type GraphOptions } from './objectives/graph.ts';
+export { ranking, type RankingOptions } from './objectives/ranking.ts';
+export { cbow, skipgram, type WordVectorOptions } from './objectives/skipgram.ts';
+export { checkBatch, checkGradients, type CheckedGradient, type CheckGradientsOptions } from './check-gradients.ts';
 export type { EvaluateOptions } from './evaluate.ts';
 export { metricNames } from './metrics/index.ts';
 export type {
@@ -36,7 +42,7 @@ export type {
   RetrievalOutputs,
   ScoreOutputs,
 } from './metrics/outputs.ts';
-export type { ObjectiveModule, ObjectiveModuleContext } from './job/objective.ts';
+export type { ObjectiveModule, ObjectiveModuleContext } from './job/objectives/module.ts';
 export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';

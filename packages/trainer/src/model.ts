@@ -23,6 +23,9 @@ export interface ModelOptions {
 /** E of tables that devices compute. */
 type Copies = ReadonlyMap<string, Matrix>;
 
+/** What batches are made of. */
+type ModelData = Pick<DataSpec, 'features' | 'numbers'> & Partial<Pick<DataSpec, 'labels'>>;
+
 interface Trained {
   readonly sums: MetricSums;
   readonly gradients: ReadonlyMap<string, AdapterGradients>;
@@ -45,11 +48,7 @@ export class Model {
    * @param classes names per label
    * @throws INVALID_ARGUMENT where features, labels, tables and objective do not fit together
    */
-  constructor(
-    options: ModelOptions,
-    data: Pick<DataSpec, 'features'>,
-    classes: Readonly<Record<string, readonly string[]>>,
-  ) {
+  constructor(options: ModelOptions, data: ModelData, classes: Readonly<Record<string, readonly string[]>>) {
     const { tables = {}, adapters = {}, objective } = options;
     this.objective = objective;
     this.adapters = new Map(Object.entries(adapters));
@@ -68,7 +67,13 @@ export class Model {
     const kernels = new Set([...this.#tables.values()].map((table) => table.kernels));
     if (kernels.size !== 1) throw invalid('all tables of a model share one kernels instance');
     this.kernels = [...kernels][0]!;
-    this.parameters = objective.initialize({ kernels: this.kernels, featureDims, classes });
+    const numberDims = Object.fromEntries(
+      Object.entries(data.numbers ?? {}).map(([name, { column }]) => [
+        name,
+        typeof column === 'string' ? 1 : column.length,
+      ]),
+    );
+    this.parameters = objective.initialize({ kernels: this.kernels, featureDims, numberDims, classes });
   }
 
   /**
@@ -76,11 +81,8 @@ export class Model {
    * @returns dims of each feature's vectors
    * @throws INVALID_ARGUMENT; MISMATCH for other classes
    */
-  check(
-    data: Pick<DataSpec, 'features'>,
-    classes: Readonly<Record<string, readonly string[]>>,
-  ): Readonly<Record<string, number>> {
-    const { inputs, labels } = this.objective;
+  check(data: ModelData, classes: Readonly<Record<string, readonly string[]>>): Readonly<Record<string, number>> {
+    const { inputs, labels, targets = [], numbers = [] } = this.objective;
     const featureDims: Record<string, number> = {};
     for (const [feature, { table }] of Object.entries(data.features)) {
       const found = this.#tables.get(table);
@@ -110,6 +112,16 @@ export class Model {
           { label },
         );
       }
+    }
+    for (const target of targets) {
+      if (data.labels?.[target]?.type !== 'number')
+        throw invalid(`the objective reads the number "${target}"; no label of that name has type "number"`);
+    }
+    for (const name of numbers) {
+      if (!(name in (data.numbers ?? {})))
+        throw invalid(
+          `the objective reads numbers "${name}"; there ${list('is', 'are', Object.keys(data.numbers ?? {}))}`,
+        );
     }
     return featureDims;
   }
@@ -176,7 +188,7 @@ export class Model {
   }
 
   async #retrieve(queries: QueryOutputs, k: number): Promise<RetrievalOutputs> {
-    const { feature, vectors, metric, relevant, seen } = queries;
+    const { feature, vectors, metric, relevant, seen, popularity } = queries;
     const name = this.#features[feature]!.table;
     const searched = this.adapters.get(name) ?? this.#tables.get(name)!;
     const { rows } = this.#tables.get(name)!;
@@ -191,7 +203,7 @@ export class Model {
       const kept = nearest.subarray(i * asked, (i + 1) * asked).filter((row) => !skip?.has(row));
       found.set(kept.subarray(0, width), i * width);
     }
-    return { rows, k: width, found, relevant };
+    return { rows, k: width, found, relevant, popularity };
   }
 
   /**

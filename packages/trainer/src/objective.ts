@@ -23,6 +23,8 @@ export interface ObjectiveContext {
   readonly kernels: Kernels;
   /** Dims of each feature's vectors. */
   readonly featureDims: Readonly<Record<string, number>>;
+  /** Columns of each of the data's numbers. */
+  readonly numberDims: Readonly<Record<string, number>>;
   /** Class names per label. */
   readonly classes: Readonly<Record<string, readonly string[]>>;
 }
@@ -74,17 +76,21 @@ export interface DeviceObjective {
 export interface Objective {
   /** The features it reads; each is looked up and given to `train` and `evaluate`. */
   readonly inputs: readonly string[];
-  /** The labels it reads. */
+  /** The labels with classes that it reads: one class each in `batch.labels`, or several in `batch.labelSets`. */
   readonly labels: readonly string[];
+  /** The labels that are numbers, of `batch.targets`. */
+  readonly targets?: readonly string[] | undefined;
+  /** What it reads of `batch.numbers`. */
+  readonly numbers?: readonly string[] | undefined;
   /** Overrides of the trainer's optimiser for its parameters. */
   readonly learningRate?: number | undefined;
   readonly weightDecay?: number | undefined;
   /** Called once, before anything else: an objective belongs to one trainer. @returns the parameters, freshly initialised. */
   initialize(context: ObjectiveContext): readonly DenseParameter[];
   /**
-   * Loss of a batch, and its gradients: of the mean loss with respect to each input that is trained (`gradients[feature]`,
-   * `[size, D]`, every value overwritten; absent where the feature's table is frozen) and to the parameters. May overwrite
-   * the inputs. All of it is the objective's until it settles.
+   * Loss of a batch (`loss`: the sum over its examples, each times its weight), and the gradients of `loss / batch.size`: with respect
+   * to each input that is trained (`gradients[feature]`, `[size, D]`, every value overwritten; absent where the feature's table is
+   * frozen) and to the parameters. May overwrite the inputs. All of it is the objective's until it settles.
    */
   train(
     inputs: Readonly<Record<string, Matrix>>,

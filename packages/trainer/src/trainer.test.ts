@@ -6,7 +6,7 @@ import { openLoader, type DataSpec, type Loader, type LoaderOptions } from '@fin
 import { adamw, adapterTensors, createAdapter, sgd, type Adapter } from '@finetable/lora';
 import { createTable, type ShardedTable } from '@finetable/placement';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { classification } from './classification.ts';
+import { classification } from './objectives/classification.ts';
 import type { FitOptions, TrainingEvent } from './fit.ts';
 import { Trainer } from './trainer.ts';
 

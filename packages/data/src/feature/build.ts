@@ -5,7 +5,14 @@ import { isBadValue } from '../errors.ts';
 import { compareCodePoints } from '../label.ts';
 import type { Records } from '../source/source.ts';
 import { textOf } from '../source/text-value.ts';
-import type { DataSpec, FeatureSpec, VocabularyBuild, VocabularyOptions, VocabularyWords } from '../spec.ts';
+import type {
+  DataSpec,
+  FeatureSpec,
+  NegativesSpec,
+  VocabularyBuild,
+  VocabularyOptions,
+  VocabularyWords,
+} from '../spec.ts';
 import type { Gatherer } from '../survey.ts';
 import { compileFeature, type FeatureExtractor } from './feature.ts';
 import { keyReader } from './lookup.ts';
@@ -13,7 +20,7 @@ import { invalidVocabulary, isBuild, layoutOf, openVocabulary, wordsOf } from '.
 import { wordSplitter } from './words.ts';
 
 type Counts<K> = Map<K, number>;
-type Found = Pick<DataSpec, 'features' | 'tables'>;
+type Found = Pick<DataSpec, 'features' | 'tables' | 'negatives'>;
 
 /** The vocabulary of a feature, where it has one. */
 export function vocabularyOf({ tokens, lookup }: FeatureSpec): VocabularyOptions | null {
@@ -37,12 +44,24 @@ function needsCounts(spec: FeatureSpec): boolean {
 export function* featureGatherers({
   features,
   tables,
+  negatives = {},
 }: Found): Iterable<[string, Gatherer<Counts<string>> | Gatherer<Counts<number>>]> {
   for (const [name, spec] of Object.entries(features)) {
     const options = vocabularyOf(spec);
     if (options && isBuild(options.vocabulary)) yield [`vocabulary/${name}`, wordCounter(spec)];
     else if (needsCounts(spec)) yield [`counts/${name}`, idCounter(spec, tables[spec.table]!.rows, name)];
   }
+  for (const [name, spec] of Object.entries(negatives)) {
+    const weighted = weightedBy(spec, features);
+    if (weighted && needsCounts(weighted))
+      yield [`negatives/${name}`, idCounter(weighted, tables[weighted.table]!.rows, spec.of)];
+  }
+}
+
+/** The feature whose frequencies a distribution is of, as if they were its weights; null of a uniform one. */
+function weightedBy({ of, distribution }: NegativesSpec, features: Found['features']): FeatureSpec | null {
+  if (typeof distribution !== 'object') return null;
+  return { ...features[of]!, weights: undefined, weighting: { type: 'sif', counts: distribution.counts } };
 }
 
 /** The most that a Map of V8 holds. */
@@ -103,14 +122,55 @@ function idCounter(spec: FeatureSpec, rows: number, name: string): Gatherer<Coun
 export async function withFeatures<T extends Found>(data: T, states: Readonly<Record<string, unknown>>): Promise<T> {
   const features: [string, FeatureSpec][] = [];
   for (const [name, spec] of Object.entries(data.features)) {
-    const words = states[`vocabulary/${name}`] as Counts<string> | undefined;
+    const words = wordsFound(name, data.features, states);
     const ids = states[`counts/${name}`] as Counts<number> | undefined;
     const rows = data.tables[spec.table]!.rows;
     const built = words ? withVocabulary(spec, chooseWords(words, spec, rows)) : spec;
     const counts = await countsOf(built, rows, words, ids);
     features.push([name, counts ? { ...built, weighting: { ...built.weighting, type: 'sif', counts } } : built]);
   }
-  return { ...data, features: Object.fromEntries(features) };
+  const built = Object.fromEntries(features);
+  return { ...data, features: built, negatives: await withCounts(data, built, states) };
+}
+
+/** Of all features that build the same vocabulary of one table: a row is one word, whichever of them reads it. */
+function wordsFound(
+  name: string,
+  features: Found['features'],
+  states: Readonly<Record<string, unknown>>,
+): Counts<string> | undefined {
+  if (!states[`vocabulary/${name}`]) return undefined;
+  const sharing = Object.keys(features).filter((other) => sameBuild(features[name]!, features[other]!));
+  if (sharing.length === 1) return states[`vocabulary/${name}`] as Counts<string>;
+  const all: Counts<string> = new Map();
+  for (const other of sharing)
+    for (const [word, times] of states[`vocabulary/${other}`] as Counts<string>)
+      count(all, word, times, features[name]!.column);
+  return all;
+}
+
+function sameBuild(a: FeatureSpec, b: FeatureSpec): boolean {
+  const of = ({ table, tokens, lookup }: FeatureSpec): string =>
+    JSON.stringify([table, tokens ?? null, lookup ?? null]);
+  return of(a) === of(b);
+}
+
+async function withCounts(
+  data: Found,
+  features: Found['features'],
+  states: Readonly<Record<string, unknown>>,
+): Promise<Found['negatives']> {
+  const { negatives, tables } = data;
+  if (!negatives) return undefined;
+  const out: [string, NegativesSpec][] = [];
+  for (const [name, spec] of Object.entries(negatives)) {
+    const weighted = weightedBy(spec, features);
+    const words = wordsFound(spec.of, data.features, states);
+    const ids = states[`negatives/${name}`] as Counts<number> | undefined;
+    const counts = weighted && (await countsOf(weighted, tables[weighted.table]!.rows, words, ids));
+    out.push([name, counts ? { ...spec, distribution: { ...(spec.distribution as object), counts } } : spec]);
+  }
+  return Object.fromEntries(out);
 }
 
 function chooseWords(counts: Counts<string>, spec: FeatureSpec, rows: number): VocabularyWords {

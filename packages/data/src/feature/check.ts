@@ -21,12 +21,14 @@ const kinds = ['tokens', 'ngrams', 'lookup', 'hash'] as const;
 export function checkFeature(path: string, spec: FeatureSpec, tables: DataSpec['tables']): void {
   const { table, pooling = 'mean', tokens, ngrams, lookup, hash, weights, weighting } = spec;
   if (!Object.hasOwn(tables, table)) throw refuse(`${path}.table`, table, showNames(Object.keys(tables)));
-  checkOneOf(`${path}.pooling`, pooling, poolings);
+  checkOneOf(`${path}.pooling`, pooling, [...poolings, 'none']);
+  checkInteger(`${path}.last`, spec.last ?? 1, 1, mostCount);
   const given = kinds.filter((kind) => spec[kind]);
   if (given.length > 1) throw refuse(path, given.join(' and '), `one of the ${given.length === 2 ? 'two' : 'four'}`);
   if (weights !== undefined) {
     if (given.length > 0) throw refuse(`${path}.weights`, weights, 'only for integer ids');
     if (weighting) throw refuse(`${path}.weighting`, weighting, 'none beside a column of weights');
+    if (spec.last !== undefined) throw refuse(`${path}.last`, spec.last, 'none beside a column of weights');
   }
   const { rows } = tables[table]!;
   if (tokens) checkTokens(`${path}.tokens`, tokens, rows);
@@ -55,23 +57,33 @@ function checkSeparator(path: string, { separator }: { readonly separator?: stri
   if (separator === '') throw refuse(`${path}.separator`, separator, 'one character or more');
 }
 
-function checkWeighting(path: string, weighting: WeightingSpec, { tokens, lookup }: FeatureSpec, rows: number): void {
+function checkWeighting(path: string, weighting: WeightingSpec, spec: FeatureSpec, rows: number): void {
   if (weighting.type === 'sif') {
     const { a = 1e-3, counts } = weighting;
     if (!(Number.isFinite(a) && a > 0)) throw refuse(`${path}.a`, a, 'numbers above 0');
-    if (counts instanceof Float64Array && counts.length !== rows)
-      throw refuse(`${path}.counts`, counts.length, `${rows} counts, one for each row`);
-    if (typeof counts !== 'string') return;
-    const byWord = /\.tsv$/i.test(counts);
-    if (!byWord && !/\.npy$/i.test(counts)) throw refuse(`${path}.counts`, counts, '.npy, or .tsv by word');
-    if (byWord && lookup === undefined && tokens?.vocabulary === undefined)
-      throw refuse(`${path}.counts`, counts, '.tsv by word only with a vocabulary');
+    checkCounts(`${path}.counts`, counts, spec, rows);
     return;
   }
   checkOneOf(`${path}.type`, weighting.type, ['sif', 'position']);
   const { decay, from = 'start' } = weighting;
   if (!(decay > 0 && decay <= 1)) throw refuse(`${path}.decay`, decay, 'numbers above 0, up to 1');
   checkOneOf(`${path}.from`, from, ['start', 'end']);
+}
+
+/** How often each id of a feature is found. */
+export function checkCounts(
+  path: string,
+  counts: string | Float64Array | undefined,
+  { tokens, lookup }: FeatureSpec,
+  rows: number,
+): void {
+  if (counts instanceof Float64Array && counts.length !== rows)
+    throw refuse(path, counts.length, `${rows} counts, one for each row`);
+  if (typeof counts !== 'string') return;
+  const byWord = /\.tsv$/i.test(counts);
+  if (!byWord && !/\.npy$/i.test(counts)) throw refuse(path, counts, '.npy, or .tsv by word');
+  if (byWord && lookup === undefined && tokens?.vocabulary === undefined)
+    throw refuse(path, counts, '.tsv by word only with a vocabulary');
 }
 
 function checkTokens(path: string, tokens: TokenSpec, rows: number): void {

@@ -52,6 +52,20 @@ export function compileFeature(spec: FeatureSpec, rows: number, name: string): F
 }
 
 function encoderOf(spec: FeatureSpec, rows: number): Encoder {
+  const encode = encoderOfAll(spec, rows);
+  const { last } = spec;
+  if (last === undefined) return encode;
+  return (records, i, out) => {
+    const before = out.length;
+    encode(records, i, out);
+    const extra = out.length - before - last;
+    if (extra <= 0) return;
+    out.ids.copyWithin(before, before + extra, out.length);
+    out.truncate(before + last);
+  };
+}
+
+function encoderOfAll(spec: FeatureSpec, rows: number): Encoder {
   const { tokens, ngrams, lookup, hash } = spec;
   if (tokens)
     return tokens.tokenizer === undefined ? wordEncoder(spec, tokens, rows) : tokenizerEncoder(spec, tokens, rows);

@@ -38,7 +38,7 @@ function columnWeights(spec: FeatureSpec, column: string): Weigh {
       }
       total += pooling === 'mean' ? weight : weight * weight;
     }
-    if (pooling !== 'sum' && count > 0 && total === 0) {
+    if (pooling !== 'sum' && pooling !== 'none' && count > 0 && total === 0) {
       throw invalidData(
         placeOf(records, i, column),
         `the weights add up to 0, and ${pooling} pooling divides by their sum`,

@@ -11,7 +11,7 @@ const listExample = ', one or a list such as 3 17 5 or [3,17,5]';
 export function readNumbers(records: Records, i: number, column: string, out: number[], allowed: string): void {
   out.length = 0;
   const value = valueOf(records, i, column);
-  if (records.values === 'json') {
+  if (records.values === 'json' || Array.isArray(value)) {
     if (typeof value === 'number') out.push(value);
     else if (Array.isArray(value)) readList(value, records, i, column, out, allowed);
     else throw refuseNumber(placeOf(records, i, column), value, `${allowed}, one or a list`);
@@ -54,7 +54,10 @@ function readList(
   out: number[],
   allowed: string,
 ): void {
-  for (const element of list) {
+  for (const given of list) {
+    // A list that was made of texts has texts.
+    const meant = records.values === 'text' && typeof given === 'string' && numberText.test(given);
+    const element = meant ? Number(given) : given;
     if (typeof element !== 'number') throw refuseNumber(placeOf(records, i, column), element, allowed);
     out.push(element);
   }

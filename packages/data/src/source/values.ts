@@ -29,8 +29,8 @@ export function readNames(
 ): void {
   out.length = 0;
   const value = valueOf(records, i, column);
-  if (records.values === 'text' && separator !== undefined) {
-    if (value !== '') for (const part of (value as string).split(separator)) out.push(part.trim());
+  if (typeof value === 'string' && records.values === 'text' && separator !== undefined) {
+    if (value !== '') for (const part of value.split(separator)) out.push(part.trim());
     return;
   }
   if (!Array.isArray(value)) {

@@ -2,6 +2,8 @@
 import { FinetableError, planBags, type LookupPlan, type Matrix } from '@finetable/core';
 import type { Implementation } from '../implementation.ts';
 import type {
+  BagDotsArgs,
+  BagDotsBackwardArgs,
   ChosenDeltas,
   CrossEntropyArgs,
   FileRows,
@@ -10,6 +12,8 @@ import type {
   LookupDelta,
   MatmulArgs,
   NearestArgs,
+  PairDotsArgs,
+  PairDotsBackwardArgs,
   ReplayRowsArgs,
   RowProducts,
   RowStore,
@@ -43,6 +47,7 @@ import {
   checkInts,
   checkMatrix,
   checkNumber,
+  checkPairs,
   refuse,
 } from './values.ts';
 
@@ -366,6 +371,61 @@ export class CheckedKernels implements Kernels {
     const at = this.#inner.firstOutside(labels, 0, logits.cols);
     if (at >= 0) refuse(where, 'labels', `must be in [0, ${logits.cols}), found ${labels[at]} at ${at}`);
     this.#inner.softmaxCrossEntropy(args);
+  }
+
+  pairDots(args: PairDotsArgs): void {
+    const { vectors, out, firstColumn } = args;
+    checkPairs('pairDots', 'out', vectors, out, firstColumn);
+    checkApart('pairDots', 'out', out.data, ...vectors.map(({ data }) => data));
+    this.#inner.pairDots(args);
+  }
+
+  pairDotsBackward(args: PairDotsBackwardArgs): void {
+    const where = 'pairDotsBackward';
+    const { vectors, gradient, firstColumn, outs } = args;
+    checkPairs(where, 'gradient', vectors, gradient, firstColumn);
+    if (outs.length !== vectors.length) refuse(where, 'outs', `must be ${vectors.length}, found ${outs.length}`);
+    outs.forEach((out, i) => {
+      if (!out) return;
+      checkMatrix(where, `outs[${i}]`, out, vectors[i]!.rows, vectors[i]!.cols);
+      const others = outs.flatMap((other, j) => (other && j < i ? [other.data] : []));
+      checkApart(where, `outs[${i}]`, out.data, gradient.data, ...vectors.map(({ data }) => data), ...others);
+    });
+    this.#inner.pairDotsBackward(args);
+  }
+
+  bagDots(args: BagDotsArgs): void {
+    const { x, y, out } = args;
+    this.#checkBags('bagDots', args);
+    checkFloats('bagDots', 'out', out, y.rows);
+    checkApart('bagDots', 'out', out, x.data, y.data);
+    this.#inner.bagDots(args);
+  }
+
+  bagDotsBackward(args: BagDotsBackwardArgs): void {
+    const where = 'bagDotsBackward';
+    const { x, y, gradient, xOut, yOut } = args;
+    this.#checkBags(where, args);
+    checkFloats(where, 'gradient', gradient, y.rows);
+    if (xOut) {
+      checkMatrix(where, 'xOut', xOut, x.rows, x.cols);
+      checkApart(where, 'xOut', xOut.data, x.data, y.data, gradient);
+    }
+    if (yOut) {
+      checkMatrix(where, 'yOut', yOut, y.rows, y.cols);
+      checkApart(where, 'yOut', yOut.data, x.data, y.data, gradient, ...(xOut ? [xOut.data] : []));
+    }
+    this.#inner.bagDotsBackward(args);
+  }
+
+  #checkBags(where: string, { x, y, offsets }: Pick<BagDotsArgs, 'x' | 'y' | 'offsets'>): void {
+    checkMatrix(where, 'x', x);
+    checkMatrix(where, 'y', y, undefined, x.cols);
+    checkInts(where, 'offsets', offsets, x.rows + 1);
+    const at = this.#inner.firstDescent(offsets);
+    if (at >= 0) refuse(where, 'offsets', `must ascend, found ${offsets[at]} at ${at}`);
+    if (offsets[0] !== 0 || offsets[x.rows] !== y.rows)
+      refuse(where, 'offsets', `must go from 0 to ${y.rows}, found ${offsets[0]} to ${offsets[x.rows]}`);
   }
 
   normalizeRows(x: Matrix, norms: Float32Array): void {

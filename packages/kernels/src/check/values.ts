@@ -75,3 +75,20 @@ export function checkApart(
     if (overlaps && output.byteLength > 0 && input.byteLength > 0) refuse(where, name, 'shares memory with an input');
   }
 }
+
+/** Matrices of one shape, and one with a column for each pair of them. */
+export function checkPairs(
+  where: string,
+  name: string,
+  vectors: readonly Matrix[],
+  pairs: Matrix,
+  firstColumn = 0,
+): void {
+  checkInteger(where, 'vectors.length', vectors.length, 2, 1024);
+  const { rows, cols } = vectors[0]!;
+  vectors.forEach((x, i) => checkMatrix(where, `vectors[${i}]`, x, rows, cols));
+  checkMatrix(where, name, pairs, rows);
+  const count = (vectors.length * (vectors.length - 1)) / 2;
+  if (pairs.cols < count) refuse(where, name, `must have ${count} columns or more, found ${pairs.cols}`);
+  checkInteger(where, 'firstColumn', firstColumn, 0, pairs.cols - count);
+}

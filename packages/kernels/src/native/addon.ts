@@ -191,6 +191,36 @@ export interface Addon {
     gradient: Floats | null,
     scale: number,
   ): void;
+  pairDots(
+    context: Context,
+    rows: number,
+    dim: number,
+    vectors: readonly Floats[],
+    cols: number,
+    firstColumn: number,
+    out: Floats,
+  ): void;
+  pairDotsBackward(
+    context: Context,
+    rows: number,
+    dim: number,
+    vectors: readonly Floats[],
+    cols: number,
+    firstColumn: number,
+    gradient: Floats,
+    outs: readonly (Floats | null)[],
+  ): void;
+  bagDots(context: Context, dim: number, x: Floats, y: Floats, offsets: Ints, out: Floats): void;
+  bagDotsBackward(
+    context: Context,
+    dim: number,
+    x: Floats,
+    y: Floats,
+    offsets: Ints,
+    gradient: Floats,
+    xOut: Floats | null,
+    yOut: Floats | null,
+  ): void;
   normalizeRows(context: Context, cols: number, x: Floats, norms: Floats): void;
   normalizeRowsBackward(context: Context, cols: number, y: Floats, norms: Floats, gradient: Floats): void;
   sumSquares(context: Context, x: Floats): number;

@@ -351,6 +351,20 @@ test('dense operations agree, and do not depend on threads', (context) => {
     kernels.normalizeRows(unit, norms);
     const back = normals(rows, cols, seed, 'g');
     kernels.normalizeRowsBackward(unit, norms, back);
+    const vectors = ['p', 'q', 'r', 's', 't', 'u', 'v'].map((name) => normals(rows, cols, seed, name));
+    const pairs = matrix(rows, 23);
+    kernels.pairDots({ vectors, out: pairs, firstColumn: 1 });
+    const outs = vectors.map(() => matrix(rows, cols));
+    kernels.pairDotsBackward({ vectors, gradient: normals(rows, 22, seed, 'h'), outs });
+    // Bags of 0, 1, … 6 places.
+    const offsets = new Int32Array(rows + 1);
+    for (let i = 0; i < rows; i++) offsets[i + 1] = offsets[i]! + (i % 7);
+    const places = offsets[rows]!;
+    const y = normals(places, cols, seed, 'y');
+    const dots = new Float32Array(places);
+    kernels.bagDots({ x, y, offsets, out: dots });
+    const [xOut, yOut] = [matrix(rows, cols), matrix(places, cols)];
+    kernels.bagDotsBackward({ x, y, offsets, gradient: normals(places, 1, seed, 'z').data, xOut, yOut });
     const sums = new Float32Array(cols);
     kernels.sumRows(x, sums);
     kernels.addToRows(x, sums);
@@ -361,6 +375,13 @@ test('dense operations agree, and do not depend on threads', (context) => {
       norms,
       unit: unit.data,
       back: back.data,
+      pairs: pairs.data,
+      first: outs[0]!.data,
+      middle: outs[3]!.data,
+      last: outs[6]!.data,
+      dots,
+      xOut: xOut.data,
+      yOut: yOut.data,
       sums,
       x: x.data,
       squares: Float32Array.of(kernels.sumSquares(x.data)),

@@ -283,12 +283,18 @@ type DenseCalls = Pick<
   | 'sumRows'
   | 'columnDots'
   | 'softmaxCrossEntropy'
+  | 'pairDots'
+  | 'pairDotsBackward'
+  | 'bagDots'
+  | 'bagDotsBackward'
   | 'normalizeRows'
   | 'normalizeRowsBackward'
   | 'sumSquares'
   | 'scaleInPlace'
   | 'firstNonFinite'
 >;
+
+const dataOf = ({ data }: Matrix): Float32Array => data;
 
 function denseCalls(addon: Addon, context: Context): DenseCalls {
   return {
@@ -306,6 +312,19 @@ function denseCalls(addon: Addon, context: Context): DenseCalls {
     columnDots: (x, y, out) => addon.columnDots(context, x.rows, x.cols, x.data, y.data, out),
     softmaxCrossEntropy: ({ logits, labels, losses, gradient, scale = 1 }) =>
       addon.softmaxCrossEntropy(context, logits.cols, logits.data, labels, losses, gradient?.data ?? null, scale),
+    pairDots({ vectors, out, firstColumn = 0 }) {
+      const { rows, cols } = vectors[0]!;
+      addon.pairDots(context, rows, cols, vectors.map(dataOf), out.cols, firstColumn, out.data);
+    },
+    pairDotsBackward({ vectors, gradient, firstColumn = 0, outs }) {
+      const { rows, cols } = vectors[0]!;
+      const written = outs.map((out) => out && out.data);
+      const data = vectors.map(dataOf);
+      addon.pairDotsBackward(context, rows, cols, data, gradient.cols, firstColumn, gradient.data, written);
+    },
+    bagDots: ({ x, y, offsets, out }) => addon.bagDots(context, x.cols, x.data, y.data, offsets, out),
+    bagDotsBackward: ({ x, y, offsets, gradient, xOut, yOut }) =>
+      addon.bagDotsBackward(context, x.cols, x.data, y.data, offsets, gradient, xOut?.data ?? null, yOut?.data ?? null),
     normalizeRows: (x, norms) => addon.normalizeRows(context, x.cols, x.data, norms),
     normalizeRowsBackward: (y, norms, gradient) =>
       addon.normalizeRowsBackward(context, y.cols, y.data, norms, gradient.data),

@@ -1,6 +1,7 @@
 /** The dense operations that objectives need, over f32 matrices. Sums of a row or a column are f64 until they are stored. */
 import type { Matrix } from '@finetable/core';
 import type { CrossEntropyArgs, MatmulArgs } from '../kernels.ts';
+import { dot } from './dots.ts';
 import { addProduct, addScaled } from './vectors.ts';
 
 export function matmul({ a, b, out, transposeA, transposeB, scale = 1 }: MatmulArgs): void {
@@ -17,12 +18,6 @@ function multiplyTransposedB(a: Matrix, b: Matrix, out: Matrix, scale: number): 
     for (let j = 0; j < b.rows; j++)
       out.data[i * b.rows + j] = scale * dot(a.data, i * a.cols, b.data, j * b.cols, a.cols);
   }
-}
-
-function dot(x: Float32Array, xAt: number, y: Float32Array, yAt: number, length: number): number {
-  let sum = 0;
-  for (let i = 0; i < length; i++) sum += x[xAt + i]! * y[yAt + i]!;
-  return sum;
 }
 
 export function addToRows(x: Matrix, row: Float32Array): void {

@@ -4,6 +4,7 @@ import type { Descriptors, Implementation } from '../implementation.ts';
 import type { FileRows, LookupArgs, RowStore, TablePart } from '../kernels.ts';
 import { gatherRows, scatterRows } from './codec.ts';
 import * as dense from './dense.ts';
+import { bagDots, bagDotsBackward, pairDots, pairDotsBackward } from './dots.ts';
 import { FilePart, openFiles } from './files.ts';
 import { addChosen, addDelta, poolBase, segmentSum } from './lookup.ts';
 import { nearest } from './nearest.ts';
@@ -44,6 +45,10 @@ export function portableKernels(threads = 1): Implementation {
     },
     replayRows,
     updateDense,
+    pairDots,
+    pairDotsBackward,
+    bagDots,
+    bagDotsBackward,
     ...dense,
     ...scans,
   };

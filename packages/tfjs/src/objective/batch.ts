@@ -52,7 +52,7 @@ export class TensorBatch {
     return {
       ids: tf.tensor1d(placeRows.slice(from, to), 'int32'),
       offsets: tf.tensor1d(
-        own.map((offset) => offset - from),
+        found.offsets?.slice() ?? own.map((offset) => offset - from),
         'int32',
       ),
       weights: weights ? tf.tensor1d(weights.slice(from, to)) : tf.ones([to - from]),

@@ -57,7 +57,7 @@ function linear(more: Partial<TfjsObjectiveOptions> = {}): TfjsObjectiveOptions 
 }
 
 const start = (objective: Objective): readonly DenseParameter[] =>
-  objective.initialize({ kernels: loadKernels(), featureDims: { x: D }, classes });
+  objective.initialize({ kernels: loadKernels(), featureDims: { x: D }, numberDims: {}, classes });
 
 const copyOf = (x: Matrix): Matrix => matrix(x.rows, x.cols, x.data.slice());
 
@@ -164,7 +164,7 @@ test('what cannot be an objective is refused', async () => {
     /allowed: one for each of the model's inputs dense/,
   );
   const wide = tfjsModel(model, crossEntropy, { features: ['x'], labels: ['y'] });
-  expect(() => wide.initialize({ kernels: loadKernels(), featureDims: { x: 7 }, classes })).toThrow(
+  expect(() => wide.initialize({ kernels: loadKernels(), featureDims: { x: 7 }, numberDims: {}, classes })).toThrow(
     /has shape \[null, 3\]; the vectors of feature "x" have \[null, 7\]$/,
   );
   expect(() => tfjsModel(tf.sequential(), crossEntropy)).toThrow(/^tfjsModel: the model is not built/);

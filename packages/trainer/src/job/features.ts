@@ -162,11 +162,12 @@ export const feature = z
 export const label = z
   .strictObject({
     column: z.string().optional(),
-    type: z.enum(['class', 'number', 'classes']).default('class'),
+    /** Default: what the objective reads. */
+    type: z.enum(['class', 'number', 'classes']).optional(),
     separator: z.string().min(1).optional(),
     default: z.union([z.string(), z.number(), z.array(z.string())]).optional(),
   })
-  .refine(({ separator, type }) => separator === undefined || type === 'classes', {
+  .refine(({ separator, type = 'classes' }) => separator === undefined || type === 'classes', {
     path: ['separator'],
     message: 'goes with type "classes"',
   });

@@ -15,7 +15,7 @@ import {
 import { Trainer } from '../trainer.ts';
 import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
-import { createObjective, labelsOf } from './objective.ts';
+import { kindOf } from './objectives/index.ts';
 import { planJob, readFrequencies } from './plan.ts';
 import { featurePaths, mapPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
@@ -123,14 +123,18 @@ export class OpenJob {
     steps = 1,
   ): Promise<Trainer> {
     const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
-    const { job } = this.loaded;
+    const { job, folder } = this.loaded;
     const featureDims = Object.fromEntries(
       Object.entries(job.features).map(([name, { table }]) => [name, this.tables[table]!.dim]),
     );
+    const numberDims = Object.fromEntries(
+      Object.entries(job.numbers).map(([name, { column }]) => [name, typeof column === 'string' ? 1 : column.length]),
+    );
+    const context = { featureDims, numberDims, classes, seed: job.train.seed, folder };
     return new Trainer({
       tables: Object.fromEntries(frozen),
       adapters,
-      objective: await createObjective(this.loaded, { featureDims, classes }),
+      objective: await kindOf(job.objective).create(job.objective, context),
       optimizer: optimizerOf(job, steps),
     });
   }
@@ -191,8 +195,8 @@ function dataSpec(
 ): DataSpec {
   const { split, ...files } = source;
   const path = (file: string): string => resolve(folder, file);
-  const read = labelsOf(job);
-  const labels = [...new Set([...Object.keys(read), ...sliceBy])];
+  const { labels: read } = kindOf(job.objective).reads(job.objective);
+  const labels = [...new Set([...read.map(({ name }) => name), ...sliceBy])];
   return {
     source: { ...files, file: mapPaths(files.file, path) },
     split,
@@ -203,10 +207,11 @@ function dataSpec(
       ]),
     ),
     labels: Object.fromEntries(
-      labels.map((label) => [
-        label,
-        { ...job.labels[label], column: job.labels[label]?.column ?? label, classes: read[label] },
-      ]),
+      labels.map((label) => {
+        const { types: [otherwise] = [], classes } = read.find(({ name }) => name === label) ?? {};
+        const { column = label, type = otherwise, ...options } = job.labels[label] ?? {};
+        return [label, { ...options, column, type, classes }];
+      }),
     ),
     numbers: job.numbers,
     weight: job.weight,

@@ -30,7 +30,15 @@ test('every default is written out', () => {
         tokens: { vocabulary: 'words.txt', lowercase: true, unknown: 'drop' },
       },
     },
-    objective: { type: 'classification', input: 'text', label: 'intent', normalize: false },
+    objective: {
+      type: 'classification',
+      input: 'text',
+      label: 'intent',
+      activation: 'softmax',
+      hidden: [],
+      labelSmoothing: 0,
+      normalize: false,
+    },
     adapters: { words: { kind: 'lora', rank: 4, rsLora: false } },
     optimizer: {
       type: 'adamw',

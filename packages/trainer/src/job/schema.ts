@@ -6,6 +6,7 @@ import { isFinetableError, parseBytes } from '@finetable/core';
 import { z } from 'zod';
 import { metricNames, metricOf } from '../metrics/index.ts';
 import { feature, label, numbers, weight } from './features.ts';
+import { kindOf, objectiveSchema } from './objectives/index.ts';
 
 /** Names that become file names and object keys. */
 const name = z
@@ -117,29 +118,6 @@ const data = z.strictObject({
   /** Of training, validation and evaluation each: how many may be left out since they cannot be read. */
   badRows: z.union([z.literal('error'), z.strictObject({ skip: z.int().min(0) })]).default('error'),
 });
-
-const objective = z.discriminatedUnion('type', [
-  z.strictObject({
-    type: z.literal('classification'),
-    input: name,
-    label: z.string(),
-    classes: z.array(z.string()).min(2).optional(),
-    normalize: z.boolean().default(false),
-    learningRate: rate.optional(),
-    weightDecay: rate.optional(),
-  }),
-  z.strictObject({
-    type: z.literal('tfjs'),
-    /** A program, which is run: its default export makes the objective. */
-    module: z.string().min(1),
-    /** Columns with labels. */
-    labels: z.array(z.string()).default([]),
-    /** Of labels; default: the distinct values of the training data. */
-    classes: z.record(z.string(), z.array(z.string()).min(2)).default({}),
-    /** Given to the module. */
-    options: z.record(z.string(), z.unknown()).default({}),
-  }),
-]);
 
 /** A range `[from, to)`, or a list. */
 const rows = z.union([z.strictObject({ from: row.optional(), to: row.optional() }), z.array(row).min(1)]);
@@ -257,7 +235,7 @@ export const jobSchema = z
     weight: weight.optional(),
     /** Names the examples. */
     id: z.strictObject({ column: z.string() }).optional(),
-    objective,
+    objective: objectiveSchema,
     adapters: z.record(name, adapter).default({}),
     optimizer,
     train: train.default(() => train.parse({})),
@@ -282,30 +260,7 @@ export const jobSchema = z
       if (!Object.values(job.features).some((feature) => feature.table === table))
         issue(['tables', table], 'no feature reads this table');
     }
-    const { objective } = job;
-    if (objective.type === 'classification') {
-      const { input } = objective;
-      const names = Object.keys(job.features);
-      if (!names.includes(input)) issue(['objective', 'input'], `no feature "${input}"; there are ${quoted(names)}`);
-      for (const feature of names) {
-        if (feature !== input) issue(['features', feature], 'the objective does not read this feature');
-      }
-    } else {
-      for (const label of Object.keys(objective.classes)) {
-        if (!objective.labels.includes(label))
-          issue(['objective', 'classes', label], `no label "${label}"; there are ${quoted(objective.labels)}`);
-      }
-    }
-    const read = objective.type === 'classification' ? [objective.label] : objective.labels;
-    for (const [label, { type }] of Object.entries(job.labels)) {
-      if (!read.includes(label) && !job.train.sliceBy.includes(label))
-        issue(['labels', label], 'the objective does not read this label');
-      else if (type !== 'class') issue(['labels', label, 'type'], `found "${type}"; allowed for ${objective.type}: "class"`);
-    }
-    if (objective.type === 'classification') {
-      for (const numbers of Object.keys(job.numbers))
-        issue(['numbers', numbers], 'the objective does not read these numbers');
-    }
+    checkReads(job, issue);
     if (job.train.patience !== undefined && !job.data.validation) {
       issue(['train', 'patience'], 'early stopping needs data.validation');
     }
@@ -313,6 +268,37 @@ export const jobSchema = z
     if (schedule && 'totalSteps' in schedule && (schedule.totalSteps ?? Infinity) < schedule.warmupSteps)
       issue(['optimizer', 'schedule', 'totalSteps'], `is below warmupSteps, ${schedule.warmupSteps}`);
   });
+
+type Issue = (path: (string | number)[], message: string) => void;
+
+/** What the objective reads is there, and what is there is read. */
+function checkReads(
+  { objective, features, labels, numbers, train }: Pick<Job, 'objective' | 'features' | 'labels' | 'numbers' | 'train'>,
+  issue: Issue,
+): void {
+  const reads = kindOf(objective).reads(objective);
+  const kinds = [
+    { field: 'features', there: features, read: reads.features, one: 'feature', these: 'this feature' },
+    { field: 'numbers', there: numbers, read: reads.numbers, one: 'numbers', these: 'these numbers' },
+  ];
+  for (const { field, there, read, one, these } of kinds) {
+    if (!read) continue;
+    const names = Object.keys(there);
+    for (const { path, name } of read)
+      if (!names.includes(name)) issue(['objective', ...path], `no ${one} "${name}"; there are ${quoted(names)}`);
+    for (const name of names)
+      if (!read.some((other) => other.name === name)) issue([field, name], `the objective does not read ${these}`);
+  }
+  for (const [name, { type }] of Object.entries(labels)) {
+    const read = reads.labels.find((label) => label.name === name);
+    if (!read) {
+      if (!train.sliceBy.includes(name)) issue(['labels', name], 'the objective does not read this label');
+    } else if (type !== undefined && !read.types.includes(type)) {
+      const allowed = read.types.map((other) => `"${other}"`).join(', ');
+      issue(['labels', name, 'type'], `found "${type}"; allowed for ${objective.type}: ${allowed}`);
+    }
+  }
+}
 
 /** A job with every default filled in. */
 export type Job = z.output<typeof jobSchema>;

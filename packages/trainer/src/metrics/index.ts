@@ -3,7 +3,7 @@ import { f1Macro, f1Micro } from './f1.ts';
 import { auc, pearson, spearman } from './lists.ts';
 import { accuracy, calibration, logLoss, loss, normalizedEntropy, rmse } from './means.ts';
 import type { Metric, Sums } from './metric.ts';
-import { coverageAt, hitRateAt, ndcgAt, recallAt, reciprocalRankAt } from './retrieval.ts';
+import { coverageAt, hitRateAt, ndcgAt, popularityBiasAt, recallAt, reciprocalRankAt } from './retrieval.ts';
 
 const named: ReadonlyMap<string, Metric> = new Map(
   [loss, accuracy, f1Micro, f1Macro, logLoss, calibration, normalizedEntropy, rmse, auc, pearson, spearman].map(
@@ -17,6 +17,7 @@ const atK: ReadonlyMap<string, (k: number) => Metric> = new Map([
   ['mrr', reciprocalRankAt],
   ['ndcg', ndcgAt],
   ['coverage', coverageAt],
+  ['popularity-bias', popularityBiasAt],
 ]);
 
 /** What a metric may be called: `accuracy`, `ndcg@10`. */
@@ -45,6 +46,6 @@ export function addSums(a: Sums, b: Sums): Sums {
 export function isBetter(name: string, value: number | undefined, than: number | undefined): boolean {
   if (value === undefined || than === undefined || Number.isNaN(than))
     return value !== undefined && !Number.isNaN(value);
-  if (name.split('/')[0] === 'calibration') return Math.abs(Math.log(value)) < Math.abs(Math.log(than));
+  if (/^(calibration|popularity-bias@)/.test(name)) return Math.abs(Math.log(value)) < Math.abs(Math.log(than));
   return metricOf(name.split('/')[0]!)?.better === 'lower' ? value < than : value > than;
 }

@@ -50,6 +50,8 @@ export interface QueryOutputs {
   readonly relevant: Jagged;
   /** `[size]` bags of rows that do not count, such as what a user has already; null for none. */
   readonly seen: Jagged | null;
+  /** `[rows]`: how often each row of the table is what should be found, for popularity bias. */
+  readonly popularity?: ArrayLike<number> | undefined;
 }
 
 export interface RetrievalOutputs {
@@ -61,4 +63,5 @@ export interface RetrievalOutputs {
   readonly found: Int32Array;
   /** `[size]` bags of the rows that should be. */
   readonly relevant: Jagged;
+  readonly popularity?: ArrayLike<number> | undefined;
 }

@@ -67,3 +67,30 @@ export const coverageAt = (k: number): SumMetric => ({
   },
   value: (sums) => sums.reduce((sum, seen) => sum + seen, 0) / sums.length,
 });
+
+/**
+ * The mean popularity of what is among the first k, over that of what is relevant: above 1, popular rows are found more often than they
+ * are asked for.
+ */
+export const popularityBiasAt = (k: number): SumMetric => ({
+  kind: 'sums',
+  name: `popularity-bias@${k}`,
+  // Nearer to 1, as of calibration.
+  better: 'lower',
+  applies: ({ retrieval }) => retrieval?.popularity !== undefined && retrieval.k >= Math.min(k, retrieval.rows),
+  size: () => 4,
+  add: (sums, { retrieval }, i, weight) => {
+    const { found, k: width, relevant, popularity } = retrieval!;
+    for (let place = 0; place < Math.min(width, k); place++) {
+      const row = found[i * width + place]!;
+      if (row < 0) continue;
+      sums[0]! += weight * popularity![row]!;
+      sums[1]! += weight;
+    }
+    for (let at = relevant.offsets[i]!; at < relevant.offsets[i + 1]!; at++) {
+      sums[2]! += weight * popularity![relevant.values[at]!]!;
+      sums[3]! += weight;
+    }
+  },
+  value: (sums) => sums[0]! / sums[1]! / (sums[2]! / sums[3]!),
+});

@@ -5,6 +5,7 @@ import { FinetableError, isFinetableError } from '@finetable/core';
 import { ioError, removeLeftovers, writeFileAtomic } from '@finetable/formats';
 import { parse, stringify } from 'yaml';
 import type { TrainingEvent } from '../fit.ts';
+import { kindOf } from '../job/objectives/index.ts';
 import { featurePaths, mapPaths } from '../job/paths.ts';
 import type { LoadedJob } from '../job/read.ts';
 import type { Job } from '../job/schema.ts';
@@ -133,7 +134,9 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
   for (const source of [moved.data.train, moved.data.validation]) if (source) source.file = mapPaths(source.file, move);
   for (const [name, feature] of Object.entries(job.features))
     moved.features[name] = featurePaths(feature, move) as Mutable<typeof feature>;
-  if (moved.objective.type === 'tfjs') moved.objective.module = move(moved.objective.module);
+  moved.objective = (kindOf(job.objective).movePaths?.(job.objective, move) ?? job.objective) as Mutable<
+    Job['objective']
+  >;
   return moved;
 }
 

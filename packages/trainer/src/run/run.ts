@@ -19,7 +19,7 @@ import { foundIn, readFound, writeFound, type FoundData } from '@finetable/data'
 import { sha256File, writeFileAtomic } from '@finetable/formats';
 import { saveAdapters, type Adapter } from '@finetable/lora';
 import { parse } from 'yaml';
-import { identityOf } from '../job/objective.ts';
+import { kindOf } from '../job/objectives/index.ts';
 import { OpenJob } from '../job/open.ts';
 import { checkJob, type LoadedJob } from '../job/read.ts';
 import type { FitResult, TrainingEvent } from '../fit.ts';
@@ -120,7 +120,10 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
             folder: join(folder, 'checkpoints'),
             everySteps: job.train.checkpointEverySteps,
             keep: job.train.keepCheckpoints,
-            identity: { dataBytes: train.sizeBytes, ...(await identityOf(loaded)) },
+            identity: {
+              dataBytes: train.sizeBytes,
+              ...(await kindOf(job.objective).identity?.(job.objective, loaded.folder)),
+            },
           },
           onEvent: async (event) => {
             await log(event);

@@ -1,13 +1,12 @@
-/** A job's objective: one of Finetable's, or one that a module of the user's makes. A module is a program: it runs with all that this process may do. */
+/** An objective that a module of the user's makes. A module is a program: it runs with all that this process may do. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { FinetableError, isFinetableError } from '@finetable/core';
 import { sha256File } from '@finetable/formats';
-import { classification } from '../classification.ts';
-import type { Objective } from '../objective.ts';
-import type { LoadedJob } from './read.ts';
-import type { Job } from './schema.ts';
+import { z } from 'zod';
+import type { Objective } from '../../objective.ts';
+import { objectiveKind } from './kind.ts';
 
 /** What the function that a module exports is called with. */
 export interface ObjectiveModuleContext {
@@ -24,41 +23,52 @@ export interface ObjectiveModuleContext {
 /** The default export of a module: an objective, or a function that makes one for each training and evaluation. */
 export type ObjectiveModule = Objective | ((context: ObjectiveModuleContext) => Objective | Promise<Objective>);
 
-/** The columns that hold labels, with their classes where the job says them. */
-export function labelsOf({ objective }: Job): Readonly<Record<string, readonly string[] | undefined>> {
-  switch (objective.type) {
-    case 'classification':
-      return { [objective.label]: objective.classes };
-    case 'tfjs':
-      return Object.fromEntries(objective.labels.map((label) => [label, objective.classes[label]]));
-  }
-}
+/** Of both types a module makes the objective; they say what with. */
+const moduleKind = <T extends 'custom' | 'tfjs'>(type: T) =>
+  objectiveKind(
+    z
+      .strictObject({
+        type: z.literal(type),
+        /** A program, which is run: its default export makes the objective. */
+        module: z.string().min(1),
+        /** Columns with labels. */
+        labels: z.array(z.string()).default([]),
+        /** Of labels; default: the distinct values of the training data. */
+        classes: z.record(z.string(), z.array(z.string()).min(2)).default({}),
+        /** Given to the module. */
+        options: z.record(z.string(), z.unknown()).default({}),
+      })
+      .superRefine(({ labels, classes }, context) => {
+        for (const label of Object.keys(classes)) {
+          if (labels.includes(label)) continue;
+          const message = `no label "${label}"; there are ${labels.map((other) => `"${other}"`).join(', ') || 'none'}`;
+          context.addIssue({ code: 'custom', path: ['classes', label], message });
+        }
+      }),
+    {
+      reads: ({ labels, classes }) => ({
+        features: null,
+        labels: labels.map((label, i) => ({
+          path: ['labels', i],
+          name: label,
+          types: ['class', 'classes', 'number'],
+          classes: classes[label],
+        })),
+        numbers: null,
+      }),
+      create: ({ module, options }, { featureDims, classes, seed, folder }) =>
+        fromModule(modulePath(module, folder), { options, featureDims, classes, seed }),
+      movePaths: (objective, move) => ({ ...objective, module: move(objective.module) }),
+      identity: async ({ module }, folder) => ({
+        'objective.module of SHA-256': await sha256File(modulePath(module, folder)),
+      }),
+    },
+  );
 
-/** What a resumed run must find as it was, beside the job. @throws NOT_FOUND */
-export async function identityOf({ job: { objective }, folder }: LoadedJob): Promise<Readonly<Record<string, string>>> {
-  if (objective.type !== 'tfjs') return {};
-  return { 'objective.module of SHA-256': await sha256File(modulePath(objective.module, folder)) };
-}
-
-/** @throws NOT_FOUND where the module is missing; INVALID_JOB where it does not load, makes no objective or throws */
-export async function createObjective(
-  { job, folder }: LoadedJob,
-  context: Pick<ObjectiveModuleContext, 'featureDims' | 'classes'>,
-): Promise<Objective> {
-  const { objective, train } = job;
-  switch (objective.type) {
-    case 'classification': {
-      const { input, label, normalize, learningRate, weightDecay } = objective;
-      return classification({ input, label, normalize, learningRate, weightDecay });
-    }
-    case 'tfjs':
-      return fromModule(modulePath(objective.module, folder), {
-        ...context,
-        options: objective.options,
-        seed: train.seed,
-      });
-  }
-}
+/** `custom()`, or an objective from the ground up. */
+export const customKind = moduleKind('custom');
+/** `tfjsObjective()` or `tfjsModel()` of @finetable/tfjs. */
+export const tfjsKind = moduleKind('tfjs');
 
 function modulePath(module: string, folder: string): string {
   const path = resolve(folder, module);
@@ -69,6 +79,7 @@ function modulePath(module: string, folder: string): string {
   });
 }
 
+/** @throws NOT_FOUND where the module is missing; INVALID_JOB where it does not load, makes no objective or throws */
 async function fromModule(path: string, context: ObjectiveModuleContext): Promise<Objective> {
   const failed = (what: string, cause?: unknown): FinetableError =>
     new FinetableError(
@@ -94,7 +105,7 @@ async function fromModule(path: string, context: ObjectiveModuleContext): Promis
   if (isObjective(made)) return made;
   const what = exported === undefined ? 'has no default export' : `makes no objective but ${describe(made)}`;
   const allowed =
-    'export default ({ options, featureDims, classes, seed }) => tfjsObjective({ … }), or tfjsModel(…), of @finetable/tfjs';
+    'export default ({ options, featureDims, classes, seed }) => custom({ … }), or tfjsObjective({ … }) or tfjsModel(…) of @finetable/tfjs';
   throw failed(`${what}; allowed: ${allowed}`);
 }
 

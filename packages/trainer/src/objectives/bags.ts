@@ -1,0 +1,50 @@
+/** What objectives read of a batch's ids: the rows behind a feature's vectors. */
+import { FinetableError, type Jagged } from '@finetable/core';
+import type { Batch } from '@finetable/data';
+
+/** `[bags]`: the one row of each of a feature's bags. @throws INVALID_DATA naming the example that has none or several */
+export function rowOfEach(batch: Batch, feature: string): Int32Array {
+  const { values, offsets } = rowsOfEach(batch, feature);
+  for (let i = 0; i + 1 < offsets.length; i++) {
+    const count = offsets[i + 1]! - offsets[i]!;
+    if (count === 1) continue;
+    const example = exampleOf(batch, feature, i);
+    throw new FinetableError(
+      'INVALID_DATA',
+      `${batch.files[batch.fileOf?.[example] ?? 0] ?? 'the batch'}, ${batch.unit} ${batch.lines[example]}: feature "${feature}" has ${count} ids; allowed: one`,
+      { feature, line: batch.lines[example]! },
+    );
+  }
+  return values;
+}
+
+/** The rows of each of a feature's bags: `bags` bags. */
+export function rowsOfEach(batch: Batch, feature: string): Jagged {
+  const { table, firstBag, bags } = batch.features[feature]!;
+  const { placeRows, offsets } = batch.plans[table]!;
+  const first = offsets[firstBag]!;
+  return {
+    values: placeRows.subarray(first, offsets[firstBag + bags]),
+    offsets: offsets.slice(firstBag, firstBag + bags + 1).map((at) => at - first),
+  };
+}
+
+/**
+ * `[size + 1]`: example i has vectors `offsets[i] .. offsets[i + 1]` of the feature; of a feature that is pooled, one.
+ */
+export function vectorsOfEach(batch: Batch, feature: string): Int32Array {
+  return batch.features[feature]!.offsets ?? Int32Array.from({ length: batch.size + 1 }, (_, i) => i);
+}
+
+/** The rows of each example, of a feature that is pooled or not: `size` bags. */
+export function rowsOfExamples(batch: Batch, feature: string): Jagged {
+  const { values, offsets } = rowsOfEach(batch, feature);
+  return { values, offsets: vectorsOfEach(batch, feature).map((bag) => offsets[bag]!) };
+}
+
+function exampleOf(batch: Batch, feature: string, bag: number): number {
+  const offsets = vectorsOfEach(batch, feature);
+  let example = 0;
+  while (offsets[example + 1]! <= bag) example++;
+  return example;
+}
