@@ -23,7 +23,7 @@ beforeEach(() => {
 async function expectNoThreads(started: number): Promise<void> {
   expect(threads.length).toBeGreaterThanOrEqual(started);
   // An ended thread has the id -1; one that ended by itself may take a moment to be noticed.
-  for (let i = 0; i < 100 && threads.some(({ threadId }) => threadId !== -1); i++) await setTimeout(10);
+  for (let i = 0; i < 3000 && threads.some(({ threadId }) => threadId !== -1); i++) await setTimeout(10);
   expect(threads.map(({ threadId }) => threadId)).toEqual(threads.map(() => -1));
 }
 
