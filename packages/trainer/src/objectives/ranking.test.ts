@@ -101,6 +101,9 @@ test('what is wrong is named', async () => {
   refused({ scale: 0 }, /scale: found 0; allowed: a number above 0/);
   refused({ seen: 'other' }, /seen: found "other"/);
   refused({ queri: 1 }, /queri/);
+  await expect(trainerOf({ frequencies: [1, 2] }).fit(await loaderOf())).rejects.toThrow(
+    /frequencies: found 2 numbers; allowed: 12, one for each row of table "items"/,
+  );
   const bad = await loaderOf({ source: { rows: [{ history: [1], next: [1, 2] }] } });
   await expect(trainerOf().fit(bad)).rejects.toThrow(/row 1: feature "next" has 2 ids; allowed: one/);
 });
