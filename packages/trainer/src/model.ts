@@ -24,7 +24,7 @@ export interface ModelOptions {
 type Copies = ReadonlyMap<string, Matrix>;
 
 /** What batches are made of. */
-type ModelData = Pick<DataSpec, 'features' | 'numbers'> & Partial<Pick<DataSpec, 'labels'>>;
+type ModelData = Pick<DataSpec, 'features' | 'negatives' | 'numbers'> & Partial<Pick<DataSpec, 'labels'>>;
 
 interface Trained {
   readonly sums: MetricSums;
@@ -84,7 +84,11 @@ export class Model {
   check(data: ModelData, classes: Readonly<Record<string, readonly string[]>>): Readonly<Record<string, number>> {
     const { inputs, labels, targets = [], numbers = [] } = this.objective;
     const featureDims: Record<string, number> = {};
-    for (const [feature, { table }] of Object.entries(data.features)) {
+    const tables = [
+      ...Object.entries(data.features).map(([feature, { table }]) => [feature, table] as const),
+      ...Object.entries(data.negatives ?? {}).map(([feature, { of }]) => [feature, data.features[of]!.table] as const),
+    ];
+    for (const [feature, table] of tables) {
       const found = this.#tables.get(table);
       if (!found)
         throw invalid(

@@ -42,6 +42,18 @@ export function rowsOfExamples(batch: Batch, feature: string): Jagged {
   return { values, offsets: vectorsOfEach(batch, feature).map((bag) => offsets[bag]!) };
 }
 
+/** @param what the counts are called @throws INVALID_ARGUMENT where they are not one for each row of the feature's table */
+export function checkCounts(batch: Batch, feature: string, counts: ArrayLike<number> | undefined, what: string): void {
+  const { table } = batch.features[feature]!;
+  const { tableRows } = batch.plans[table]!;
+  if (counts === undefined || counts.length === tableRows) return;
+  throw new FinetableError(
+    'INVALID_ARGUMENT',
+    `${what}: found ${counts.length} numbers; allowed: ${tableRows}, one for each row of table "${table}"`,
+    { table },
+  );
+}
+
 function exampleOf(batch: Batch, feature: string, bag: number): number {
   const offsets = vectorsOfEach(batch, feature);
   let example = 0;

@@ -3,7 +3,7 @@ import { checkOptionNames, FinetableError, Scratch, type Jagged, type Matrix, ty
 import type { Batch } from '@finetable/data';
 import type { Kernels } from '@finetable/kernels';
 import type { DenseParameter, Evaluated, MetricSums, Objective, ObjectiveContext } from '../objective.ts';
-import { rowOfEach, rowsOfExamples, vectorsOfEach } from './bags.ts';
+import { checkCounts, rowOfEach, rowsOfExamples, vectorsOfEach } from './bags.ts';
 import { meanExamples, scaleRows, sumExamples } from './examples.ts';
 import { concatenateColumns, splitColumns } from './layers.ts';
 import { sigmoid, softplus } from './logistic.ts';
@@ -202,6 +202,7 @@ class Ranking implements Objective {
     const { size } = batch;
     const x = inputs[query]!;
     const targetRows = rowOfEach(batch, target);
+    checkCounts(batch, target, this.#options.frequencies, 'ranking: frequencies');
     const shares = loss === 'bpr' ? null : this.#logShares;
     const offsets = negatives === undefined ? null : vectorsOfEach(batch, negatives);
     const negativeRows = negatives === undefined ? null : rowOfEach(batch, negatives);

@@ -16,7 +16,7 @@ import {
 } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 import type { DenseParameter, Evaluated, MetricSums, Objective, ObjectiveContext } from '../objective.ts';
-import { rowOfEach, vectorsOfEach } from './bags.ts';
+import { checkCounts, rowOfEach, vectorsOfEach } from './bags.ts';
 import { sigmoid, softplus } from './logistic.ts';
 import { Owned } from './owned.ts';
 
@@ -142,6 +142,7 @@ class WordVectors implements Objective {
     const { input, context, negatives = 5 } = this.#options;
     const skips = this.#architecture === 'skipgram';
     const rows = rowOfEach(batch, context);
+    checkCounts(batch, context, this.#options.counts, `${this.#architecture}: counts`);
     const centers = this.#centers(batch, vectorsOfEach(batch, input), rows);
     const weightOf = (text: number): number => (batch.weights ? batch.weights[text]! : 1);
     let pairs = 0;
