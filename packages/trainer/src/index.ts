@@ -26,6 +26,8 @@ export type {
   ObjectiveTensor,
 } from './objective.ts';
 export { classification, type ClassificationOptions } from './objectives/classification.ts';
+export { contrastive, type ContrastiveOptions, type MatryoshkaOptions } from './objectives/contrastive.ts';
+export { similarity, type SimilarityOptions } from './objectives/similarity.ts';
 export { checkBatch, checkGradients, type CheckedGradient, type CheckGradientsOptions } from './check-gradients.ts';
 export type { EvaluateOptions } from './evaluate.ts';
 export { metricNames } from './metrics/index.ts';
@@ -33,6 +35,7 @@ export type {
   ClassOutputs,
   LabelSetOutputs,
   Outputs,
+  PairOutputs,
   QueryOutputs,
   RetrievalOutputs,
   ScoreOutputs,
