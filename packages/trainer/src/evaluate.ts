@@ -6,6 +6,7 @@ import { Ahead } from './ahead.ts';
 import { addSums, metricNames, metricOf, sliceName } from './metrics/index.ts';
 import { Accumulator, type Metric } from './metrics/metric.ts';
 import type { Outputs } from './metrics/outputs.ts';
+import { PairSearch } from './metrics/pairs.ts';
 import type { Model } from './model.ts';
 import type { MetricSums } from './objective.ts';
 
@@ -28,6 +29,7 @@ export async function evaluate(
   const table = new MetricTable(findMetrics(metrics), sliceBy, loader.classes);
   let sums: MetricSums = {};
   let examples = 0;
+  const search = new PairSearch();
   const batches = new Ahead(model, loader.batches(0), prefetch);
   try {
     for (;;) {
@@ -40,8 +42,14 @@ export async function evaluate(
       const evaluated = await model.evaluate(batch, pooled);
       sums = addSums(sums, evaluated.sums);
       examples += batch.size;
-      if (!table.empty) table.add(await model.retrieve(evaluated.outputs, table.mostFound), batch);
+      if (table.empty) continue;
+      const outputs = await model.retrieve(evaluated.outputs, table.mostFound);
+      const later = table.mostFound > 0 && outputs?.pairs;
+      if (later) search.add(outputs, later, batch.labels);
+      table.add(outputs, batch.labels, later ? 'examples' : 'all');
     }
+    for await (const { outputs, labels } of search.found(model.kernels, table.mostFound))
+      table.add(outputs, labels, 'retrieval');
   } finally {
     await batches.close();
   }
@@ -94,14 +102,17 @@ class MetricTable {
     return this.#metrics.length === 0 && this.#sliceBy.length === 0;
   }
 
-  add(outputs: Outputs | undefined, batch: Batch): void {
+  /** @param which metrics: those at k, those of examples by themselves, or all */
+  add(outputs: Outputs | undefined, labels: Batch['labels'], which: 'all' | 'examples' | 'retrieval'): void {
     if (!outputs) {
       throw new FinetableError(
         'INVALID_ARGUMENT',
         'metrics and sliceBy: this objective tells means over batches alone, and nothing of single examples',
       );
     }
-    for (const metric of this.#metrics) {
+    const atK = ({ name }: Metric): boolean => name.includes('@');
+    const metrics = which === 'all' ? this.#metrics : this.#metrics.filter((m) => atK(m) === (which === 'retrieval'));
+    for (const metric of metrics) {
       if (!metric.applies(outputs)) {
         throw new FinetableError('INVALID_ARGUMENT', `metrics: the objective gives nothing to make ${metric.name} of`, {
           metric: metric.name,
@@ -110,10 +121,10 @@ class MetricTable {
       this.#accumulator(metric.name, metric).add(outputs);
     }
     for (const label of this.#sliceBy) {
-      const indices = batch.labels[label]!;
+      const indices = labels[label]!;
       for (const [index, chosen] of groups(indices)) {
         const value = this.#classes[label]![index]!;
-        for (const metric of [metricOf('loss')!, ...this.#metrics])
+        for (const metric of which === 'retrieval' ? metrics : [metricOf('loss')!, ...metrics])
           this.#accumulator(sliceName(metric.name, label, value), metric).add(outputs, Int32Array.from(chosen));
       }
     }

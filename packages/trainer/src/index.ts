@@ -26,11 +26,13 @@ export type {
   ObjectiveTensor,
 } from './objective.ts';
 export { classification, type ClassificationOptions } from './objectives/classification.ts';
+export { contrastive, type ContrastiveOptions, type MatryoshkaOptions } from './objectives/contrastive.ts';
 export { ctr, type CtrOptions } from './objectives/ctr.ts';
 export { custom, type CustomLoss, type CustomOptions } from './objectives/custom.ts';
 export { graph, type GraphOptions } from './objectives/graph.ts';
 export { ranking, type RankingOptions } from './objectives/ranking.ts';
 export { cbow, skipgram, type WordVectorOptions } from './objectives/skipgram.ts';
+export { similarity, type SimilarityOptions } from './objectives/similarity.ts';
 export { checkBatch, checkGradients, type CheckedGradient, type CheckGradientsOptions } from './check-gradients.ts';
 export type { EvaluateOptions } from './evaluate.ts';
 export { metricNames } from './metrics/index.ts';
@@ -38,6 +40,7 @@ export type {
   ClassOutputs,
   LabelSetOutputs,
   Outputs,
+  PairOutputs,
   QueryOutputs,
   RetrievalOutputs,
   ScoreOutputs,

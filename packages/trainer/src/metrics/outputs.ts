@@ -15,6 +15,8 @@ export interface Outputs {
   readonly scores?: ScoreOutputs | undefined;
   /** Of objectives that look for a row of a table: what is looked for, from which the trainer makes `retrieval`. */
   readonly queries?: QueryOutputs | undefined;
+  /** Of objectives that look for vectors that are no rows: the trainer makes `retrieval` of all that an evaluation has. */
+  readonly pairs?: PairOutputs | undefined;
   readonly retrieval?: RetrievalOutputs | undefined;
 }
 
@@ -54,8 +56,16 @@ export interface QueryOutputs {
   readonly popularity?: ArrayLike<number> | undefined;
 }
 
+export interface PairOutputs {
+  /** `[size, D] f32`. */
+  readonly queries: Matrix;
+  /** `[size, D] f32`: what each should find, among those of all examples; equal ones are one. */
+  readonly candidates: Matrix;
+  readonly metric: 'dot' | 'cosine';
+}
+
 export interface RetrievalOutputs {
-  /** Rows that could be found. */
+  /** Rows, or candidates, that could be found. */
   readonly rows: number;
   /** How many were looked at for each, k. */
   readonly k: number;

@@ -152,3 +152,13 @@ function copyColumns(from: Float32Array, fromCols: number, fromFirst: number, to
   for (let i = 0, a = fromFirst, b = toFirst; i < rows; i++, a += fromCols, b += toCols)
     for (let j = 0; j < count; j++) to[b + j] = from[a + j]!;
 }
+
+/** Adds `x` to `to`, element by element. */
+export function addTo(to: Float32Array, x: Float32Array): void {
+  for (let i = 0; i < to.length; i++) to[i]! += x[i]!;
+}
+
+/** Adds `x` to the first columns of `to`. */
+export function addToFirstColumns(to: Matrix, { data, rows, cols }: Matrix): void {
+  for (let i = 0; i < rows; i++) for (let c = 0; c < cols; c++) to.data[i * to.cols + c]! += data[i * cols + c]!;
+}

@@ -12,18 +12,20 @@ export interface Bounds {
   readonly from?: number;
   readonly above?: number;
   readonly below?: number;
+  readonly to?: number;
 }
 
 /** @throws INVALID_ARGUMENT */
 export function checkNumber(where: string, option: string, value: unknown, bounds: Bounds = {}): void {
-  const { integer = false, from = -Infinity, above = -Infinity, below = Infinity } = bounds;
+  const { integer = false, from = -Infinity, above = -Infinity, below = Infinity, to = Infinity } = bounds;
   const is = integer ? Number.isSafeInteger(value) : Number.isFinite(value);
   const x = value as number;
-  if (is && x >= from && x > above && x < below) return;
+  if (is && x >= from && x > above && x < below && x <= to) return;
   const parts = [
     integer ? 'an integer' : 'a number',
     ...(from > -Infinity ? [`from ${from}`] : []),
     ...(above > -Infinity ? [`above ${above}`] : []),
+    ...(to < Infinity ? [`to ${to}`] : []),
     ...(below < Infinity ? [`below ${below}`] : []),
   ];
   throw refuse(where, option, value, parts.join(' '));

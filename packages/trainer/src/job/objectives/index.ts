@@ -1,15 +1,19 @@
 /** All that `objective.type` may be. */
 import { z } from 'zod';
 import { classificationKind } from './classification.ts';
+import { contrastiveKind } from './contrastive.ts';
 import { ctrKind } from './ctr.ts';
 import { graphKind } from './graph.ts';
 import type { ObjectiveKind } from './kind.ts';
 import { customKind, tfjsKind } from './module.ts';
 import { rankingKind } from './ranking.ts';
+import { similarityKind } from './similarity.ts';
 import { cbowKind, skipgramKind } from './word-vectors.ts';
 
 const kinds = {
   classification: classificationKind,
+  contrastive: contrastiveKind,
+  similarity: similarityKind,
   ranking: rankingKind,
   ctr: ctrKind,
   skipgram: skipgramKind,
@@ -21,6 +25,8 @@ const kinds = {
 
 export const objectiveSchema = z.discriminatedUnion('type', [
   kinds.classification.schema,
+  kinds.contrastive.schema,
+  kinds.similarity.schema,
   kinds.ranking.schema,
   kinds.ctr.schema,
   kinds.skipgram.schema,
