@@ -46,6 +46,7 @@ function createProgram(io: Io): Command {
     );
   addTrain(program, io);
   addBatch(program, io);
+  addCompare(program, io);
   addPlan(program, io);
   addEvaluate(program, io);
   addInspect(program, io);
@@ -103,6 +104,24 @@ function addBatch(program: Command, io: Io): void {
     )
     .action(async (batch: string, options: BatchOptions) =>
       (await import('./batch/command.ts')).batch(batch, options, io),
+    );
+}
+
+function addCompare(program: Command, io: Io): void {
+  program
+    .command('compare')
+    .description(
+      'finished runs side by side: settings that differ, metrics, times, sizes; and a page with their curves',
+    )
+    .argument('<runs...>', 'run folders, two or more')
+    .option('--output <file>', 'page to write', 'compare.html')
+    .option('--json', 'print the comparison as one JSON object')
+    .addHelpText(
+      'after',
+      examples('finetable compare runs/frozen runs/lora', 'finetable compare runs/ranks/* --output ranks.html'),
+    )
+    .action(async (runs: readonly string[], options: CompareOptions) =>
+      (await import('./compare.ts')).compare(runs, options, io),
     );
 }
 
@@ -304,6 +323,11 @@ export interface BatchOptions {
   readonly threads?: number;
   readonly stopOnFailure?: boolean;
   readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+export interface CompareOptions {
+  readonly output: string;
   readonly json?: boolean;
 }
 

@@ -44,4 +44,7 @@ export { evaluateRun, readResult, readRunJob, runFolder, runJob, type RunOptions
 export { batchRows, writeBatchCsv, type BatchRow } from './batch/results.ts';
 export { checkBatch, readBatch, type BatchJob, type LoadedBatch } from './batch/read.ts';
 export { runJobs, type BatchEvent, type JobOutcome, type RunJobsOptions } from './batch/run-jobs.ts';
+export { writeReport } from './report/write.ts';
+export { compareRuns, comparisonRows, type ComparedRun } from './report/compare.ts';
+export type { Neighbour, Probe, TableChanges } from './report/changes.ts';
 export { lockHolder } from './run/lock.ts';

@@ -90,7 +90,6 @@ test('on a terminal: a line for each running job, what ended above it, and nothi
   reporter.close();
   reporter.close();
   expect(terminal.text).toContain('1/3 a-job-with-a-name-of-its-own-rank-0: interrupted');
-  // eslint-disable-next-line no-control-regex
   for (const line of terminal.text.split(/\u001b\[[0-9;?]*[A-Za-z]|\n|\r/)) {
     if (!/^\d\//.test(line)) expect(line.length).toBeLessThan(60);
   }

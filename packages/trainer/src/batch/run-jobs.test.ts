@@ -66,6 +66,7 @@ test('four jobs, one of which fails: the others end as they do alone; again, onl
     await runJob(jobs[i]!, { folder: join(folder, 'alone', name) });
     expect(await adapterBytes(run)).toBe(await adapterBytes(join(folder, 'alone', name)));
     expect(result!.steps).toBe(name === 'c' ? 30 : 20);
+    expect(await readdir(run)).toContain('report.html');
     // Every event of the job, in order, before its end.
     const own = events.filter((event) => event.job === i);
     expect([own[0]!.type, own.at(-1)!.type]).toEqual(['begin', 'end']);

@@ -12,6 +12,7 @@ import { systemMemory } from '@finetable/placement';
 import { Piscina } from 'piscina';
 import type { TrainingEvent } from '../fit.ts';
 import type { LoadedJob } from '../job/read.ts';
+import { writeReport } from '../report/write.ts';
 import { runState } from '../run/folder.ts';
 import { readResult, runFolder, type RunResult } from '../run/run.ts';
 import { besideOthers, neededBytes } from './admission.ts';
@@ -218,7 +219,10 @@ class RunningBatch {
       const reply = await this.#pool.run(request, { transferList: [port] });
       await closed; // all its events are there
       if (reply.type === 'failure') this.#fail(i, fromPlainError(reply.error));
-      else this.#end(i, this.#outcome(i, 'finished', { result: reply.result }));
+      else {
+        await this.#report(i);
+        this.#end(i, this.#outcome(i, 'finished', { result: reply.result }));
+      }
     } catch (cause) {
       // The lock names this process, which lives on.
       if (started) await rm(join(folder, 'lock'), { force: true });
@@ -227,6 +231,15 @@ class RunningBatch {
     } finally {
       this.#stop.signal.removeEventListener('abort', onStop);
       ours.close();
+    }
+  }
+
+  async #report(i: number): Promise<void> {
+    try {
+      await writeReport(this.#folders[i]!);
+    } catch (error) {
+      const note = `report.html was not written: ${(error as Error).message}`;
+      this.#emit({ type: 'note', job: i, name: this.#jobs[i]!.job.name, note });
     }
   }
 

@@ -23,6 +23,8 @@ export default async function runRequest({ loaded, folder, existing, port }: Job
       folder,
       existing,
       signal: interrupt.signal,
+      // Charts are loaded once, by the thread that started the batch.
+      report: false,
       onEvent,
       onNote: (note) => send({ type: 'note', note }),
     });

@@ -118,7 +118,7 @@ async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun)
 
 /** Fields that may differ when a run is resumed: they change no result. */
 const free =
-  /^(data\.(workers|prefetchBatches)|train\.(threads|keepCheckpoints|prefetch)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split))$/;
+  /^(data\.(workers|prefetchBatches)|train\.(threads|keepCheckpoints|prefetch)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split)|report)$/;
 
 function firstDifference(before: unknown, now: unknown, path = ''): string | null {
   if (free.test(path)) return null;
@@ -158,7 +158,15 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
 
 type Mutable<T> = { -readonly [K in keyof T]: Mutable<T[K]> };
 
-const ours = ['job.yaml', 'metrics.jsonl', 'checkpoints', 'adapter', 'objective.safetensors', 'result.json'];
+const ours = [
+  'job.yaml',
+  'metrics.jsonl',
+  'checkpoints',
+  'adapter',
+  'objective.safetensors',
+  'report.html',
+  'result.json',
+];
 
 /** Removes a run's files; `result.json` first, so that a half-removed run does not look finished. */
 async function clear(folder: string): Promise<void> {
