@@ -41,7 +41,7 @@ export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';
 export { evaluateRun, readResult, readRunJob, runFolder, runJob, type RunOptions, type RunResult } from './run/run.ts';
-export { batchRows, writeBatchCsv, type BatchRow } from './batch/results.ts';
+export { batchRows, writeBatchCsv, writeBatchHtml, type BatchRow } from './batch/results.ts';
 export { checkBatch, readBatch, type BatchJob, type LoadedBatch } from './batch/read.ts';
 export { runJobs, type BatchEvent, type JobOutcome, type RunJobsOptions } from './batch/run-jobs.ts';
 export { writeReport } from './report/write.ts';

@@ -33,6 +33,7 @@ test('a grid is run, told in a table and a CSV file, and not run again', async (
   const csv = await readFile(join(folder, 'runs/ranks/results.csv'), 'utf8');
   expect(csv.split('\n')[0]).toMatch(/^name,status,adapters\.items\.rank,loss,accuracy.*,seconds/);
   expect(csv.trim().split('\n')).toHaveLength(3);
+  expect(await readFile(join(folder, 'runs/ranks/results.html'), 'utf8')).toContain('2 runs compared');
   const result = join(folder, 'runs/ranks/rank-4/result.json');
   const { mtimeMs } = await stat(result);
 

@@ -1,7 +1,15 @@
 /** `finetable batch`: many jobs to their run folders, and a table of what came of them. */
 import { relative } from 'node:path';
 import { FinetableError, type ErrorCode } from '@finetable/core';
-import { batchRows, readBatch, runJobs, writeBatchCsv, type JobOutcome, type LoadedBatch } from '@finetable/trainer';
+import {
+  batchRows,
+  readBatch,
+  runJobs,
+  writeBatchCsv,
+  writeBatchHtml,
+  type JobOutcome,
+  type LoadedBatch,
+} from '@finetable/trainer';
 import { writeJson } from '../failure.ts';
 import type { Io } from '../io.ts';
 import type { BatchOptions } from '../program.ts';
@@ -29,9 +37,10 @@ export async function batch(file: string, options: BatchOptions, io: Io): Promis
     reporter.close();
   }
   const rows = batchRows(loaded, outcomes);
-  const csv = relative('.', await writeBatchCsv(loaded, rows));
-  if (options.json) writeJson(io, { type: 'results', metric: loaded.metric, csv, rows });
-  else io.stdout.write(`${describeRows(rows, loaded.metric)}\nwritten to ${csv}\n`);
+  const files = [await writeBatchCsv(loaded, rows), await writeBatchHtml(loaded, rows)];
+  const written = files.filter((file) => file !== null).map((file) => relative('.', file));
+  if (options.json) writeJson(io, { type: 'results', metric: loaded.metric, written, rows });
+  else io.stdout.write(`${describeRows(rows, loaded.metric)}\nwritten to ${written.join(', ')}\n`);
   throwWhatFailed(outcomes, io);
 }
 

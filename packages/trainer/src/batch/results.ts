@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ioError, writeFileAtomic } from '@finetable/formats';
 import { isBetter } from '../metrics/index.ts';
+import { compareRuns } from '../report/compare.ts';
 import type { LoadedBatch } from './read.ts';
 import type { JobOutcome } from './run-jobs.ts';
 
@@ -85,6 +86,21 @@ export async function writeBatchCsv(batch: LoadedBatch, rows: readonly BatchRow[
   });
   const path = join(batch.folder, 'results.csv');
   await writeFileAtomic(path, [header, ...lines].map((line) => `${line.map(cell).join(',')}\n`).join(''));
+  return path;
+}
+
+/** More curves in one chart cannot be told apart. */
+const mostCompared = 24;
+
+/** Writes `results.html`: the best runs side by side. @returns its path; null where fewer than two are finished @throws IO */
+export async function writeBatchHtml(batch: LoadedBatch, rows: readonly BatchRow[]): Promise<string | null> {
+  const finished = rows.filter(({ metrics }) => metrics !== null).slice(0, mostCompared);
+  if (finished.length < 2) return null;
+  const path = join(batch.folder, 'results.html');
+  await compareRuns(
+    finished.map(({ folder }) => folder),
+    path,
+  );
   return path;
 }
 

@@ -73,12 +73,17 @@ function compare(runs: readonly FinishedRun[]): ComparedRun[] {
 
 /** Rows of text, a column for each run: a heading, then what is compared. */
 export function comparisonRows(runs: readonly ComparedRun[]): { readonly title: string; readonly rows: string[][] }[] {
-  const metrics = [...new Set(runs.flatMap((run) => Object.keys(run.metrics)))];
+  const names = [...new Set(runs.flatMap((run) => Object.keys(run.metrics)))];
+  // Those of slices after those of all examples.
+  const metrics = [
+    ...names.filter((name) => !name.includes('/')),
+    ...names.filter((name) => name.includes('/')).sort(),
+  ];
   const fields = Object.keys(runs[0]!.settings);
   const row = (name: string, of: (run: ComparedRun) => string): string[] => [name, ...runs.map(of)];
   return [
-    { title: 'Metrics', rows: metrics.map((name) => row(name, (run) => number(run.metrics[name]))) },
     { title: 'Settings that differ', rows: fields.map((field) => row(field, (run) => run.settings[field] ?? '–')) },
+    { title: 'Metrics', rows: metrics.map((name) => row(name, (run) => number(run.metrics[name]))) },
     {
       title: 'Time and size',
       rows: [

@@ -156,7 +156,7 @@ details{margin-top:.5rem}summary{cursor:pointer;color:var(--soft);font-size:.9re
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.25rem 0}
 th,td{padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-thead th{font-weight:600;white-space:nowrap}tbody th{font-weight:400}
+thead th{font-weight:600;white-space:nowrap}th:first-child{position:sticky;left:0;background:var(--ground)}figure th:first-child{background:var(--card)}tbody th{font-weight:400}
 .best{font-weight:700}
 @media print{.skip,nav,details{display:none}}
 `;

@@ -141,12 +141,12 @@ test('runs side by side: what differs in settings, metrics, times and sizes', as
   ]);
   expect(compared[1]!.metrics).toEqual(wide.validation);
   expect(compared[1]!.adapterBytes).toBe(4 * (4 * 4 + 4 * D));
-  expect(comparisonRows(compared)[1]).toEqual({
+  expect(comparisonRows(compared)[0]).toEqual({
     title: 'Settings that differ',
     rows: [['adapters.items.rank', '2', '4']],
   });
   const document = await open(html);
-  expect(cells(document, '#tables .scroll:nth-of-type(2) table')).toEqual([
+  expect(cells(document, '#tables .scroll:nth-of-type(1) table')).toEqual([
     ['', 'small', 'wide'],
     ['adapters.items.rank', '2', '4'],
   ]);

@@ -76,10 +76,12 @@ function slices(metrics: Readonly<Record<string, number>>): Html | null {
   return table(
     'By slice of the validation examples',
     ['slice', ...names],
-    [...bySlice].map(([slice, values]) => [
-      slice,
-      ...names.map((name) => number(values.find(({ metric }) => metric === name)?.value)),
-    ]),
+    [...bySlice]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([slice, values]) => [
+        slice,
+        ...names.map((name) => number(values.find(({ metric }) => metric === name)?.value)),
+      ]),
   );
 }
 
