@@ -45,6 +45,8 @@ function createProgram(io: Io): Command {
       '\nExit status: 0 done, 1 failed, 2 bad input, 130 interrupted.\nFINETABLE_DEBUG=1 shows where an error arose.',
     );
   addTrain(program, io);
+  addBatch(program, io);
+  addCompare(program, io);
   addPlan(program, io);
   addEvaluate(program, io);
   addInspect(program, io);
@@ -77,6 +79,51 @@ function addTrain(program: Command, io: Io): void {
       ),
     )
     .action(async (job: string, options: TrainOptions) => (await import('./train/command.ts')).train(job, options, io));
+}
+
+function addBatch(program: Command, io: Io): void {
+  program
+    .command('batch')
+    .description('train many jobs beside each other over one mapping of their tables')
+    .argument('<batch>', 'batch file, YAML or JSON: a list of jobs, a grid, or a random search')
+    .option(
+      '--concurrency <n>',
+      'jobs that run at a time (default: as the batch says, or one per core)',
+      positiveInteger,
+    )
+    .option('--memory <size>', 'the most memory that running jobs may take together, such as 8GiB or 50%')
+    .option('--threads <n>', 'kernel threads of all jobs together', positiveInteger)
+    .option('--stop-on-failure', 'end the others when one fails')
+    .option(
+      '--overwrite',
+      'run all jobs again (default: only what is missing, interrupted ones from their checkpoints)',
+    )
+    .option('--json', 'print one JSON object per event, the results last')
+    .addHelpText(
+      'after',
+      examples('finetable batch ranks.yaml', 'finetable batch ranks.yaml --concurrency 4 --memory 8GiB'),
+    )
+    .action(async (batch: string, options: BatchOptions) =>
+      (await import('./batch/command.ts')).batch(batch, options, io),
+    );
+}
+
+function addCompare(program: Command, io: Io): void {
+  program
+    .command('compare')
+    .description(
+      'finished runs side by side: settings that differ, metrics, times, sizes; and a page with their curves',
+    )
+    .argument('<runs...>', 'run folders, two or more')
+    .option('--output <file>', 'page to write', 'compare.html')
+    .option('--json', 'print the comparison as one JSON object')
+    .addHelpText(
+      'after',
+      examples('finetable compare runs/frozen runs/lora', 'finetable compare runs/ranks/* --output ranks.html'),
+    )
+    .action(async (runs: readonly string[], options: CompareOptions) =>
+      (await import('./compare.ts')).compare(runs, options, io),
+    );
 }
 
 function addPlan(program: Command, io: Io): void {
@@ -310,6 +357,20 @@ export interface TrainOptions {
   readonly overwrite?: boolean;
   readonly run?: string;
   readonly threads?: number;
+  readonly json?: boolean;
+}
+
+export interface BatchOptions {
+  readonly concurrency?: number;
+  readonly memory?: string;
+  readonly threads?: number;
+  readonly stopOnFailure?: boolean;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+export interface CompareOptions {
+  readonly output: string;
   readonly json?: boolean;
 }
 

@@ -12,7 +12,16 @@ const temporary = /^(\.finetable-(tmp|old)-|lock)/;
 export async function expectComplete(run: string): Promise<number[]> {
   if (!existsSync(run)) return [];
   const names = (await readdir(run)).filter((name) => !temporary.test(name));
-  const known = ['adapter', 'checkpoints', 'data', 'job.yaml', 'metrics.jsonl', 'objective.safetensors', 'result.json'];
+  const known = [
+    'adapter',
+    'checkpoints',
+    'data',
+    'job.yaml',
+    'metrics.jsonl',
+    'objective.safetensors',
+    'report.html',
+    'result.json',
+  ];
   expect(known).toEqual(expect.arrayContaining(names));
   if (names.includes('job.yaml')) expect(readFileSync(join(run, 'job.yaml'), 'utf8')).toMatch(/^name: .*[^]*\n$/);
   if (names.includes('metrics.jsonl')) {

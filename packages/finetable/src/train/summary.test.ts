@@ -37,7 +37,7 @@ test('the summary tells metrics, speed, memory, adapter against table, and files
       'speed       17.7 ms/step, 12,345 examples/s, 1.0 % waiting for data',
       'memory      300 MiB at most; kernels: native: AVX2, 2 threads',
       "adapter     words: rank 8, 4,012 of 400,000 rows touched, 135 KiB (0.0575 % of the table's 229 MiB), optimiser 313 KiB",
-      'files       runs/intents/adapter, runs/intents/result.json',
+      'files       runs/intents/adapter, runs/intents/report.html, runs/intents/result.json',
       '',
     ].join('\n'),
   );
@@ -48,5 +48,5 @@ test('without validation or adapters their lines are absent', () => {
   expect(text).not.toContain('validation');
   expect(text).not.toContain('adapter');
   expect(text).toContain('6 epochs (stopped early)');
-  expect(text).toContain('files     r/result.json\n');
+  expect(text).toContain('files     r/report.html, r/result.json\n');
 });

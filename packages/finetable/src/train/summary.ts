@@ -23,9 +23,9 @@ export function summarize(result: RunResult, folder: string): string {
     ]),
     [
       'files',
-      [...(Object.keys(result.adapters).length > 0 ? [join(folder, 'adapter')] : []), join(folder, 'result.json')].join(
-        ', ',
-      ),
+      [...(Object.keys(result.adapters).length > 0 ? ['adapter'] : []), 'report.html', 'result.json']
+        .map((name) => join(folder, name))
+        .join(', '),
     ],
   ];
   return alignRows(rows);

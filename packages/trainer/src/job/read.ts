@@ -19,6 +19,13 @@ export interface LoadedJob {
  * @throws NOT_FOUND, INVALID_JOB listing every wrong field
  */
 export async function readJob(path: string, overrides: readonly string[] = []): Promise<LoadedJob> {
+  const input = await readYaml(path, 'a job is a mapping (name, tables, data, …)');
+  for (const override of overrides) applyOverride(input, override);
+  return { job: checkJob(input, path), folder: dirname(resolve(path)) };
+}
+
+/** @param what it should be, for errors @throws NOT_FOUND, IO, INVALID_JOB for a file that is no YAML mapping */
+export async function readYaml(path: string, what: string): Promise<Record<string, unknown>> {
   let text: string;
   try {
     text = await readFile(path, 'utf8');
@@ -31,16 +38,19 @@ export async function readJob(path: string, overrides: readonly string[] = []): 
       { cause: error },
     );
   }
-  const input = parseYaml(text, path);
-  for (const override of overrides) applyOverride(input, override);
-  return { job: checkJob(input, path), folder: dirname(resolve(path)) };
+  return parseYaml(text, path, what);
 }
 
 /** Checks a job given as an object. @param where what it is called in errors */
 export function checkJob(input: unknown, where = 'job'): Job {
-  const result = jobSchema.safeParse(input, { reportInput: true });
+  return checkSchema(jobSchema, input, where);
+}
+
+/** @throws INVALID_JOB listing every wrong field */
+export function checkSchema<T extends z.ZodType>(schema: T, input: unknown, where: string): z.output<T> {
+  const result = schema.safeParse(input, { reportInput: true });
   if (result.success) return result.data;
-  const problems = result.error.issues.flatMap((issue) => describe(issue));
+  const problems = result.error.issues.flatMap((issue) => describe(issue, schema));
   throw new FinetableError('INVALID_JOB', `${where}: ${problems.map(({ text }) => text).join('\n  ')}`, {
     file: where,
     path: problems[0]!.path,
@@ -48,7 +58,7 @@ export function checkJob(input: unknown, where = 'job'): Job {
   });
 }
 
-function parseYaml(text: string, where: string): unknown {
+function parseYaml(text: string, where: string, what: string): Record<string, unknown> {
   const document = parseDocument(text, { uniqueKeys: true });
   const error = document.errors[0];
   if (error)
@@ -65,14 +75,14 @@ function parseYaml(text: string, where: string): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new FinetableError(
       'INVALID_JOB',
-      `${where}: a job is a mapping (name, tables, data, …); found ${value === null ? 'nothing' : JSON.stringify(value).slice(0, 60)}`,
+      `${where}: ${what}; found ${value === null ? 'nothing' : JSON.stringify(value).slice(0, 60)}`,
       { file: where },
     );
   }
-  return value;
+  return value as Record<string, unknown>;
 }
 
-function applyOverride(job: unknown, override: string): void {
+function applyOverride(job: Record<string, unknown>, override: string): void {
   const equals = override.indexOf('=');
   const path = override.slice(0, Math.max(0, equals)).split('.');
   if (path.some((key) => key === '' || key === '__proto__')) {
@@ -84,19 +94,22 @@ function applyOverride(job: unknown, override: string): void {
   const error = parsed.errors[0];
   if (error)
     throw new FinetableError('INVALID_JOB', `--set ${override}: ${error.message.trim()}`, { path: path.join('.') });
-  let at = job as Record<string, unknown>;
+  setField(job, path, parsed.toJS(), `--set ${override}`);
+}
+
+/** Sets a field by its path, making the mappings on the way. @param where what asks for it, for errors */
+export function setField(job: Record<string, unknown>, path: readonly string[], value: unknown, where: string): void {
+  let at = job;
   for (const key of path.slice(0, -1)) {
     const next = at[key] ?? (at[key] = {});
     if (typeof next !== 'object') {
-      throw new FinetableError(
-        'INVALID_JOB',
-        `--set ${override}: "${key}" is ${JSON.stringify(next)}, which has no fields`,
-        { path: path.join('.') },
-      );
+      throw new FinetableError('INVALID_JOB', `${where}: "${key}" is ${JSON.stringify(next)}, which has no fields`, {
+        path: path.join('.'),
+      });
     }
     at = next as Record<string, unknown>;
   }
-  at[path.at(-1)!] = parsed.toJS();
+  at[path.at(-1)!] = value;
 }
 
 interface Problem {
@@ -105,7 +118,7 @@ interface Problem {
 }
 
 /** One line per problem: path, what was found, what is allowed. */
-function describe(issue: z.core.$ZodIssue): Problem[] {
+function describe(issue: z.core.$ZodIssue, schema: z.ZodType): Problem[] {
   const path = issue.path.map(String).join('.') || 'job';
   const found = (value: unknown): string =>
     value === undefined
@@ -114,7 +127,7 @@ function describe(issue: z.core.$ZodIssue): Problem[] {
   const say = (text: string): Problem[] => [{ path, text: `${path}: ${text}` }];
   switch (issue.code) {
     case 'unrecognized_keys': {
-      const known = knownKeys(issue.path, issue.input);
+      const known = knownKeys(schema, issue.path, issue.input);
       return issue.keys.map((key) => {
         const at = [...issue.path.map(String), key].join('.');
         const nearest =
@@ -147,12 +160,12 @@ function describe(issue: z.core.$ZodIssue): Problem[] {
         .filter((e) => e !== undefined)
         .sort((a, b) => b.path.length - a.path.length);
       if (!options && furthest) {
-        const [problem, ...more] = describe({
-          ...furthest,
-          path: [...issue.path, ...furthest.path],
-        } as z.core.$ZodIssue);
+        const within = { ...furthest, path: [...issue.path, ...furthest.path] } as z.core.$ZodIssue;
+        const [problem, ...more] = describe(within, schema);
         if (furthest.path.length > 0 || more.length > 0) return [problem!, ...more];
-        const forms = others.map((other) => describe({ ...other, path: issue.path } as z.core.$ZodIssue)[0]!.text);
+        const forms = others.map(
+          (other) => describe({ ...other, path: issue.path } as z.core.$ZodIssue, schema)[0]!.text,
+        );
         const allowed = forms.map((text) => text.split('; allowed: ')[1]).filter((form) => form !== undefined);
         return [{ path, text: [problem!.text, ...allowed].join(' or ') }];
       }
@@ -170,8 +183,8 @@ function describe(issue: z.core.$ZodIssue): Problem[] {
 }
 
 /** The keys that the schema knows at a path, by walking it along the input. */
-function knownKeys(path: readonly PropertyKey[], input: unknown): string[] {
-  let schemas: z.core.$ZodType[] = [jobSchema];
+function knownKeys(schema: z.ZodType, path: readonly PropertyKey[], input: unknown): string[] {
+  let schemas: z.core.$ZodType[] = [schema];
   for (const key of path) schemas = schemas.flatMap(unwrap).flatMap((schema) => child(schema, key));
   const objects = schemas.flatMap(unwrap).filter((schema) => schema instanceof z.ZodObject);
   // Of a union, only the member that the input chose by its `type` or `kind`.

@@ -220,6 +220,11 @@ const train = z.strictObject({
   prefetch: z.boolean().default(true),
 });
 
+const report = z.strictObject({
+  /** Rows, or words of the vocabulary, whose nearest rows the report shows before and after; default: those that moved the farthest. */
+  probes: z.array(z.union([row, z.string().min(1)])).max(50).optional(),
+});
+
 export const jobSchema = z
   .strictObject({
     name,
@@ -239,6 +244,7 @@ export const jobSchema = z
     adapters: z.record(name, adapter).default({}),
     optimizer,
     train: train.default(() => train.parse({})),
+    report: report.optional(),
   })
   .superRefine((job, context) => {
     const issue = (path: (string | number)[], message: string): void =>

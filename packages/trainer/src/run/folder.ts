@@ -1,4 +1,5 @@
 /** A run's folder: held by one process, prepared for a new or a resumed run, and left empty by one that never got anywhere. */
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { FinetableError, isFinetableError } from '@finetable/core';
@@ -60,6 +61,30 @@ export async function inFolder<T>(
   }
 }
 
+/**
+ * What a folder holds of this job.
+ * @throws MISMATCH where it holds a run of another job
+ */
+export async function runState(folder: string, loaded: LoadedJob): Promise<'none' | 'unfinished' | 'finished'> {
+  const written = await readFile(join(folder, 'job.yaml'), 'utf8').catch(() => null);
+  if (written === null) return 'none';
+  checkSame(folder, written, loaded);
+  return existsSync(join(folder, 'result.json')) ? 'finished' : 'unfinished';
+}
+
+/** @throws MISMATCH naming the first field that differs */
+function checkSame(folder: string, written: string, loaded: LoadedJob): void {
+  const path = join(folder, 'job.yaml');
+  const changed = firstDifference(parse(written), parse(stringify(absolutePaths(loaded, folder))));
+  if (changed) {
+    throw new FinetableError(
+      'MISMATCH',
+      `${path}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it (--overwrite), or choose another folder (--run)`,
+      { file: path },
+    );
+  }
+}
+
 /** @returns true where the run starts from nothing */
 async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun): Promise<boolean> {
   const jobPath = join(folder, 'job.yaml');
@@ -82,27 +107,19 @@ async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun)
       finished,
     });
   }
-  const text = stringify(absolutePaths(loaded, folder));
   if (written !== null && existing === 'resume') {
-    const changed = firstDifference(parse(written), parse(text));
-    if (changed) {
-      throw new FinetableError(
-        'MISMATCH',
-        `${jobPath}: the run was started with ${changed}; a resumed run keeps its job. Overwrite it (--overwrite), or choose another folder (--run)`,
-        { file: jobPath },
-      );
-    }
+    checkSame(folder, written, loaded);
     await removeLeftovers(folder);
     return false;
   }
   await clear(folder);
-  await writeFileAtomic(jobPath, text);
+  await writeFileAtomic(jobPath, stringify(absolutePaths(loaded, folder)));
   return true;
 }
 
 /** Fields that may differ when a run is resumed: they change no result. */
 const free =
-  /^(data\.(workers|prefetchBatches)|train\.(threads|keepCheckpoints|prefetch)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split))$/;
+  /^(data\.(workers|prefetchBatches)|train\.(threads|keepCheckpoints|prefetch)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split)|report)$/;
 
 function firstDifference(before: unknown, now: unknown, path = ''): string | null {
   if (free.test(path)) return null;
@@ -142,7 +159,16 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
 
 type Mutable<T> = { -readonly [K in keyof T]: Mutable<T[K]> };
 
-const ours = ['job.yaml', 'data', 'metrics.jsonl', 'checkpoints', 'adapter', 'objective.safetensors', 'result.json'];
+const ours = [
+  'job.yaml',
+  'data',
+  'metrics.jsonl',
+  'checkpoints',
+  'adapter',
+  'objective.safetensors',
+  'report.html',
+  'result.json',
+];
 
 /** Removes a run's files; `result.json` first, so that a half-removed run does not look finished. */
 async function clear(folder: string): Promise<void> {

@@ -55,6 +55,7 @@ test('a run leaves its job, metrics, adapter, objective, result and checkpoints,
     'job.yaml',
     'metrics.jsonl',
     'objective.safetensors',
+    'report.html',
     'result.json',
   ]);
   expect(await readResult(join(folder, 'runs/small'))).toEqual(result);

@@ -8,6 +8,7 @@
  *     adapter/               the result, in the sparse format; absent where nothing is adapted
  *     objective.safetensors  the objective's weights at the same moment
  *     result.json            how it ended; written last, so a run with it is complete
+ *     report.html            curves and tables, for people
  *     lock                   while a process works here
  */
 import { existsSync } from 'node:fs';
@@ -23,6 +24,7 @@ import { kindOf } from '../job/objectives/index.ts';
 import { OpenJob } from '../job/open.ts';
 import { checkJob, type LoadedJob } from '../job/read.ts';
 import type { FitResult, TrainingEvent } from '../fit.ts';
+import { describeChanges, type TableChanges } from '../report/changes.ts';
 import { inFolder, type ExistingRun } from './folder.ts';
 
 export interface RunOptions {
@@ -30,6 +32,8 @@ export interface RunOptions {
   readonly folder?: string | undefined;
   /** What to do where the folder holds a run: refuse (default), go on from its last checkpoint, or start again. */
   readonly existing?: ExistingRun | undefined;
+  /** Write `report.html`; default true. */
+  readonly report?: boolean | undefined;
   readonly onEvent?: (event: TrainingEvent) => unknown | undefined;
   /** Told once of each thing that is done otherwise than one may expect, in a line for people. */
   readonly onNote?: (note: string) => unknown | undefined;
@@ -71,6 +75,8 @@ export interface RunResult {
     >
   >;
   readonly kernels: string;
+  /** By adapted table, where training touched rows that can be read here. Absent from runs of earlier versions. */
+  readonly changes?: Readonly<Record<string, TableChanges>>;
   /** Class names of the label, in index order. */
   readonly classes: Readonly<Record<string, readonly string[]>>;
   /** SHA-256 of the result's files. */
@@ -132,12 +138,24 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
         });
         const files = await writeArtifacts(folder, Object.values(adapters), (path) => trainer.saveObjective(path));
         const result = await describe(open, adapters, fit, train.classes, folder, files);
+        if (options.report !== false) await report(folder, result, options);
         await writeFileAtomic(join(folder, 'result.json'), `${JSON.stringify(result, null, 2)}\n`);
         return result;
       },
     );
   } finally {
     await open.close();
+  }
+}
+
+/** Before the result, with which a run is complete. A page that cannot be written is no reason to lose a training. */
+async function report(folder: string, result: RunResult, { onNote }: RunOptions): Promise<void> {
+  try {
+    // Not at the top: it reads runs.
+    const { writeReport } = await import('../report/write.ts');
+    await writeReport(folder, result);
+  } catch (error) {
+    await onNote?.(`report.html was not written: ${(error as Error).message}`);
   }
 }
 
@@ -214,6 +232,18 @@ async function writeArtifacts(
   return files;
 }
 
+async function changesOf(
+  open: OpenJob,
+  adapters: Readonly<Record<string, Adapter>>,
+): Promise<Record<string, TableChanges>> {
+  const changes: Record<string, TableChanges> = {};
+  for (const [name, adapter] of Object.entries(adapters)) {
+    const found = await describeChanges(adapter, name, open.loaded);
+    if (found) changes[name] = found;
+  }
+  return changes;
+}
+
 async function describe(
   open: OpenJob,
   adapters: Readonly<Record<string, Adapter>>,
@@ -259,6 +289,7 @@ async function describe(
       ]),
     ),
     kernels: open.kernels.description,
+    changes: await changesOf(open, adapters),
     classes,
     checksums,
   };
