@@ -1,19 +1,39 @@
 // Operations on rows of dense matrices. Included by kernels.h. Sums over a row run in vector lanes, in f64 where large or
 // small values could leave the range of f32; the lanes are then added in order.
 
-FT_INLINE VD widen(V v) { return __builtin_convertvector(v, VD); }
+// A double for each lane of a V, in two registers: a vector of twice a register's width would be kept in memory, loop by loop.
+struct Doubles {
+  VD low, high;
+};
 
-FT_INLINE double sum_lanes(VD v) {
-  double sum = v[0];
-  for (int i = 1; i < W; i++) sum += v[i];
+FT_INLINE Doubles widen(V v) {
+  VH halves[2];
+  memcpy(halves, &v, sizeof v);
+  return {__builtin_convertvector(halves[0], VD), __builtin_convertvector(halves[1], VD)};
+}
+
+FT_INLINE void add(Doubles& sums, Doubles x) {
+  sums.low += x.low;
+  sums.high += x.high;
+}
+
+FT_INLINE Doubles product(V x, V y) {
+  const Doubles a = widen(x), b = widen(y);
+  return {a.low * b.low, a.high * b.high};
+}
+
+FT_INLINE double sum_lanes(Doubles v) {
+  double sum = v.low[0];
+  for (int i = 1; i < W / 2; i++) sum += v.low[i];
+  for (int i = 0; i < W / 2; i++) sum += v.high[i];
   return sum;
 }
 
 static double dot(const float* x, const float* y, int64_t length) {
-  VD sums = {};
-  for (int64_t at = 0; at < length; at += W) {
-    sums += widen(load_some(x + at, length - at)) * widen(load_some(y + at, length - at));
-  }
+  Doubles sums = {};
+  int64_t at = 0;
+  for (; at + W <= length; at += W) add(sums, product(load(x + at), load(y + at)));
+  if (at < length) add(sums, product(load_some(x + at, length - at), load_some(y + at, length - at)));
   return sum_lanes(sums);
 }
 
@@ -76,10 +96,10 @@ static void cross_entropy(const CrossEntropyArgs& a, int64_t begin, int64_t end)
     for (; at < a.cols; at++) peak = logits[at] > peak ? logits[at] : peak;
 
     float* gradient = a.gradient ? a.gradient + i * a.cols : nullptr;
-    VD sums = {};
+    Doubles sums = {};
     for (at = 0; at + W <= a.cols; at += W) {
       const V e = exponential(load(logits + at) - broadcast(peak));
-      sums += widen(e);
+      add(sums, widen(e));
       if (gradient) store(gradient + at, e);
     }
     double sum = sum_lanes(sums);

@@ -4,7 +4,9 @@
 constexpr int W = FT_WIDTH;
 typedef float V __attribute__((vector_size(FT_WIDTH * 4)));
 typedef int32_t VI __attribute__((vector_size(FT_WIDTH * 4)));
-typedef double VD __attribute__((vector_size(FT_WIDTH * 8)));
+// Half as many floats, and as doubles: one register of these.
+typedef float VH __attribute__((vector_size(FT_WIDTH * 2)));
+typedef double VD __attribute__((vector_size(FT_WIDTH * 4)));
 
 FT_INLINE V zero() { return V{}; }
 

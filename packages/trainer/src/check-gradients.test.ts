@@ -1,6 +1,6 @@
 import { matrix, type Matrix } from '@finetable/core';
 import { expect, test } from 'vitest';
-import { checkBatch, checkGradients } from './check-gradients.ts';
+import { exampleBatch, checkGradients } from './check-gradients.ts';
 import type { DenseParameter, Objective } from './objective.ts';
 
 /** Loss Σ a x² / 2 + x³ / 6, a beginning at 0; `wrong` is added to the gradient of the fourth x, `wrongA` to that of a. */
@@ -28,7 +28,7 @@ const x = (): Matrix => matrix(2, 3, Float32Array.of(1, -2, 3, 0.5, 0, -1));
 
 test('right gradients pass, of a cubic to rounding; inputs are left as they were', async () => {
   const inputs = { x: x() };
-  const checked = await checkGradients(cubic(), inputs, checkBatch(2));
+  const checked = await checkGradients(cubic(), inputs, exampleBatch(2));
   expect(checked.map(({ name }) => name).sort()).toEqual(['a', 'x']);
   // Values of 3 are rounded to 1e-7 of them, a step is 0.03: about 1e-5 of slopes near 1.
   for (const { error } of checked) expect(error).toBeLessThan(1e-4);
@@ -36,24 +36,26 @@ test('right gradients pass, of a cubic to rounding; inputs are left as they were
 });
 
 test('a wrong gradient is named, with what was found', async () => {
-  await expect(checkGradients(cubic({ wrong: 0.1 }), { x: x() }, checkBatch(2))).rejects.toThrow(
+  await expect(checkGradients(cubic({ wrong: 0.1 }), { x: x() }, exampleBatch(2))).rejects.toThrow(
     /^the gradient of "x" is .* at 3, finite differences give .*: an error of 0\.\d+; allowed: up to 0.01$/,
   );
-  await expect(checkGradients(cubic({ wrongA: -1 }), { x: x() }, checkBatch(2))).rejects.toThrow(/gradient of "a"/);
-  await expect(checkGradients(cubic({ wrong: NaN }), { x: x() }, checkBatch(2))).rejects.toThrow(/"x" is NaN at 3/);
+  await expect(checkGradients(cubic({ wrongA: -1 }), { x: x() }, exampleBatch(2))).rejects.toThrow(/gradient of "a"/);
+  await expect(checkGradients(cubic({ wrong: NaN }), { x: x() }, exampleBatch(2))).rejects.toThrow(/"x" is NaN at 3/);
 });
 
 test("a tolerance of one's own, and few values", async () => {
-  const loose = await checkGradients(cubic({ wrong: 0.1 }), { x: x() }, checkBatch(2), { tolerance: 1 });
+  const loose = await checkGradients(cubic({ wrong: 0.1 }), { x: x() }, exampleBatch(2), { tolerance: 1 });
   expect(loose[0]).toMatchObject({ name: 'x', index: 3 });
   // Of six values two are moved: the first and the fourth; of one the first.
-  await expect(checkGradients(cubic({ wrong: 0.1 }), { x: x() }, checkBatch(2), { values: 2 })).rejects.toThrow(/at 3/);
-  await checkGradients(cubic({ wrong: 0.1 }), { x: x() }, checkBatch(2), { values: 1 });
+  await expect(checkGradients(cubic({ wrong: 0.1 }), { x: x() }, exampleBatch(2), { values: 2 })).rejects.toThrow(
+    /at 3/,
+  );
+  await checkGradients(cubic({ wrong: 0.1 }), { x: x() }, exampleBatch(2), { values: 1 });
 });
 
 test('what an objective does not write is seen', async () => {
   const objective = cubic();
   const train = objective.train.bind(objective);
   objective.train = (inputs, batch) => train(inputs, batch, { x: x() });
-  await expect(checkGradients(objective, { x: x() }, checkBatch(2))).rejects.toThrow(/"x" is NaN/);
+  await expect(checkGradients(objective, { x: x() }, exampleBatch(2))).rejects.toThrow(/"x" is NaN/);
 });

@@ -37,11 +37,11 @@ export interface CheckedGradient {
  * steps where these do not agree, as beside the kinks of ReLU (one that is very near may need another `seed`). `train` must find the same loss for the same values.
  * @param objective a new one, which is used up
  * @param inputs `[size, D]` for each feature that it reads
- * @param batch what else it reads: `checkBatch` makes one
+ * @param batch what else it reads: `exampleBatch` makes one
  * @returns all that was compared, the worst first
  * @throws INVALID_ARGUMENT naming the array with the largest error, where that is above the tolerance
  * @example
- * await checkGradients(myObjective(), { text: matrix(4, 8, values) }, checkBatch(4, { labels: { y: Int32Array.of(0, 1, 1, 0) } }), {
+ * await checkGradients(myObjective(), { text: matrix(4, 8, values) }, exampleBatch(4, { labels: { y: Int32Array.of(0, 1, 1, 0) } }), {
  *   classes: { y: ['no', 'yes'] },
  * });
  */
@@ -131,7 +131,7 @@ function spread(length: number, most: number): number[] {
 }
 
 /** A batch that no loader made, of `size` examples, with what an objective reads from it. */
-export function checkBatch(size: number, parts: Partial<Batch> = {}): Batch {
+export function exampleBatch(size: number, parts: Partial<Batch> = {}): Batch {
   return {
     epoch: 0,
     index: 0,

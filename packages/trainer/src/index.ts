@@ -33,7 +33,7 @@ export { graph, type GraphOptions } from './objectives/graph.ts';
 export { ranking, type RankingOptions } from './objectives/ranking.ts';
 export { cbow, skipgram, type WordVectorOptions } from './objectives/skipgram.ts';
 export { similarity, type SimilarityOptions } from './objectives/similarity.ts';
-export { checkBatch, checkGradients, type CheckedGradient, type CheckGradientsOptions } from './check-gradients.ts';
+export { exampleBatch, checkGradients, type CheckedGradient, type CheckGradientsOptions } from './check-gradients.ts';
 export type { EvaluateOptions } from './evaluate.ts';
 export { metricNames } from './metrics/index.ts';
 export type {

@@ -222,7 +222,10 @@ const train = z.strictObject({
 
 const report = z.strictObject({
   /** Rows, or words of the vocabulary, whose nearest rows the report shows before and after; default: those that moved the farthest. */
-  probes: z.array(z.union([row, z.string().min(1)])).max(50).optional(),
+  probes: z
+    .array(z.union([row, z.string().min(1)]))
+    .max(50)
+    .optional(),
 });
 
 export const jobSchema = z

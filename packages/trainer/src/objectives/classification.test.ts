@@ -2,7 +2,7 @@ import { jagged, matrix, RandomStream, type Matrix } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 import { loadKernels } from '@finetable/kernels';
 import { describe, expect, test } from 'vitest';
-import { checkBatch, checkGradients } from '../check-gradients.ts';
+import { exampleBatch, checkGradients } from '../check-gradients.ts';
 import type { Objective } from '../objective.ts';
 import { classification, type ClassificationOptions } from './classification.ts';
 
@@ -17,7 +17,7 @@ function normals(rows: number, cols: number, stream: string): Matrix {
 
 const labels = { y: Int32Array.of(0, 3, 1, 1, 2) };
 const labelSets = { y: jagged([[0, 2], [], [1], [0, 1, 2, 3], [3]]) };
-const batch = checkBatch(size, { labels, labelSets });
+const batch = exampleBatch(size, { labels, labelSets });
 const classes = { y: ['a', 'b', 'c', 'd'] };
 
 describe.each<[string, Partial<ClassificationOptions>]>([
@@ -71,7 +71,7 @@ test('of several classes, whole sets are right or wrong', async () => {
   const objective = classification({ input: 'x', label: 'y', activation: 'sigmoid' });
   const [weight] = objective.initialize({ kernels: loadKernels(), featureDims: { x: 2 }, numberDims: {}, classes: { y: ['a', 'b'] } }); // prettier-ignore
   weight!.value.set([1, 0, 0, 1]);
-  const two = checkBatch(2, { labelSets: { y: jagged([[0], [0]]) } });
+  const two = exampleBatch(2, { labelSets: { y: jagged([[0], [0]]) } });
   const { sums, outputs } = await objective.evaluate({ x: matrix(2, 2, Float32Array.of(2, -1, 3, 0.5)) }, two);
   const cross = (z: number, target: number): number => Math.log1p(Math.exp(z)) - z * target;
   expect(outputs!.losses[0]).toBeCloseTo((cross(2, 1) + cross(-1, 0)) / 2, 6);
@@ -93,7 +93,7 @@ test('what cannot be is refused', () => {
   expect(initialize({ classWeights: { e: 1 } })).toThrow('classWeights: found "e"; allowed: classes of "y": "a", "b", "c", "d"'); // prettier-ignore
   const objective = classification({ input: 'x', label: 'y', activation: 'sigmoid' });
   objective.initialize({ kernels: loadKernels(), featureDims: { x: D }, numberDims: {}, classes });
-  expect(() => objective.evaluate({ x: normals(size, D, 'x') }, checkBatch(size, { labels }))).toThrow(
+  expect(() => objective.evaluate({ x: normals(size, D, 'x') }, exampleBatch(size, { labels }))).toThrow(
     /with activation "sigmoid" label "y" must have type "classes"/,
   );
 });

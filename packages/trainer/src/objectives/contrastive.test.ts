@@ -1,7 +1,7 @@
 import { jagged, makeSharedPlan, matrix, RandomStream, type Matrix } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { describe, expect, test } from 'vitest';
-import { checkBatch, checkGradients } from '../check-gradients.ts';
+import { exampleBatch, checkGradients } from '../check-gradients.ts';
 import { contrastive, type ContrastiveOptions } from './contrastive.ts';
 import { InBatchSoftmax } from './in-batch.ts';
 
@@ -39,7 +39,7 @@ describe.each<[string, Partial<ContrastiveOptions>]>([
     async (weights) => {
       const objective = contrastive({ anchor: 'a', positive: 'p', ...options });
       const inputs = Object.fromEntries(objective.inputs.map((name) => [name, normals(size, D, name)]));
-      const checked = await checkGradients(objective, inputs, checkBatch(size, { ...ids, weights }));
+      const checked = await checkGradients(objective, inputs, exampleBatch(size, { ...ids, weights }));
       expect(checked).toHaveLength(objective.inputs.length);
       // The loss is rounded to 1e-7 of 1, a step is 0.03, and the largest gradients are 0.1.
       for (const { error, name } of checked) expect(error, name).toBeLessThan(2e-3);
@@ -58,19 +58,19 @@ test('loss and accuracy of known vectors, and what is looked for', async () => {
   const objective = start({ scale: 1 });
   const a = matrix(2, 2, Float32Array.of(2, 0, 0, 3));
   const p = matrix(2, 2, Float32Array.of(1, 0, 5, 0));
-  const { sums, outputs } = await objective.evaluate({ a, p }, checkBatch(2));
+  const { sums, outputs } = await objective.evaluate({ a, p }, exampleBatch(2));
   // Cosines [[1, 1], [0, 0]]: a tie is not right.
   expect(sums).toEqual({ loss: expect.closeTo(2 * Math.LN2, 6) as number, accuracy: 0 });
   expect(objective.metrics(sums, 2).loss).toBeCloseTo(Math.LN2, 6);
   expect(outputs!.pairs).toEqual({ queries: a, candidates: p, metric: 'cosine' });
   const apart = matrix(2, 2, Float32Array.of(1, 0, 0, 1));
-  expect(objective.metrics((await objective.evaluate({ a, p: apart }, checkBatch(2))).sums, 2).accuracy).toBe(1);
+  expect(objective.metrics((await objective.evaluate({ a, p: apart }, exampleBatch(2))).sums, 2).accuracy).toBe(1);
 });
 
 test('candidates that are as good as the own one are left out, of both directions', async () => {
   const objective = start({ scale: 1, similarity: 'dot', negatives: 'n', maskDuplicates: true, symmetric: true });
   const ones = (): Matrix => matrix(size, 2, new Float32Array(2 * size).fill(1));
-  const { outputs } = await objective.evaluate({ a: ones(), p: ones(), n: ones() }, checkBatch(size, ids));
+  const { outputs } = await objective.evaluate({ a: ones(), p: ones(), n: ones() }, exampleBatch(size, ids));
   // All scores are equal: the loss is the logarithm of how many candidates are left. Of ten, example 0 loses positive 4 (its own anchor
   // again) and negative 2 (its positive again); 1 and 3 each other's positives; 4 positive 0. Backward, of five: 0 and 4, 1 and 3.
   const left = [8, 9, 10, 9, 9];
@@ -120,7 +120,7 @@ test('what cannot be is refused', () => {
   expect(() => used.initialize({ kernels: loadKernels(), featureDims: {}, numberDims: {}, classes: {} })).toThrow(
     /in use/,
   );
-  expect(() => start({ maskDuplicates: true }).evaluate({ a: matrix(1, 2), p: matrix(1, 2) }, checkBatch(1))).toThrow(
+  expect(() => start({ maskDuplicates: true }).evaluate({ a: matrix(1, 2), p: matrix(1, 2) }, exampleBatch(1))).toThrow(
     'the batch has no ids of feature "a"',
   );
 });

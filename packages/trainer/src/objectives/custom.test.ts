@@ -1,7 +1,7 @@
 import { matrix, RandomStream, type Matrix } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { expect, test } from 'vitest';
-import { checkBatch, checkGradients } from '../check-gradients.ts';
+import { exampleBatch, checkGradients } from '../check-gradients.ts';
 import { custom, type CustomLoss } from './custom.ts';
 
 const D = 5;
@@ -38,7 +38,7 @@ const context = { kernels: loadKernels(), featureDims: { left: D, right: D }, nu
 
 test('gradients of a function are those of its loss, with weights and without', async () => {
   for (const weights of [null, Float32Array.of(1, 0.5, 0, 2)]) {
-    const checked = await checkGradients(make(), inputs(), checkBatch(size, { weights }));
+    const checked = await checkGradients(make(), inputs(), exampleBatch(size, { weights }));
     expect(checked.map(({ name }) => name).sort()).toEqual(['left', 'right', 'weight']);
   }
 });
@@ -53,16 +53,18 @@ test('a wrong gradient is found', async () => {
       return losses;
     },
   });
-  await expect(checkGradients(objective, inputs(), checkBatch(size))).rejects.toThrow(/the gradient of "weight" is 0/);
+  await expect(checkGradients(objective, inputs(), exampleBatch(size))).rejects.toThrow(
+    /the gradient of "weight" is 0/,
+  );
 });
 
 test('a frozen table is not the function’s business; evaluations want no gradients', async () => {
   const objective = make();
   objective.initialize(context);
   const right = matrix(size, D);
-  const sums = await objective.train(inputs(), checkBatch(size), { right });
+  const sums = await objective.train(inputs(), exampleBatch(size), { right });
   expect(right.data.some((g) => g !== 0)).toBe(true);
-  const evaluated = await objective.evaluate(inputs(), checkBatch(size));
+  const evaluated = await objective.evaluate(inputs(), exampleBatch(size));
   expect(evaluated.sums).toEqual(sums);
   expect(objective.metrics(sums, size)).toEqual({ loss: sums.loss! / size });
 });
@@ -81,7 +83,7 @@ test('what is predicted beside the loss', async () => {
   });
   objective.initialize(context);
   const targets = { y: Float32Array.of(1, 2, 3, 4) };
-  const { outputs } = await objective.evaluate(inputs(), checkBatch(size, { targets }));
+  const { outputs } = await objective.evaluate(inputs(), exampleBatch(size, { targets }));
   expect(outputs!.scores!.targets).toBe(targets.y);
 });
 
@@ -95,11 +97,11 @@ test('what is wrong is named', () => {
   expect(start({ parameters: { w: [2, 0] } })).toThrow(/parameter "w" has shape \[2, 0\]/);
   expect(start({ lose: 1 })).toThrow(/lose/);
   const short = start({ loss: () => new Float32Array(1) })();
-  expect(() => short.evaluate(inputs(), checkBatch(size))).toThrow(
+  expect(() => short.evaluate(inputs(), exampleBatch(size))).toThrow(
     /loss returned 1 losses; allowed: a Float32Array of 4/,
   );
   const none = start({ loss: () => undefined })();
-  expect(() => none.evaluate(inputs(), checkBatch(size))).toThrow(/loss returned something else/);
+  expect(() => none.evaluate(inputs(), exampleBatch(size))).toThrow(/loss returned something else/);
   const twice = make();
   twice.initialize(context);
   expect(() => twice.initialize(context)).toThrow(/make one for each with custom\(\)/);

@@ -1,7 +1,7 @@
 import { matrix, RandomStream, type Matrix } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { expect, test } from 'vitest';
-import { checkBatch, checkGradients } from '../check-gradients.ts';
+import { exampleBatch, checkGradients } from '../check-gradients.ts';
 import type { Objective } from '../objective.ts';
 import { concatenateColumns, firstColumns, Linear, Mlp, splitColumns } from './layers.ts';
 
@@ -33,7 +33,7 @@ function squares(hidden: readonly number[]): Objective {
 }
 
 test.each([[[]], [[5]], [[7, 4, 3]]])('gradients of an MLP with hidden %j', async (hidden) => {
-  const checked = await checkGradients(squares(hidden), { x: normals(6, 4, 'x') }, checkBatch(6), { seed: 1 });
+  const checked = await checkGradients(squares(hidden), { x: normals(6, 4, 'x') }, exampleBatch(6), { seed: 1 });
   expect(checked.map(({ name }) => name).sort()).toEqual(
     ['x', ...hidden.flatMap((_, i) => [`hidden.${i}.weight`, `hidden.${i}.bias`])].sort(),
   );

@@ -4,7 +4,7 @@ import { jagged, makePlan, matrix, type Matrix } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 import { kernelsStatus, loadKernels } from '@finetable/kernels';
 import { expect, test } from 'vitest';
-import { checkBatch, checkGradients } from '../check-gradients.ts';
+import { exampleBatch, checkGradients } from '../check-gradients.ts';
 import type { Objective } from '../objective.ts';
 import { ctr, type CtrOptions } from './ctr.ts';
 import { graph, type GraphOptions } from './graph.ts';
@@ -64,7 +64,7 @@ function batchOf({ kind, size, ids, weights, numbers = {}, targets = {}, epoch =
     const offsets = unpooled && jagged(unpooled).offsets;
     features[name] = { table: `${name}s`, firstBag: 0, bags: each.length, ...(offsets ? { offsets } : {}) };
   }
-  return checkBatch(size, {
+  return exampleBatch(size, {
     epoch,
     index,
     plans,

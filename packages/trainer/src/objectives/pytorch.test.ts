@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { jagged, matrix, type Matrix } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { describe, expect, test } from 'vitest';
-import { checkBatch } from '../check-gradients.ts';
+import { exampleBatch } from '../check-gradients.ts';
 import type { Objective } from '../objective.ts';
 import { classification, type ClassificationOptions } from './classification.ts';
 import { contrastive, type ContrastiveOptions } from './contrastive.ts';
@@ -55,7 +55,7 @@ describe.each(Object.entries(cases))('%s', (type, list) => {
       const size = Object.values(inputs)[0]!.rows;
       const objective = makers[type]!(one.options);
       const { label = '' } = one.options as { label?: string };
-      const batch = checkBatch(size, {
+      const batch = exampleBatch(size, {
         weights: weights && Float32Array.from(weights),
         labels: labels ? { [label]: Int32Array.from(labels) } : {},
         labelSets: labelSets ? { [label]: jagged(labelSets) } : {},
@@ -96,7 +96,7 @@ test('training one feature alone gives it the same gradient', async () => {
       const gradient = matrix(size, inputs[name]!.cols);
       gradient.data.fill(NaN);
       const { weights } = one.batch;
-      await objective.train(inputs, checkBatch(size, { weights: weights && Float32Array.from(weights) }), {
+      await objective.train(inputs, exampleBatch(size, { weights: weights && Float32Array.from(weights) }), {
         [name]: gradient,
       });
       expect(error(gradient.data, one.gradients[name]!), `${one.name}: ${name}`).toBeLessThan(tolerance);

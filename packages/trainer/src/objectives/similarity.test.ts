@@ -1,7 +1,7 @@
 import { matrix, RandomStream, type Matrix } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { describe, expect, test } from 'vitest';
-import { checkBatch, checkGradients } from '../check-gradients.ts';
+import { exampleBatch, checkGradients } from '../check-gradients.ts';
 import { similarity, type SimilarityOptions } from './similarity.ts';
 
 const [size, D] = [6, 5];
@@ -20,7 +20,7 @@ describe.each<[string, Partial<SimilarityOptions>]>([
   test.each([[null], [Float32Array.of(1, 0, 2, 0.5, 1, 1)]])(
     'gradients are those of the loss, weights %j',
     async (weights) => {
-      const batch = checkBatch(size, { targets, weights });
+      const batch = exampleBatch(size, { targets, weights });
       const checked = await checkGradients(similarity({ ...options, ...more }), { a: normals('a'), b: normals('b') }, batch); // prettier-ignore
       expect(checked).toHaveLength(2);
       for (const { error, name } of checked) expect(error, name).toBeLessThan(2e-3);
@@ -42,7 +42,7 @@ const known = () => ({
 test('loss of known vectors, and scores for metrics', async () => {
   const objective = start({ range: [1, 5] });
   const weights = Float32Array.of(1, 1, 2);
-  const batch = checkBatch(3, { targets: { score: Float32Array.of(5, 3, 1) }, weights });
+  const batch = exampleBatch(3, { targets: { score: Float32Array.of(5, 3, 1) }, weights });
   const { sums, outputs } = await objective.evaluate(known(), batch);
   // Scores become 1, 1/2 and 0.
   expect([...outputs!.losses]).toEqual([0, 0.25, 1]);
@@ -57,7 +57,7 @@ test('loss of known vectors, and scores for metrics', async () => {
 test('cosines in the order of the scores cost little, in the reverse order much; equal scores have none', async () => {
   const loss = async (...score: number[]): Promise<number> => {
     const objective = start({ loss: 'cosent', scale: 2 });
-    const batch = checkBatch(3, { targets: { score: Float32Array.from(score) } });
+    const batch = exampleBatch(3, { targets: { score: Float32Array.from(score) } });
     return objective.metrics((await objective.evaluate(known(), batch)).sums, 3).loss!;
   };
   expect(await loss(3, 2, 1)).toBeCloseTo(Math.log(1 + 2 * Math.exp(-2) + Math.exp(-4)), 6);
