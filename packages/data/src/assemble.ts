@@ -1,24 +1,29 @@
 /** Batches out of records: extract, plan. One per thread, since it keeps the vocabularies loaded. */
-import { makeSharedPlan, planBuffers, type Jagged, type LookupPlan, type Pooling } from '@finetable/core';
+import { makeSharedPlan, planBuffers, type Jagged, type LookupPlan, type Matrix, type Pooling } from '@finetable/core';
 import type { Batch, FeatureBags } from './batch.ts';
-import { compileFeature, type FeatureExtractor } from './feature.ts';
-import { classIndices, labelIndices } from './label.ts';
+import { compileWeight } from './example-weight.ts';
+import { compileFeature, type FeatureExtractor } from './feature/feature.ts';
+import { compileLabel, type LabelValues } from './label.ts';
+import { columnsOfNumbers, compileNumbers } from './numbers.ts';
 import type { PreparedData } from './protocol.ts';
 import type { Records } from './source/source.ts';
+import { readName } from './source/values.ts';
 
 export class BatchAssembler {
   readonly #data: PreparedData;
   readonly #features: ReadonlyMap<string, FeatureExtractor>;
-  readonly #classes: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  readonly #labels: ReadonlyMap<string, (records: Records) => LabelValues>;
+  readonly #numbers: ReadonlyMap<string, (records: Records) => Matrix>;
+  readonly #weights: ((records: Records) => Float32Array) | null;
 
-  /** @param data with the classes of every label */
+  /** @param data of which everything is known; batches of other data show only which records are bad */
   constructor(data: PreparedData) {
     this.#data = data;
-    this.#features = new Map(
-      Object.entries(data.features).map(([name, spec]) => [name, compileFeature(spec, data.tables[spec.table]!.rows)]),
-    );
-    const labels = Object.entries(data.labels);
-    this.#classes = new Map(labels.map(([name, { classes }]) => [name, classIndices(classes!)]));
+    const { features, labels, numbers = {}, weight, tables } = data;
+    this.#features = mapValues(features, (spec, name) => compileFeature(spec, tables[spec.table]!.rows, name));
+    this.#labels = mapValues(labels, compileLabel);
+    this.#numbers = mapValues(numbers, compileNumbers);
+    this.#weights = weight ? compileWeight(weight) : null;
   }
 
   make(epoch: number, index: number, records: Records): Batch {
@@ -35,26 +40,89 @@ export class BatchAssembler {
     }
     const plans: Record<string, LookupPlan> = {};
     for (const [table, shared] of byTable) plans[table] = makeSharedPlan(shared, this.#data.tables[table]!.rows, table);
+    const numbers: Record<string, Matrix> = {};
+    for (const [name, read] of this.#numbers) numbers[name] = read(records);
+    const weights = this.#weights ? this.#weights(records) : null;
+    return {
+      ...{ epoch, index, size, plans, features: bags, ...this.#labelsOf(records), numbers, weights },
+      ...{ ids: this.#idsOf(records), files, fileOf, unit, lines },
+    };
+  }
+
+  /** @throws what `make` throws for the first bad record */
+  check(records: Records): void {
+    for (const { extract } of this.#features.values()) extract(records);
+    for (const read of this.#numbers.values()) read(records);
+    this.#weights?.(records);
+    this.#labelsOf(records);
+    this.#idsOf(records);
+  }
+
+  #labelsOf(records: Records): Pick<Batch, 'labels' | 'targets' | 'labelSets'> {
     const labels: Record<string, Int32Array> = {};
-    for (const [name, indices] of this.#classes) {
-      labels[name] = labelIndices(records, this.#data.labels[name]!.column, indices);
+    const targets: Record<string, Float32Array> = {};
+    const labelSets: Record<string, Jagged> = {};
+    for (const [name, read] of this.#labels) {
+      const found = read(records);
+      if (found.type === 'class') labels[name] = found.indices;
+      else if (found.type === 'number') targets[name] = found.values;
+      else labelSets[name] = found.sets;
     }
-    return { epoch, index, size, plans, features: bags, labels, files, fileOf, unit, lines };
+    return { labels, targets, labelSets };
+  }
+
+  #idsOf(records: Records): string[] | null {
+    const { id } = this.#data;
+    return id ? Array.from(records.lines, (_, i) => readName(records, i, id.column)) : null;
   }
 }
 
+function mapValues<S, T>(specs: Readonly<Record<string, S>>, compile: (spec: S, name: string) => T): Map<string, T> {
+  return new Map(Object.entries(specs).map(([name, spec]) => [name, compile(spec, name)]));
+}
+
+/** A column that batches are made of. */
+interface Column {
+  readonly name: string;
+  /** Whether something stands for missing values. */
+  readonly optional: boolean;
+}
+
+function* eachColumn({ features, labels, numbers = {}, weight, id }: PreparedData): Iterable<Column> {
+  const of = (name: string, spec: { readonly default?: unknown }): Column => ({
+    name,
+    optional: spec.default !== undefined,
+  });
+  for (const spec of Object.values(features)) {
+    yield of(spec.column, spec);
+    for (const column of spec.hash?.crossWith ?? []) yield of(column, spec);
+    if (spec.weights !== undefined) yield of(spec.weights, spec);
+  }
+  for (const spec of Object.values(labels)) yield of(spec.column, spec);
+  for (const spec of Object.values(numbers)) for (const column of columnsOfNumbers(spec)) yield of(column, spec);
+  if (weight) yield of(weight.column, weight);
+  if (id) yield of(id.column, {});
+}
+
 /** Every column that a batch is made of, each once. */
-export function columnsOf({ features, labels }: PreparedData): string[] {
-  const columns = Object.values(features).flatMap(({ column, weights }) =>
-    weights === undefined ? [column] : [column, weights],
-  );
-  return [...new Set([...columns, ...Object.values(labels).map(({ column }) => column)])];
+export function columnsOf(data: PreparedData): string[] {
+  return [...new Set(Array.from(eachColumn(data), ({ name }) => name))];
+}
+
+/** Those that every record must have. */
+export function requiredColumnsOf(data: PreparedData): string[] {
+  return [...new Set(Array.from(eachColumn(data), ({ name, optional }) => (optional ? [] : [name])).flat())];
 }
 
 /** The buffers under a batch, each once although arrays may share one: a buffer can be transferred only once. */
 export function batchBuffers(batch: Batch): Set<ArrayBuffer> {
   const buffers = new Set(Object.values(batch.plans).flatMap(planBuffers));
-  for (const array of [...Object.values(batch.labels), batch.lines]) buffers.add(array.buffer as ArrayBuffer);
-  if (batch.fileOf) buffers.add(batch.fileOf.buffer);
+  const { labels, targets, labelSets, numbers, weights, fileOf, lines } = batch;
+  const arrays: ArrayBufferView[] = [...Object.values(labels), ...Object.values(targets), lines];
+  for (const { values, offsets } of Object.values(labelSets)) arrays.push(values, offsets);
+  for (const { data } of Object.values(numbers)) arrays.push(data);
+  if (weights) arrays.push(weights);
+  if (fileOf) arrays.push(fileOf);
+  for (const { buffer } of arrays) buffers.add(buffer as ArrayBuffer);
   return buffers;
 }

@@ -1,5 +1,5 @@
 /** What a loader yields: one batch, ready to be looked up. Plain data, so that it crosses threads by transfer. */
-import type { LookupPlan } from '@finetable/core';
+import type { Jagged, LookupPlan, Matrix } from '@finetable/core';
 
 /** Where a feature's bags lie among the bags of its table's plan: one bag per example, in the order of the batch. */
 export interface FeatureBags {
@@ -18,8 +18,18 @@ export interface Batch {
   /** One plan per table; features that share a table share its plan, in the order of `DataSpec.features`. */
   readonly plans: Readonly<Record<string, LookupPlan>>;
   readonly features: Readonly<Record<string, FeatureBags>>;
-  /** `[size] i32` class indices by label name. */
+  /** `[size] i32` class indices by label name, of labels with one class. */
   readonly labels: Readonly<Record<string, Int32Array>>;
+  /** `[size] f32`, of labels that are numbers. */
+  readonly targets: Readonly<Record<string, Float32Array>>;
+  /** Class indices, each once, of labels with several classes: `size` bags. */
+  readonly labelSets: Readonly<Record<string, Jagged>>;
+  /** `[size, columns] f32`, of `DataSpec.numbers`. */
+  readonly numbers: Readonly<Record<string, Matrix>>;
+  /** `[size] f32`: how much each example counts; null where all count the same. */
+  readonly weights: Float32Array | null;
+  /** `[size]`: the names of the examples; null where they have none. */
+  readonly ids: readonly string[] | null;
   /** Where the examples are from, for messages: the files that have any of them; and the file of each (`[size]`), null for the first. */
   readonly files: readonly string[];
   readonly fileOf: Uint32Array<ArrayBuffer> | null;

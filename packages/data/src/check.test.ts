@@ -44,10 +44,6 @@ describe('refused, with the path', () => {
       'features.f.tokens: found "both"; allowed: vocabulary or tokenizer',
     ],
     [
-      data({ tokens: { vocabulary: 'v', maxTokens: 3 } as TokenSpec }),
-      'features.f.tokens.maxTokens: found 3; allowed: only with a tokenizer',
-    ],
-    [
       data({ tokens: { tokenizer: 't', lowercase: false } as TokenSpec }),
       'features.f.tokens.lowercase: found false; allowed: only with a vocabulary',
     ],

@@ -1,5 +1,5 @@
 /** The errors of data files: each names the file, and the line and column where there are any. */
-import { FinetableError, type ErrorDetails } from '@finetable/core';
+import { FinetableError, isFinetableError, type ErrorDetails } from '@finetable/core';
 
 export interface Place {
   readonly file: string;
@@ -16,6 +16,11 @@ export function describePlace({ file, line, column, unit }: Place): string {
 
 export function invalidData(place: Place, message: string, details: ErrorDetails = {}): FinetableError {
   return new FinetableError('INVALID_DATA', `${describePlace(place)}: ${message}`, { ...place, ...details });
+}
+
+/** What a bad value of a record throws, or a record that cannot be read; nothing else does. */
+export function isBadValue(error: unknown): error is FinetableError {
+  return isFinetableError(error) && (error.code === 'INVALID_DATA' || error.code === 'ID_OUT_OF_RANGE');
 }
 
 /** A value as people can read it in a message; long ones are cut. */

@@ -3,8 +3,10 @@ import { FinetableError, permutation } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
 import { ExampleOrder } from './order.ts';
 import { examplesOf } from './prepare.ts';
-import type { BatchesRequest, TaskExamples } from './protocol.ts';
+import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
 import type { Selection } from './selection.ts';
+import { addSkipped, noneSkipped } from './skipped.ts';
+import type { GivenRows } from './source/rows.ts';
 import type { SourceIndex } from './source/source.ts';
 import type { Row, RowSource } from './spec.ts';
 
@@ -90,6 +92,13 @@ function describe({ files }: SourceIndex, name: string, numbers: Uint32Array): s
 /** Examples held to be shuffled, where the options do not say. */
 const defaultWindow = 1 << 16;
 
+/** Finds bad rows of what is iterated, which no pass before has seen. */
+export interface Screen {
+  /** Of an epoch. */
+  readonly limit: number;
+  readonly find: (given: GivenRows) => Promise<Pick<ScreenReply, 'excluded' | 'problems'>>;
+}
+
 type Iterated = Exclude<RowSource['rows'], readonly Row[]>;
 
 /** @param shuffleWindow as it was given */
@@ -98,6 +107,7 @@ export function streamFeed(
   name: string,
   plan: LoaderPlan,
   shuffleWindow = defaultWindow,
+  screen: Screen | null = null,
 ): Feed {
   const { batchSize, shuffle, seed } = plan;
   // Whole batches, so that none is made of two windows.
@@ -106,7 +116,15 @@ export function streamFeed(
     examples: Infinity,
     sizeBytes: 0,
     requests: (epoch, from, endEpoch, taskBatches) =>
-      new StreamRequests(rows as Iterated, name, plan, { window, seed }, { epoch, from, endEpoch }, taskBatches),
+      new StreamRequests(
+        rows as Iterated,
+        name,
+        plan,
+        { window, seed },
+        { epoch, from, endEpoch },
+        taskBatches,
+        screen,
+      ),
     describe: ({ given }) => {
       const { numbers } = given!;
       return `${name}, examples ${numbers.reduce((a, b) => Math.min(a, b)) + 1} to ${numbers.reduce((a, b) => Math.max(a, b)) + 1}`;
@@ -121,12 +139,15 @@ class StreamRequests implements Requests {
   readonly #shuffling: { readonly window: number; readonly seed: number };
   readonly #taskBatches: number;
   readonly #endEpoch: number;
+  readonly #screen: Screen | null;
   #epoch: number;
   /** The next batch of the epoch. */
   #batch: number;
   #iterator: Iterator<Row> | AsyncIterator<Row> | null = null;
-  /** Examples taken from the iterator in this epoch. */
+  /** Examples taken from the iterator in this epoch, and those of them that are good. */
   #taken = 0;
+  #good = 0;
+  #skipped = noneSkipped;
   /** A shuffled window that is not handed out yet. */
   #held: { rows: Row[]; numbers: Uint32Array; at: number } = { rows: [], numbers: new Uint32Array(), at: 0 };
 
@@ -137,7 +158,9 @@ class StreamRequests implements Requests {
     shuffling: { readonly window: number; readonly seed: number },
     { epoch, from, endEpoch }: { readonly epoch: number; readonly from: number; readonly endEpoch: number },
     taskBatches: number,
+    screen: Screen | null,
   ) {
+    this.#screen = screen;
     this.#source = source;
     this.#name = name;
     this.#plan = plan;
@@ -161,7 +184,7 @@ class StreamRequests implements Requests {
         const given = { name: this.#name, rows: rows.slice(begin, end), numbers: numbers.slice(begin, end) };
         return { type: 'batches', epoch: this.#epoch, first, batchSize, examples: { given } };
       }
-      if (this.#taken === 0) {
+      if (this.#good === 0) {
         throw new FinetableError(
           'INVALID_DATA',
           `${this.#name}: no examples in epoch ${this.#epoch}; where an iterable can be used once only, give a function that makes one`,
@@ -186,6 +209,8 @@ class StreamRequests implements Requests {
     const source = typeof this.#source === 'function' ? this.#source(this.#epoch) : this.#source;
     this.#iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
     this.#taken = 0;
+    this.#good = 0;
+    this.#skipped = noneSkipped;
     for (let left = this.#batch * this.#plan.batchSize; left > 0;) {
       const { rows } = await this.#take(Math.min(left, 1 << 16));
       if (rows.length === 0) return;
@@ -198,7 +223,7 @@ class StreamRequests implements Requests {
     const { window, seed } = this.#shuffling;
     if (window === 0) return this.#pull(count);
     if (this.#held.at === this.#held.rows.length) {
-      const number = Math.floor(this.#taken / window);
+      const number = Math.floor(this.#good / window);
       const { rows, numbers } = await this.#pull(window);
       const order = permutation(rows.length, seed, `shuffle/${this.#epoch}/${number}`);
       this.#held = { rows: Array.from(order, (i) => rows[i]!), numbers: order.map((i) => numbers[i]!), at: 0 };
@@ -209,16 +234,31 @@ class StreamRequests implements Requests {
     return { rows: rows.slice(at, end), numbers: numbers.slice(at, end) };
   }
 
+  /** Good ones, as many as there are up to `count`. */
   async #pull(count: number): Promise<{ readonly rows: Row[]; readonly numbers: Uint32Array }> {
-    const rows: Row[] = [];
-    while (rows.length < count) {
-      const step = this.#iterator!.next();
-      const { done, value } = step instanceof Promise ? await step : (step as IteratorResult<Row>);
-      if (done) break;
-      rows.push(value as Row);
+    let rows: Row[] = [];
+    let numbers: number[] = [];
+    for (let ended = false; !ended && rows.length < count;) {
+      const first = rows.length;
+      while (!ended && rows.length < count) {
+        const step = this.#iterator!.next();
+        const { done, value } = step instanceof Promise ? await step : (step as IteratorResult<Row>);
+        if (done) ended = true;
+        else {
+          rows.push(value as Row);
+          numbers.push(this.#taken++);
+        }
+      }
+      if (!this.#screen || rows.length === first) continue;
+      const given = { name: this.#name, rows: rows.slice(first), numbers: Uint32Array.from(numbers.slice(first)) };
+      const { excluded, problems } = await this.#screen.find(given);
+      if (excluded.length === 0) continue;
+      this.#skipped = addSkipped(this.#skipped, excluded.length, problems, this.#screen.limit, this.#name);
+      const bad = new Set(excluded);
+      rows = rows.filter((_, i) => !bad.has(numbers[i]!));
+      numbers = numbers.filter((number) => !bad.has(number));
     }
-    const first = this.#taken;
-    this.#taken += rows.length;
-    return { rows, numbers: Uint32Array.from(rows, (_, i) => first + i) };
+    this.#good += rows.length;
+    return { rows, numbers: Uint32Array.from(numbers) };
   }
 }

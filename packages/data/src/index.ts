@@ -32,17 +32,30 @@ export type {
   DataSpec,
   FeatureSpec,
   FileSource,
+  FrequencyWeighting,
+  HashSpec,
   LabelSpec,
   LoaderOptions,
   LoaderPosition,
+  LookupSpec,
+  Moments,
   NgramSpec,
+  NumbersSpec,
+  OutOfVocabularySpec,
+  PositionWeighting,
   Row,
   RowSource,
+  SkipSpec,
   SourceSpec,
   SplitSpec,
   TokenizerSpec,
   TokenSpec,
+  VocabularyBuild,
+  VocabularyOptions,
   VocabularySpec,
+  VocabularyWords,
+  WeightingSpec,
+  WeightSpec,
 } from './spec.ts';
 export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
 export { planLoader, type LoaderPlan } from './check.ts';
@@ -50,5 +63,5 @@ export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';
 export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';
 export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/model.ts';
 export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
-export { defaultTokenPattern } from './tokens.ts';
+export { defaultTokenPattern } from './feature/words.ts';
 export { wordLines } from './word-lines.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { classGatherers, labelIndices, nearestNames, sortClasses } from './label.ts';
+import { classGatherers, compileLabel, nearestNames, sortClasses } from './label.ts';
 import type { Gatherer } from './survey.ts';
 import { recordsOf } from './testing/records.ts';
 
@@ -39,9 +39,10 @@ test.each([null, [1], { a: 1 }])('%j is no class', (value) => {
 });
 
 test('indices; an unknown class names the nearest', () => {
-  const classes = new Map(['card_arrival', 'card_linking', 'exchange_rate', 'top_up'].map((name, i) => [name, i]));
-  expect(labelIndices(records(['top_up', 'card_arrival']), 'intent', classes)).toEqual(Int32Array.of(3, 0));
-  expect(() => labelIndices(records(['top_up', 'card_arival']), 'intent', classes)).toThrow(
+  const classes = ['card_arrival', 'card_linking', 'exchange_rate', 'top_up'];
+  const read = compileLabel({ column: 'intent', classes });
+  expect(read(records(['top_up', 'card_arrival']))).toEqual({ type: 'class', indices: Int32Array.of(3, 0) });
+  expect(() => read(records(['top_up', 'card_arival']))).toThrow(
     expect.objectContaining({
       code: 'INVALID_DATA',
       message:

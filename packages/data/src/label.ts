@@ -1,17 +1,92 @@
-/** Labels: class names to class indices. */
-import { invalidData, show, showNames } from './errors.ts';
+/** Labels: class names to class indices, one or several; numbers. */
+import type { Jagged } from '@finetable/core';
+import { invalidData, isBadValue, show, showNames } from './errors.ts';
+import { IdList } from './id-list.ts';
+import { valueOf } from './source/missing.ts';
+import { readNumber } from './source/numbers.ts';
 import { placeOf, type Records } from './source/source.ts';
-import type { DataSpec } from './spec.ts';
+import { readName, readNames } from './source/values.ts';
+import type { DataSpec, LabelSpec } from './spec.ts';
 import type { Gatherer } from './survey.ts';
 
-/** A label's class name: text as it is; JSON numbers and booleans as JSON writes them. */
-function className(records: Records, i: number, column: string): string {
-  const value = records.columns.get(column)![i];
-  if (typeof value === 'string') return value;
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  throw invalidData(placeOf(records, i, column), `found ${show(value)}; allowed: a text, a number, true or false`, {
-    value: show(value),
-  });
+/** What a batch has of a label. */
+export type LabelValues =
+  | { readonly type: 'class'; readonly indices: Int32Array }
+  | { readonly type: 'number'; readonly values: Float32Array }
+  | { readonly type: 'classes'; readonly sets: Jagged };
+
+/** Before its classes are known every name is class 0. @throws INVALID_DATA where a value is wrong and there is no default */
+export function compileLabel(spec: LabelSpec): (records: Records) => LabelValues {
+  const { column, type = 'class' } = spec;
+  const indices = spec.classes && classIndices(spec.classes);
+  const indexOf = (name: string, records: Records, i: number): number =>
+    indices ? (indices.get(name) ?? unknownClass(records, i, column, name, indices)) : 0;
+  switch (type) {
+    case 'class': {
+      const usual = spec.default === undefined ? undefined : (indices?.get(spec.default as string) ?? 0);
+      const read = orElse(usual, (records, i) => indexOf(readName(records, i, column), records, i));
+      return (records) => ({ type, indices: Int32Array.from(records.lines, (_, i) => read(records, i)) });
+    }
+    case 'number': {
+      const allowed = 'numbers within the range of f32';
+      const read = orElse(spec.default as number | undefined, (records, i) => readNumber(records, i, column, allowed));
+      return (records) => ({ type, values: Float32Array.from(records.lines, (_, i) => read(records, i)) });
+    }
+    case 'classes': {
+      const names: string[] = [];
+      const ids = new IdList();
+      const read = orElse(spec.default as readonly string[] | undefined, (records, i) => {
+        readClassNames(records, i, spec, names);
+        for (const name of names) indexOf(name, records, i);
+        return names;
+      });
+      return (records) => {
+        const offsets = new Int32Array(records.lines.length + 1);
+        ids.clear();
+        for (let i = 0; i < records.lines.length; i++) {
+          for (const name of new Set(read(records, i))) ids.push(indexOf(name, records, i));
+          offsets[i + 1] = ids.length;
+        }
+        return { type, sets: { values: ids.copy(), offsets } };
+      };
+    }
+  }
+}
+
+type Read<T> = (records: Records, i: number) => T;
+
+/** `otherwise` in the place of bad values, where there is one. */
+function orElse<T>(otherwise: T | undefined, read: Read<T>): Read<T> {
+  if (otherwise === undefined) return read;
+  return (records, i) => {
+    try {
+      return read(records, i);
+    } catch (error) {
+      if (!isBadValue(error)) throw error;
+      return otherwise;
+    }
+  };
+}
+
+/** A list of names; in text a JSON list, or names with the separator between them. */
+function readClassNames(records: Records, i: number, { column, separator }: LabelSpec, out: string[]): void {
+  if (records.values === 'json' || separator !== undefined) {
+    readNames(records, i, column, separator, out);
+    return;
+  }
+  const text = valueOf(records, i, column) as string;
+  let list: unknown;
+  try {
+    list = JSON.parse(text);
+  } catch {
+    list = null;
+  }
+  if (!Array.isArray(list) || list.some((name) => typeof name === 'object')) {
+    const allowed = 'a list such as ["a","b"]; or name what is between the classes with "separator"';
+    throw invalidData(placeOf(records, i, column), `found ${show(text)}; allowed: ${allowed}`, { value: show(text) });
+  }
+  out.length = 0;
+  for (const name of list) out.push(String(name));
 }
 
 /**
@@ -19,16 +94,23 @@ function className(records: Records, i: number, column: string): string {
  * before the first step rather than after an epoch.
  */
 export function* classGatherers({ labels }: Pick<DataSpec, 'labels'>): Iterable<[string, Gatherer<Set<string>>]> {
-  for (const [name, { column, classes }] of Object.entries(labels)) {
-    const known = classes && classIndices(classes);
+  for (const [name, spec] of Object.entries(labels)) {
+    const { column, classes, type = 'class' } = spec;
+    const check = classes || type === 'number' ? compileLabel(spec) : null;
+    const names: string[] = [];
+    const read = orElse<readonly string[]>(spec.default === undefined ? undefined : [], (records, i) => {
+      if (type === 'classes') readClassNames(records, i, spec, names);
+      else names.splice(0, names.length, readName(records, i, column));
+      return names;
+    });
     yield [
       `labels/${name}`,
       {
         columns: [column],
-        start: () => new Set(),
+        start: () => new Set(typeof spec.default === 'number' ? [] : [spec.default ?? []].flat()),
         add: (found, records) => {
-          if (known) labelIndices(records, column, known);
-          else for (let i = 0; i < records.lines.length; i++) found.add(className(records, i, column));
+          if (check) check(records);
+          else for (let i = 0; i < records.lines.length; i++) for (const name of read(records, i)) found.add(name);
         },
         combine: (found, later) => {
           for (const value of later) found.add(value);
@@ -38,8 +120,9 @@ export function* classGatherers({ labels }: Pick<DataSpec, 'labels'>): Iterable<
   }
 }
 
-export function withClasses(data: DataSpec, states: Readonly<Record<string, unknown>>): DataSpec {
+export function withClasses<T extends Pick<DataSpec, 'labels'>>(data: T, states: Readonly<Record<string, unknown>>): T {
   const labels = Object.entries(data.labels).map(([name, label]) => {
+    if (label.type === 'number') return [name, label];
     const found = states[`labels/${name}`] as Set<string> | undefined;
     return [name, { ...label, classes: label.classes ?? sortClasses(found ?? []) }];
   });
@@ -51,7 +134,7 @@ export function sortClasses(names: Iterable<string>): string[] {
   return [...names].sort(compareCodePoints);
 }
 
-function compareCodePoints(a: string, b: string): number {
+export function compareCodePoints(a: string, b: string): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; i++) {
     if (a.charCodeAt(i) !== b.charCodeAt(i)) {
@@ -71,23 +154,19 @@ export function classIndices(classes: readonly string[]): Map<string, number> {
   return new Map(classes.map((name, i) => [name, i]));
 }
 
-/** `[size] i32` class indices. @throws INVALID_DATA for a class that is not known */
-export function labelIndices(records: Records, column: string, indices: ReadonlyMap<string, number>): Int32Array {
-  const out = new Int32Array(records.lines.length);
-  for (let i = 0; i < out.length; i++) {
-    const name = className(records, i, column);
-    const index = indices.get(name);
-    if (index === undefined) {
-      const nearest = nearestNames(name, [...indices.keys()]);
-      throw invalidData(
-        placeOf(records, i, column),
-        `unknown class ${show(name)}; the nearest of the ${indices.size} known: ${showNames(nearest)}`,
-        { value: name, nearest },
-      );
-    }
-    out[i] = index;
-  }
-  return out;
+function unknownClass(
+  records: Records,
+  i: number,
+  column: string,
+  name: string,
+  indices: ReadonlyMap<string, number>,
+): never {
+  const nearest = nearestNames(name, [...indices.keys()]);
+  throw invalidData(
+    placeOf(records, i, column),
+    `unknown class ${show(name)}; the nearest of the ${indices.size} known: ${showNames(nearest)}`,
+    { value: name, nearest },
+  );
 }
 
 /** The three names with the fewest edits between. */

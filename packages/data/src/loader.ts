@@ -11,9 +11,10 @@ import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import { createPool, defaultRuntime, taskError, type TaskPool, type ThreadRuntime } from './pool.ts';
 import { prepare } from './prepare.ts';
-import type { BatchesRequest } from './protocol.ts';
+import { withoutSource, type BatchesRequest, type ScreenReply } from './protocol.ts';
+import { addSkipped, type Skipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
-import { rowsName } from './source/rows.ts';
+import { rowsName, type GivenRows } from './source/rows.ts';
 import type { DataSpec, LoaderOptions } from './spec.ts';
 
 /** Totals since the loader was opened. */
@@ -26,6 +27,8 @@ export interface LoaderStatistics {
   readonly workSeconds: number;
   /** Time the consumer waited for batches. */
   readonly waitSeconds: number;
+  /** Bad rows that were left out, and what is wrong with the first of them. */
+  readonly skipped: Skipped;
 }
 
 export interface Loader {
@@ -36,7 +39,7 @@ export interface Loader {
   readonly batchesPerEpoch: number;
   /** Of its files. */
   readonly sizeBytes: number;
-  /** Class names per label, given or found. */
+  /** Class names per label, given or found, of the labels that have any. */
   readonly classes: Readonly<Record<string, readonly string[]>>;
   /** As of now. */
   readonly statistics: LoaderStatistics;
@@ -75,18 +78,26 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const name = data.source.rows === undefined ? sourceName(data.source) : rowsName(data.source);
   if (signal?.aborted) throw interrupted(name);
   const prepared = await prepare(runtime, data, plan, name, signal);
-  const { source } = data;
-  const feed = prepared.index
-    ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, plan)
-    : streamFeed(source.rows!, name, plan, options.shuffleWindow);
+  const { source, badRows } = data;
   const index = prepared.rows ? null : prepared.index;
   const pool = createPool({ data: withoutSource(prepared.data), index }, plan.workers, runtime);
-  return new BatchLoader(prepared.data, plan, feed, name, pool, signal);
-}
-
-/** A program's rows may be anything, so workers do not get them. */
-function withoutSource({ features, labels, tables, split }: DataSpec): Omit<DataSpec, 'source'> {
-  return { features, labels, tables, split };
+  const totals = { skipped: prepared.skipped };
+  const find = async (given: GivenRows): Promise<ScreenReply> => {
+    const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
+    const found = await pool.run(request, () => `${name}, looking for bad rows`);
+    totals.skipped = addSkipped(totals.skipped, found.excluded.length, found.problems, Infinity, name);
+    return found;
+  };
+  const feed = prepared.index
+    ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, plan)
+    : streamFeed(
+        source.rows!,
+        name,
+        plan,
+        options.shuffleWindow,
+        typeof badRows === 'object' ? { limit: badRows.skip, find } : null,
+      );
+  return new BatchLoader(prepared.data, plan, feed, name, pool, signal, totals);
 }
 
 /** What a task came to: batches, and why there are none after them. */
@@ -108,6 +119,7 @@ class BatchLoader implements Loader {
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => void this.#stop(interrupted(this.#name));
   readonly #totals = { batches: 0, examples: 0, sizeBytes: 0, workSeconds: 0, waitSeconds: 0 };
+  readonly #found: { readonly skipped: Skipped };
   #iterating = false;
   /** Wakes an iteration that waits for the next of what is iterated. */
   #wake: (() => void) | null = null;
@@ -119,10 +131,14 @@ class BatchLoader implements Loader {
     name: string,
     pool: TaskPool,
     signal: AbortSignal | undefined,
+    found: { readonly skipped: Skipped },
   ) {
+    this.#found = found;
     this.examples = feed.examples;
     this.batchesPerEpoch = Math.ceil(feed.examples / plan.batchSize);
-    this.classes = Object.fromEntries(Object.entries(data.labels).map(([label, { classes }]) => [label, classes!]));
+    this.classes = Object.fromEntries(
+      Object.entries(data.labels).flatMap(([label, { classes }]) => (classes ? [[label, classes]] : [])),
+    );
     this.sizeBytes = feed.sizeBytes;
     this.data = data;
     this.#name = name;
@@ -135,7 +151,7 @@ class BatchLoader implements Loader {
   }
 
   get statistics(): LoaderStatistics {
-    return { ...this.#totals };
+    return { ...this.#totals, ...this.#found };
   }
 
   batches(epoch: number, from = 0, epochs = 1): AsyncIterableIterator<Batch> {

@@ -3,13 +3,14 @@ import { FinetableError, range } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
-import type { PreparedData, TaskExamples } from './protocol.ts';
+import { withoutSource as plain, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
 import { indexOf, type SourceIndex } from './source/source.ts';
 import type { DataSpec, FileSource, Row } from './spec.ts';
-import { adapt, combineStates, gatherersOf } from './survey.ts';
+import { addSkipped, noneSkipped, type Skipped } from './skipped.ts';
+import { adapt, combineStates, gatherersOf, unknownPaths } from './survey.ts';
 
 export interface Prepared {
   /** Says everything that batches are made of. */
@@ -20,6 +21,8 @@ export interface Prepared {
   readonly rows: readonly Row[] | null;
   /** The examples of the split; null for all. */
   readonly selection: Selection | null;
+  /** Bad rows, which the selection is without. */
+  readonly skipped: Skipped;
 }
 
 /** Blocks of a task: some MiB. */
@@ -36,7 +39,8 @@ export async function prepare(
   const given = source.rows === undefined ? null : source.rows;
   const rows = Array.isArray(given) ? (given as readonly Row[]) : null;
   const files = source.rows === undefined ? await filesOf(source) : [];
-  const work = files.length > 1 || data.split !== undefined || gatherersOf(data).size > 0;
+  const looked = data.split !== undefined || typeof data.badRows === 'object' || gatherersOf(data).size > 0;
+  const work = looked || files.length > 1;
   const pool = createPool(null, Math.min(plan.workers, work ? plan.workers : 1), runtime);
   const onAbort = (): void => void pool.stop(interrupted(name));
   signal?.addEventListener('abort', onAbort, { once: true });
@@ -46,10 +50,11 @@ export async function prepare(
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
     const index = rows ? indexOfRows(name, rows.length) : await scan(pool, files, source as FileSource, plan);
     const survey = new Survey(pool, index, rows, name, plan);
-    const selection = data.split ? await survey.split(data) : null;
+    const split = data.split ? await survey.split(data) : null;
+    const { selection, skipped } = await survey.screen(data, split);
     const adapted = await survey.gather(data, selection);
     await pool.run({ type: 'check', data: plain(adapted), index: rows ? null : index }, () => name);
-    return { data: adapted, index, rows, selection };
+    return { data: adapted, index, rows, selection, skipped };
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await pool.stop(new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name }));
@@ -62,15 +67,14 @@ async function prepareStream(pool: TaskPool, data: DataSpec, name: string): Prom
     throw new FinetableError('INVALID_ARGUMENT', 'split: found one; allowed: only for files and arrays', {
       path: 'split',
     });
-  for (const [label, { classes }] of Object.entries(data.labels)) {
-    if (classes) continue;
-    const message = 'found none; allowed: a list, since examples that are iterated cannot be looked through before';
-    throw new FinetableError('INVALID_ARGUMENT', `labels.${label}.classes: ${message}`, {
-      path: `labels.${label}.classes`,
-    });
+  const [path] = unknownPaths(data);
+  if (path !== undefined) {
+    const message = 'has to be given, since examples that are iterated cannot be looked through before';
+    throw new FinetableError('INVALID_ARGUMENT', `${path}: ${message}`, { path });
   }
-  await pool.run({ type: 'check', data: plain(data), index: null }, () => name);
-  return { data, index: null, rows: null, selection: null };
+  const adapted = await adapt(data, {});
+  await pool.run({ type: 'check', data: plain(adapted), index: null }, () => name);
+  return { data: adapted, index: null, rows: null, selection: null, skipped: noneSkipped };
 }
 
 async function scan(
@@ -113,8 +117,30 @@ class Survey {
     );
   }
 
+  /** Leaves bad rows out, where the data says so. @throws INVALID_DATA where there are too many, or nothing is left */
+  async screen(
+    data: DataSpec,
+    within: Selection | null,
+  ): Promise<{ readonly selection: Selection | null; readonly skipped: Skipped }> {
+    const { badRows = 'error' } = data;
+    if (badRows === 'error') return { selection: within, skipped: noneSkipped };
+    const parts = await this.#each(within, (examples) =>
+      this.#pool.run({ type: 'screen', data: plain(data), index: this.#sent, examples }, this.#what),
+    );
+    let skipped = noneSkipped;
+    for (const { excluded, problems } of parts)
+      skipped = addSkipped(skipped, excluded.length, problems, badRows.skip, this.#name);
+    if (skipped.count === 0) return { selection: within, skipped };
+    const excluded = (function* () {
+      for (const part of parts) yield* part.excluded;
+    })();
+    const selection = selectionOf(this.#index.examples, excluded, within);
+    if (selection.count > 0) return { selection, skipped };
+    throw new FinetableError('INVALID_DATA', `${this.#name}: every row is bad; the first: ${skipped.problems[0]}`);
+  }
+
   async gather(data: DataSpec, selection: Selection | null): Promise<DataSpec> {
-    if (gatherersOf(data).size === 0) return data;
+    if (gatherersOf(data).size === 0) return adapt(data, {});
     const parts = await this.#each(selection, (examples) =>
       this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, this.#what),
     );
@@ -174,8 +200,4 @@ async function inLanes<T, R>(items: readonly T[], { workers }: LoaderPlan, run: 
   };
   await Promise.all(Array.from({ length: Math.max(1, workers) }, lane));
   return results;
-}
-
-function plain({ features, labels, tables, split }: DataSpec): PreparedData {
-  return { features, labels, tables, split };
 }

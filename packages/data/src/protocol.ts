@@ -9,6 +9,11 @@ import type { GatheredStates } from './survey.ts';
 /** What batches are made of: nothing in it has to be found out any more. Its source is not read here, so it may be a program's. */
 export type PreparedData = Omit<DataSpec, 'source'>;
 
+/** A program's rows may be anything, so workers do not get them. */
+export function withoutSource(data: DataSpec): PreparedData {
+  return Object.fromEntries(Object.entries(data).filter(([name]) => name !== 'source')) as unknown as PreparedData;
+}
+
 /** Given to each worker that makes batches as it starts; null to those that prepare. */
 export interface WorkerSetup {
   readonly data: PreparedData;
@@ -45,6 +50,15 @@ export interface SplitRequest {
   readonly examples: TaskExamples;
 }
 
+/** Which examples cannot be read. */
+export interface ScreenRequest {
+  readonly type: 'screen';
+  /** Null: that of the setup. */
+  readonly data: PreparedData | null;
+  readonly index: SourceIndex | null;
+  readonly examples: TaskExamples;
+}
+
 /** Opens everything that batches need, so that what is wrong with a vocabulary is known before the first. */
 export interface CheckRequest {
   readonly type: 'check';
@@ -62,7 +76,7 @@ export interface BatchesRequest {
   readonly examples: TaskExamples;
 }
 
-export type TaskRequest = ScanRequest | GatherRequest | SplitRequest | CheckRequest | BatchesRequest;
+export type TaskRequest = ScanRequest | GatherRequest | SplitRequest | ScreenRequest | CheckRequest | BatchesRequest;
 
 export interface ScanReply {
   readonly type: 'scan';
@@ -77,6 +91,13 @@ export interface GatherReply {
 export interface SplitReply {
   readonly type: 'split';
   readonly excluded: Uint32Array;
+}
+
+export interface ScreenReply {
+  readonly type: 'screen';
+  readonly excluded: Uint32Array;
+  /** Why the first of them are. */
+  readonly problems: readonly string[];
 }
 
 export interface CheckReply {
@@ -99,6 +120,6 @@ export interface FailureReply {
   readonly error: PlainError;
 }
 
-export type TaskReply = ScanReply | GatherReply | SplitReply | CheckReply | BatchesReply | FailureReply;
+export type TaskReply = ScanReply | GatherReply | SplitReply | ScreenReply | CheckReply | BatchesReply | FailureReply;
 
 export type ReplyTo<T extends TaskRequest> = Extract<TaskReply, { type: T['type'] }>;

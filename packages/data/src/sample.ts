@@ -1,6 +1,6 @@
 /** A look at a source: what its columns are called, how many examples it has, and the first of them. */
 import { throwIfStopped } from './errors.ts';
-import { checkInteger } from './check.ts';
+import { checkInteger } from './refuse.ts';
 import { filesOf } from './source/files.ts';
 import { openFileReader, scanFile, type SourceFormat } from './source/source.ts';
 import type { FileSource, Row } from './spec.ts';

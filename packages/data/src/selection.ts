@@ -11,11 +11,12 @@ export interface Selection {
   readonly before: Float64Array;
 }
 
-/** All examples but these. @param excluded ascending */
-export function selectionOf(examples: number, excluded: Iterable<number>): Selection {
+/** All examples, or all of a selection, but these. */
+export function selectionOf(examples: number, excluded: Iterable<number>, within: Selection | null = null): Selection {
   const words = Math.ceil(examples / 32);
   const bits = new Uint32Array(new SharedArrayBuffer(4 * words)).fill(0xffffffff);
   if (examples % 32 !== 0) bits[words - 1] = 2 ** (examples % 32) - 1;
+  if (within) bits.set(within.bits);
   for (const row of excluded) bits[row >>> 5]! &= ~(1 << (row & 31));
   const groups = Math.ceil(examples / groupSize);
   const before = new Float64Array(new SharedArrayBuffer(8 * (groups + 1)));

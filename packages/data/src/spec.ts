@@ -32,19 +32,71 @@ export interface RowSource {
   readonly name?: string | undefined;
 }
 
+/** Words and their rows. Row of word i: i, behind what stands at the start (a mask token, rows for words that are not in it). */
+export interface VocabularyOptions {
+  /**
+   * A file (UTF-8, one word a line; `.tsv`: word, tab, count), the words themselves, or how to build it from the data: then the loader's
+   * own `data` has the words that were found.
+   */
+  readonly vocabulary: string | VocabularyWords | VocabularyBuild;
+  /**
+   * What is not in the vocabulary: left out of the bag, an error, or kept by the rows that stand for it. Default: kept where there
+   * are such rows (`outOfVocabulary`, `unknownToken`), else left out.
+   */
+  readonly unknown?: 'drop' | 'keep' | 'error' | undefined;
+  /** Rows for what is not in the vocabulary; where there are several, a hash of the word chooses. */
+  readonly outOfVocabulary?: OutOfVocabularySpec | undefined;
+  /** A word of the vocabulary that stands for all that are not in it. */
+  readonly unknownToken?: string | undefined;
+  /** This one is row 0, before all others. */
+  readonly maskToken?: string | undefined;
+}
+
+export interface OutOfVocabularySpec {
+  readonly rows: number;
+  /** Before the words (default) or after them. */
+  readonly at?: 'start' | 'end' | undefined;
+  /** Of the hash; default 0. */
+  readonly seed?: number | undefined;
+  /** Stands for them in texts, and so is no word of a vocabulary that is built. */
+  readonly token?: string | undefined;
+}
+
+export interface VocabularyWords {
+  readonly words: readonly string[];
+  /** How often each was found. */
+  readonly counts?: readonly number[] | undefined;
+}
+
+/** The words of the data, the most frequent first; of equally frequent ones the last by code point first, as Keras has them. */
+export interface VocabularyBuild {
+  readonly words?: undefined;
+  /** Rarer words are left out; default 1. */
+  readonly minCount?: number | undefined;
+  /** Default: as many as the table has rows for. */
+  readonly maxWords?: number | undefined;
+}
+
 /** Text to rows, by words or by the tokenizer of a model. */
 export type TokenSpec = VocabularySpec | TokenizerSpec;
 
-/** Words to rows: row i is line i of a vocabulary file (UTF-8, one token a line). */
-export interface VocabularySpec {
-  readonly vocabulary: string;
+/** Words to rows. With `standardize`, `split` and `ngrams` as Keras' TextVectorization has them. */
+export interface VocabularySpec extends VocabularyOptions {
   readonly tokenizer?: undefined;
   /** What a token is, as a JavaScript regular expression (flags `gu`). Default `[\p{L}\p{N}']+`. */
   readonly pattern?: string | undefined;
+  /** Instead of a pattern: between white space of ASCII, every code point, or the whole text as one token. */
+  readonly split?: 'whitespace' | 'character' | 'none' | undefined;
   /** Default true. */
   readonly lowercase?: boolean | undefined;
-  /** A token that is not in the vocabulary: left out (default), or an error. */
-  readonly unknown?: 'drop' | 'error' | undefined;
+  /** Instead of `lowercase`, with ASCII's letters and punctuation alone. */
+  readonly standardize?: 'none' | 'lower' | 'strip_punctuation' | 'lower_and_strip_punctuation' | undefined;
+  /** Tokens that follow each other, joined by a space, as tokens: all of 1 to n, or of these lengths. */
+  readonly ngrams?: number | readonly number[] | undefined;
+  /** Keeps the first so many of a text. */
+  readonly maxTokens?: number | undefined;
+  /** Shorter texts get row 0, the mask token's, up to `maxTokens`. Default false. */
+  readonly pad?: boolean | undefined;
 }
 
 /** Token ids are rows: those that a `tokenizer.json` of Hugging Face's gives, without special tokens. */
@@ -69,9 +121,53 @@ export interface NgramSpec {
   readonly lowercase?: boolean | undefined;
   /** Changes the hash; default 0. */
   readonly seed?: number | undefined;
+  /** Keeps the first so many of a text. */
+  readonly maxTokens?: number | undefined;
 }
 
-/** One bag of rows per example. With neither `tokens` nor `ngrams` the column holds an integer or a list of integers. */
+/** Values to rows by a vocabulary: a text, a number, true or false, one or a list. What Keras' StringLookup and IntegerLookup do. */
+export interface LookupSpec extends VocabularyOptions {
+  /** Values are integers: `07` is 7, words are compared as numbers, and `outOfVocabulary` takes remainders. Default false. */
+  readonly integers?: boolean | undefined;
+  /** In csv and tsv, what is between the values of a list; default: the whole field is one. */
+  readonly separator?: string | undefined;
+}
+
+/** Values (as of a lookup) to rows by their XXH64: that of the text's UTF-8, modulo the table's rows. */
+export interface HashSpec {
+  /** Default 0. Features that share a table share rows, unless their seeds differ. */
+  readonly seed?: number | undefined;
+  /** Further columns: each combination of their values has a hash, of the texts joined by U+001F. */
+  readonly crossWith?: readonly string[] | undefined;
+  /** In csv and tsv, what is between the values of a list; default: the whole field is one. */
+  readonly separator?: string | undefined;
+}
+
+/** A weight for each id of a bag. */
+export type WeightingSpec = FrequencyWeighting | PositionWeighting;
+
+/** Smooth inverse frequency, a / (a + p(id)) (Arora et al.: "A simple but tough-to-beat baseline for sentence embeddings", ICLR 2017). */
+export interface FrequencyWeighting {
+  readonly type: 'sif';
+  /** Default 1e-3. */
+  readonly a?: number | undefined;
+  /**
+   * How often each id is found: `[rows]`; or a file, .npy `[rows]` or .tsv by word. Default: the counts of the vocabulary, else those of
+   * the data, which the loader's own `data` has.
+   */
+  readonly counts?: string | Float64Array | undefined;
+}
+
+/** decay^k for the k-th id, from 0. */
+export interface PositionWeighting {
+  readonly type: 'position';
+  /** Above 0, up to 1. */
+  readonly decay: number;
+  /** Where k is 0; default `start`. `end`: the last id counts most. */
+  readonly from?: 'start' | 'end' | undefined;
+}
+
+/** One bag of rows per example. Of tokens, ngrams, lookup and hash one at most; with none the column holds an integer or a list of integers. */
 export interface FeatureSpec {
   readonly table: string;
   readonly column: string;
@@ -79,17 +175,58 @@ export interface FeatureSpec {
   readonly pooling?: Pooling | undefined;
   readonly tokens?: TokenSpec | undefined;
   readonly ngrams?: NgramSpec | undefined;
+  readonly lookup?: LookupSpec | undefined;
+  readonly hash?: HashSpec | undefined;
   /** For integer ids: a column with one weight per id. */
   readonly weights?: string | undefined;
+  readonly weighting?: WeightingSpec | undefined;
+  /** Stands for a value that is missing or wrong. */
+  readonly default?: unknown;
+}
+
+/** Numbers beside the ids: `[size, columns] f32`. */
+export interface NumbersSpec {
+  readonly column: string | readonly string[];
+  /** Takes log(1 + x) first, of numbers above -1. Default false. */
+  readonly log1p?: boolean | undefined;
+  /** (x - mean) / deviation by column, after `log1p`: given, or those of the data, which the loader's own `data` has. */
+  readonly normalize?: 'measured' | Moments | undefined;
+  /** Stands for a number that is missing (also an empty text, or null) or wrong; `mean`: 0 after `normalize`. */
+  readonly default?: number | 'mean' | undefined;
+}
+
+/** By column. A deviation of 0 divides by 1. */
+export interface Moments {
+  readonly mean: readonly number[];
+  readonly deviation: readonly number[];
 }
 
 export interface LabelSpec {
   readonly column: string;
+  /** One class (default), a number, or a list of classes. */
+  readonly type?: 'class' | 'number' | 'classes' | undefined;
   /**
    * Class names in index order; another value in the source is an error as the loader opens. Default: the distinct values
    * of the source, sorted by code point.
    */
   readonly classes?: readonly string[] | undefined;
+  /** Of `classes` in csv and tsv: what is between them. Default: the field is a JSON list. */
+  readonly separator?: string | undefined;
+  /** Stands for a label that is missing or wrong. */
+  readonly default?: string | number | readonly string[] | undefined;
+}
+
+/** A number for each example, 0 or more: how much it counts. */
+export interface WeightSpec {
+  readonly column: string;
+  /** Stands for a weight that is missing or wrong. */
+  readonly default?: number | undefined;
+}
+
+/** Left out where an example cannot be read, instead of the error that names file, line, column and value. */
+export interface SkipSpec {
+  /** The most, of all rows of files and arrays, or of an epoch of what is iterated; with more the error is that of too many. */
+  readonly skip: number;
 }
 
 /** Part of a source, so that several loaders over one source have disjoint examples. */
@@ -110,6 +247,12 @@ export interface DataSpec {
   readonly source: SourceSpec;
   readonly features: Readonly<Record<string, FeatureSpec>>;
   readonly labels: Readonly<Record<string, LabelSpec>>;
+  readonly numbers?: Readonly<Record<string, NumbersSpec>> | undefined;
+  readonly weight?: WeightSpec | undefined;
+  /** A column with a text or number that names the example. */
+  readonly id?: { readonly column: string } | undefined;
+  /** Default `error`. */
+  readonly badRows?: 'error' | SkipSpec | undefined;
   /** Which examples of the source; default: all. */
   readonly split?: SplitSpec | undefined;
   /** Rows of each table, that ids are checked against. */

@@ -1,14 +1,14 @@
 /** Which part of a source an example is in: by a hash of its key, so that it never changes sides. */
-import { hashNgrams } from './ngrams.ts';
+import { valueOf } from './source/missing.ts';
 import type { Records } from './source/source.ts';
 import type { SplitSpec } from './spec.ts';
+import { hashText } from './xxhash64.ts';
 
 /** For each example whether it is in the split. @param first number of the first, of a split without a key */
 export function inSplit(split: SplitSpec, first: number, records: Records): boolean[] {
   const { key, part, others = false } = split;
-  const values = key === undefined ? null : records.columns.get(key)!;
   return Array.from(records.lines, (_, i) => {
-    const text = values ? keyText(values[i]) : String(first + i);
+    const text = key === undefined ? String(first + i) : keyText(valueOf(records, i, key));
     return (partOf(text, split) === part) !== others;
   });
 }
@@ -17,23 +17,16 @@ function keyText(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
+const hash = { high: 0, low: 0 };
+
 /** The part of a key: the hash, as a fraction of all hashes, falls into its share. */
 export function partOf(key: string, { parts, seed = 0 }: SplitSpec): number {
   const total = parts.reduce((sum, size) => sum + size, 0);
-  let place = hashText(key, seed) * total;
+  hashText(key, seed, hash);
+  let place = (hash.high / 2 ** 32 + hash.low / 2 ** 64) * total;
   for (let i = 0; i < parts.length; i++) {
     place -= parts[i]!;
     if (place < 0) return i;
   }
   return parts.length - 1;
-}
-
-const hash = new Int32Array(1);
-
-/** In [0, 1). */
-function hashText(text: string, seed: number): number {
-  const units = Uint16Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));
-  hash[0] = 0;
-  hashNgrams(units, units.length, units.length, units.length, seed, 2 ** 31 - 1, hash, 0);
-  return hash[0] / (2 ** 31 - 1);
 }

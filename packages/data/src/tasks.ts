@@ -1,9 +1,9 @@
 /** The work itself, the same on a worker thread and on the caller's. */
 import { setImmediate } from 'node:timers/promises';
 import { FinetableError, toPlainError } from '@finetable/core';
-import { BatchAssembler, columnsOf } from './assemble.ts';
+import { BatchAssembler, columnsOf, requiredColumnsOf } from './assemble.ts';
 import type { Batch } from './batch.ts';
-import { throwIfStopped } from './errors.ts';
+import { isBadValue, throwIfStopped } from './errors.ts';
 import type {
   BatchesReply,
   BatchesRequest,
@@ -11,6 +11,8 @@ import type {
   CheckRequest,
   GatherReply,
   GatherRequest,
+  ScreenReply,
+  ScreenRequest,
   SplitReply,
   SplitRequest,
   TaskExamples,
@@ -18,19 +20,26 @@ import type {
   TaskRequest,
   WorkerSetup,
 } from './protocol.ts';
+import { checkColumns } from './source/missing.ts';
 import { recordsOf } from './source/rows.ts';
 import { scanFile, SourceReader, type Records, type SourceIndex } from './source/source.ts';
 import { inSplit } from './split.ts';
-import { gatherersOf } from './survey.ts';
+import { gatherersOf, type Gatherer } from './survey.ts';
 
 /** Examples held at a time while they are only looked at: a small batch, since some columns may be long. */
 const groupSize = 128;
+
+/** Of a task, and of a loader: enough to see what is wrong. */
+export const notedProblems = 10;
 
 /** Keeps what is costly between tasks: open files, vocabularies, patterns, scratch memory. */
 export class TaskRunner {
   readonly #setup: WorkerSetup | null;
   readonly #signal: AbortSignal | undefined;
   #assembler: BatchAssembler | null = null;
+  /** Of the data that is being prepared: a thread prepares one. */
+  #gatherers: ReadonlyMap<string, Gatherer> | null = null;
+  #screener: BatchAssembler | null = null;
   #reader: SourceReader | null = null;
 
   /** @param signal for the caller's own thread; a worker is stopped from outside */
@@ -49,6 +58,8 @@ export class TaskRunner {
           return await this.#gather(request);
         case 'split':
           return await this.#split(request);
+        case 'screen':
+          return await this.#screen(request);
         case 'check':
           return check(request);
         case 'batches':
@@ -68,9 +79,12 @@ export class TaskRunner {
 
   /** With the columns of batches too, so that broken records and missing columns are known as well. */
   async #gather({ data, index, examples }: GatherRequest): Promise<GatherReply> {
-    const gatherers = [...gatherersOf(data)].map(([name, gatherer]) => ({ name, gatherer, state: gatherer.start() }));
+    this.#gatherers ??= gatherersOf(data);
+    const gatherers = [...this.#gatherers].map(([name, gatherer]) => ({ name, gatherer, state: gatherer.start() }));
     const columns = [...new Set([...columnsOf(data), ...gatherers.flatMap(({ gatherer }) => gatherer.columns)])];
+    const required = requiredColumnsOf(data);
     await this.#each(index, columns, examples, (records) => {
+      checkColumns(records, required);
       for (const { gatherer, state } of gatherers) gatherer.add(state, records);
     });
     return { type: 'gather', states: Object.fromEntries(gatherers.map(({ name, state }) => [name, state])) };
@@ -89,21 +103,64 @@ export class TaskRunner {
     return { type: 'split', excluded: Uint32Array.from(excluded) };
   }
 
-  /** Examples in small groups, giving way to other work after each. */
+  /** Where one of a group is bad, each is read by itself. */
+  async #screen({ data: given, index, examples }: ScreenRequest): Promise<ScreenReply> {
+    const data = given ?? this.#setup!.data;
+    this.#screener ??= new BatchAssembler(data);
+    const screener = this.#screener;
+    const excluded: number[] = [];
+    const problems: string[] = [];
+    const note = (error: unknown, number: number): void => {
+      if (!isBadValue(error)) throw error;
+      excluded.push(number);
+      if (problems.length < notedProblems) problems.push(error.message);
+    };
+    await this.#groups(index, columnsOf(data), examples, async (numbers, read) => {
+      try {
+        screener.check(await read(numbers));
+      } catch (error) {
+        if (!isBadValue(error)) throw error;
+        for (let i = 0; i < numbers.length; i++) {
+          try {
+            screener.check(await read(numbers.subarray(i, i + 1)));
+          } catch (error) {
+            note(error, numbers[i]!);
+          }
+        }
+      }
+    });
+    return { type: 'screen', excluded: Uint32Array.from(excluded), problems };
+  }
+
   async #each(
     index: SourceIndex | null,
     columns: readonly string[],
-    { rows, given }: TaskExamples,
+    examples: TaskExamples,
     visit: (records: Records) => void,
   ): Promise<void> {
+    await this.#groups(index, columns, examples, async (numbers, read) => visit(await read(numbers)));
+  }
+
+  /** Examples in small groups, giving way to other work after each. */
+  async #groups(
+    index: SourceIndex | null,
+    columns: readonly string[],
+    { rows, given }: TaskExamples,
+    visit: (numbers: Uint32Array, read: (numbers: Uint32Array) => Records | Promise<Records>) => Promise<void>,
+  ): Promise<void> {
     if (given) {
-      visit(recordsOf(given, columns));
+      const places = new Map(Array.from(given.numbers, (number, i) => [number, i]));
+      const read = (numbers: Uint32Array): Records => {
+        const rows = Array.from(numbers, (number) => given.rows[places.get(number)!]);
+        return recordsOf({ name: given.name, rows, numbers }, columns);
+      };
+      await visit(given.numbers, read);
       return;
     }
     const reader = new SourceReader(index!, columns);
     try {
       for (let begin = 0; begin < rows.length; begin += groupSize) {
-        visit(await reader.read(rows.subarray(begin, begin + groupSize)));
+        await visit(rows.subarray(begin, begin + groupSize), (numbers) => reader.read(numbers));
         await setImmediate();
         throwIfStopped(this.#signal, index!.files[0]!.file);
       }

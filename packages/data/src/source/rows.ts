@@ -34,7 +34,7 @@ export function indexOfRows(name: string, examples: number): SourceIndex {
   return { files: [file], examples, sizeBytes: 0 };
 }
 
-/** @throws INVALID_DATA where one is no object or lacks a column */
+/** @throws INVALID_DATA where one is no object */
 export function recordsOf({ name, rows, numbers }: GivenRows, columns: readonly string[]): Records {
   const lines = Float64Array.from(numbers, (number) => number + 1);
   const out = columns.map((): unknown[] => []);
@@ -42,7 +42,7 @@ export function recordsOf({ name, rows, numbers }: GivenRows, columns: readonly 
     const place = { file: name, line: lines[i]!, unit: 'row' } as const;
     if (typeof row !== 'object' || row === null || Array.isArray(row))
       throw invalidData(place, `found ${show(row)}; allowed: an object, such as {"text": "..."}`);
-    columns.forEach((column, c) => out[c]!.push(columnOf(row as Row, column, place)));
+    columns.forEach((column, c) => out[c]!.push(columnOf(row as Row, column)));
   });
   return {
     files: [name],

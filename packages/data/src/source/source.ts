@@ -58,7 +58,7 @@ export interface Records {
   readonly unit: 'line' | 'row';
   /** `[size]`: the line of each, from 1. Given away: the batch takes it over. */
   readonly lines: Float64Array<ArrayBuffer>;
-  /** One value per example. Every example has every column. */
+  /** One value per example; `Missing` where it has none. `valueOf` reads them. */
   readonly columns: ReadonlyMap<string, readonly unknown[]>;
   /** Bytes read for them. */
   readonly sizeBytes: number;

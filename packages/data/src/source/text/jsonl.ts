@@ -1,21 +1,20 @@
 /** JSON Lines: one JSON object a line, whose members are the columns. */
-import { invalidData, show, showNames, type Place } from '../../errors.ts';
+import { invalidData, show } from '../../errors.ts';
 import type { Row } from '../../spec.ts';
+import { Missing } from '../missing.ts';
 import type { RecordParser } from './reader.ts';
 
 export function jsonlParser(file: string, wanted: readonly string[]): RecordParser {
   return (text, line, out) => {
     const record = parseJsonRow(text, file, line);
-    for (let c = 0; c < wanted.length; c++) out[c]!.push(columnOf(record, wanted[c]!, { file, line }));
+    for (let c = 0; c < wanted.length; c++) out[c]!.push(columnOf(record, wanted[c]!));
   };
 }
 
-/** A member of a record. @throws INVALID_DATA where it has none of that name */
-export function columnOf(record: Row, column: string, place: Place): unknown {
+/** A member of a record, or that there is none. */
+export function columnOf(record: Row, column: string): unknown {
   // An inherited member, such as `constructor`, is not a column.
-  if (Object.hasOwn(record, column)) return record[column];
-  const columns = Object.keys(record);
-  throw invalidData({ ...place, column }, `no such column; the columns there are: ${showNames(columns)}`, { columns });
+  return Object.hasOwn(record, column) ? record[column] : new Missing(record);
 }
 
 /** @throws INVALID_DATA naming `file` and `line` */

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
+import { checkColumns } from '../missing.ts';
 import { SourceReader, indexOf, type SourceFormat } from '../source.ts';
 import { scanTextFile, type ScanOptions } from './scan.ts';
 
@@ -19,7 +20,9 @@ async function readAll(file: string, format: SourceFormat, columns: readonly str
   const index = await scanTextFile(file, format, options);
   const reader = new SourceReader(indexOf([index]), columns);
   try {
-    const { lines, columns: values } = await reader.read(Uint32Array.from({ length: index.examples }, (_, i) => i));
+    const records = await reader.read(Uint32Array.from({ length: index.examples }, (_, i) => i));
+    checkColumns(records, columns);
+    const { lines, columns: values } = records;
     return { lines: [...lines], values: Object.fromEntries(values) };
   } finally {
     reader.close();

@@ -14,29 +14,23 @@
  *
  * Ids come by start position, then by length: "abcd" with 3 to 5 gives abc, abcd, bcd.
  */
-import type { FeatureExtractor } from './feature.ts';
-import type { FeatureSpec, NgramSpec } from './spec.ts';
-import { textColumn } from './source/text-column.ts';
+import { textOf } from '../source/text-value.ts';
+import type { FeatureSpec, NgramSpec } from '../spec.ts';
+import type { Encoder } from './feature.ts';
 
-export function ngramFeature(spec: FeatureSpec, ngrams: NgramSpec, rows: number): FeatureExtractor {
-  const { min = 3, max = 5, lowercase = false, seed = 0 } = ngrams;
+export function ngramEncoder({ column }: FeatureSpec, ngrams: NgramSpec, rows: number): Encoder {
+  const { min = 3, max = 5, lowercase = false, seed = 0, maxTokens = Infinity } = ngrams;
   let units = new Uint16Array(1024);
 
-  return {
-    extract: (records) => {
-      const column = textColumn(records, spec.column);
-      const texts = lowercase ? column.map((text) => text.toLowerCase()) : column;
-      const offsets = new Int32Array(texts.length + 1);
-      for (let i = 0; i < texts.length; i++) offsets[i + 1] = offsets[i]! + countNgrams(texts[i]!.length, min, max);
-      const values = new Int32Array(offsets[texts.length]!);
-      for (let i = 0; i < texts.length; i++) {
-        const text = texts[i]!;
-        if (text.length > units.length) units = new Uint16Array(Math.max(text.length, 2 * units.length));
-        for (let at = 0; at < text.length; at++) units[at] = text.charCodeAt(at);
-        hashNgrams(units, text.length, min, max, seed, rows, values, offsets[i]!);
-      }
-      return { values, offsets };
-    },
+  return (records, i, out) => {
+    const given = textOf(records, i, column);
+    const text = lowercase ? given.toLowerCase() : given;
+    if (text.length > units.length) units = new Uint16Array(Math.max(text.length, 2 * units.length));
+    for (let at = 0; at < text.length; at++) units[at] = text.charCodeAt(at);
+    const count = countNgrams(text.length, min, max);
+    const first = out.extend(count);
+    hashNgrams(units, text.length, min, max, seed, rows, out.ids, first);
+    if (count > maxTokens) out.truncate(first + maxTokens);
   };
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { integerFeature } from './integers.ts';
-import type { FeatureSpec } from './spec.ts';
-import { recordsOf } from './testing/records.ts';
+import type { FeatureSpec } from '../spec.ts';
+import { recordsOf } from '../testing/records.ts';
+import { compileFeature } from './feature.ts';
 
 function extract(
   values: 'json' | 'text',
@@ -10,7 +10,7 @@ function extract(
   more: Partial<FeatureSpec> = {},
 ) {
   const spec = { table: 'items', column: 'ids', ...(weights && { weights: 'w' }), ...more };
-  return integerFeature(spec, 100).extract(recordsOf({ ids, ...(weights && { w: weights }) }, values, 10));
+  return compileFeature(spec, 100, 'f').extract(recordsOf({ ids, ...(weights && { w: weights }) }, values, 10));
 }
 
 test('an integer or a list, as JSON and as text', () => {

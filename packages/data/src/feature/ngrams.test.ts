@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { countNgrams, ngramFeature } from './ngrams.ts';
-import type { NgramSpec } from './spec.ts';
-import { recordsOf } from './testing/records.ts';
+import type { NgramSpec } from '../spec.ts';
+import { recordsOf } from '../testing/records.ts';
+import { compileFeature } from './feature.ts';
+import { countNgrams } from './ngrams.ts';
 
 /** The definition in the comment of ngrams.ts, with exact integers of any size. */
 function rowOf(ngram: string, seed: number, rows: number): number {
@@ -18,7 +19,7 @@ function rowOf(ngram: string, seed: number, rows: number): number {
 }
 
 function extract(texts: readonly unknown[], ngrams: NgramSpec, rows: number) {
-  const feature = ngramFeature({ table: 't', column: 'text' }, ngrams, rows);
+  const feature = compileFeature({ table: 't', column: 'text', ngrams }, rows, 'f');
   return feature.extract(recordsOf({ text: texts }));
 }
 

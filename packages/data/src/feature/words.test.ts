@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { readVocabulary, tokenFeature } from './tokens.ts';
-import type { VocabularySpec } from './spec.ts';
-import { recordsOf } from './testing/records.ts';
+import type { VocabularySpec } from '../spec.ts';
+import { recordsOf } from '../testing/records.ts';
+import { compileFeature } from './feature.ts';
+import { openVocabulary } from './vocabulary.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -12,24 +13,19 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const file = join(folder, 'words.txt');
 const read = (content: string | Uint8Array, rows = 5) => {
   writeFileSync(file, content);
-  return readVocabulary(file, rows, 'words');
+  return openVocabulary({ vocabulary: file }, rows, 'words');
 };
 
 function extract(texts: readonly unknown[], tokens: Omit<VocabularySpec, 'vocabulary'> = {}) {
   read('the\ncat\nÉté\nété\nThe');
-  const feature = tokenFeature({ table: 'words', column: 'text' }, { vocabulary: file, ...tokens }, 5);
-  return feature.extract(recordsOf({ text: texts }));
+  const spec = { table: 'words', column: 'text', tokens: { vocabulary: file, ...tokens } };
+  return compileFeature(spec, 5, 'f').extract(recordsOf({ text: texts }));
 }
 
 test('line i is row i - 1, whatever the line ends', () => {
-  const expected = new Map([
-    ['a', 0],
-    [' b', 1],
-    ['c', 2],
-  ]);
   for (const text of ['a\n b\nc', 'a\n b\nc\n', 'a\r\n b\r\nc\r\n', '\uFEFFa\n b\nc'])
-    expect(read(text)).toEqual(expected);
-  expect(read('')).toEqual(new Map());
+    expect(['a', ' b', 'c', 'b', ''].map(read(text).row)).toEqual([0, 1, 2, -1, -1]);
+  expect(read('').row('')).toBe(-1);
 });
 
 test.each([
@@ -43,7 +39,7 @@ test.each([
 
 test('a vocabulary that is not there', () => {
   const absent = join(folder, 'absent.txt');
-  expect(() => readVocabulary(absent, 5, 'words')).toThrow(
+  expect(() => openVocabulary({ vocabulary: absent }, 5, 'words')).toThrow(
     expect.objectContaining({ code: 'NOT_FOUND', message: `${absent}: no such file` }),
   );
 });

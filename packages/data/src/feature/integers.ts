@@ -1,0 +1,28 @@
+/** Integer ids: a column with an integer or a list of integers. */
+import { FinetableError } from '@finetable/core';
+import { describePlace, show, type Place } from '../errors.ts';
+import { readNumbers, refuseNumber } from '../source/numbers.ts';
+import { placeOf } from '../source/source.ts';
+import type { FeatureSpec } from '../spec.ts';
+import type { Encoder } from './feature.ts';
+
+export function integerEncoder({ column, table }: FeatureSpec, rows: number): Encoder {
+  const numbers: number[] = [];
+  const allowed = `integers from 0 to ${rows - 1}`;
+  return (records, i, out) => {
+    readNumbers(records, i, column, numbers, allowed);
+    for (const id of numbers) {
+      if (!Number.isInteger(id) || id < 0) throw refuseNumber(placeOf(records, i, column), id, allowed);
+      if (id >= rows) throw outOfRange(placeOf(records, i, column), id, rows, table);
+      out.push(id);
+    }
+  };
+}
+
+function outOfRange(place: Place, id: number, rows: number, table: string): FinetableError {
+  return new FinetableError(
+    'ID_OUT_OF_RANGE',
+    `${describePlace(place)}: id ${id}; allowed: 0 to ${rows - 1}, as table ${show(table)} has ${rows} rows`,
+    { ...place, id, rows, table },
+  );
+}
