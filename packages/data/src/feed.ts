@@ -2,6 +2,7 @@
 import { FinetableError, permutation } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
 import { ExampleOrder } from './order.ts';
+import { placeOfExamples, type TaskPlace } from './place.ts';
 import { examplesOf } from './prepare.ts';
 import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
 import type { Selection } from './selection.ts';
@@ -18,7 +19,7 @@ export interface Feed {
   /** Requests for batches `from ..` of `epoch`, then those of the epochs before `endEpoch`. */
   requests(epoch: number, from: number, endEpoch: number, taskBatches: number): Requests;
   /** For errors. */
-  describe(examples: TaskExamples): string;
+  place(examples: TaskExamples): TaskPlace;
 }
 
 export interface Requests {
@@ -75,18 +76,8 @@ export function exampleFeed(
       },
       close: () => Promise.resolve(),
     }),
-    describe: ({ rows: numbers, given }) => describe(index, name, numbers ?? given.numbers),
+    place: (examples) => placeOfExamples(index, name, examples),
   };
-}
-
-function describe({ files }: SourceIndex, name: string, numbers: Uint32Array): string {
-  if (numbers.length === 0) return name;
-  const [low, high] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
-  const places = files[0]!.text;
-  if (files.length > 1 || !places) return `${name}, examples ${low + 1} to ${high + 1}`;
-  const lineOf = (row: number): number => places.lines[Math.floor(row / places.stride)]!;
-  const about = places.stride > 1 ? 'about ' : '';
-  return `${name}, ${about}lines ${lineOf(low)} to ${lineOf(high)}`;
 }
 
 /** Examples held to be shuffled, where the options do not say. */
@@ -125,10 +116,7 @@ export function streamFeed(
         taskBatches,
         screen,
       ),
-    describe: ({ given }) => {
-      const { numbers } = given!;
-      return `${name}, examples ${numbers.reduce((a, b) => Math.min(a, b)) + 1} to ${numbers.reduce((a, b) => Math.max(a, b)) + 1}`;
-    },
+    place: (examples) => placeOfExamples({ files: [{ file: name, examples: Infinity, text: null }] }, name, examples),
   };
 }
 

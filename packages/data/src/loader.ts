@@ -9,13 +9,15 @@ import type { Batch } from './batch.ts';
 import { checkData, planLoader, type LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
-import { createPool, defaultRuntime, taskError, type TaskPool, type ThreadRuntime } from './pool.ts';
+import type { TaskPlace } from './place.ts';
+import { addRetried, taskError, type Retried, type TaskPool } from './pool.ts';
 import { prepare } from './prepare.ts';
 import { withoutSource, type BatchesRequest, type ScreenReply } from './protocol.ts';
 import { addSkipped, type Skipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
 import { rowsName, type GivenRows } from './source/rows.ts';
 import type { DataSpec, LoaderOptions } from './spec.ts';
+import { createPool, defaultRuntime, type ThreadRuntime } from './threads.ts';
 
 /** Totals since the loader was opened. */
 export interface LoaderStatistics {
@@ -29,6 +31,8 @@ export interface LoaderStatistics {
   readonly waitSeconds: number;
   /** Bad rows that were left out, and what is wrong with the first of them. */
   readonly skipped: Skipped;
+  /** Tasks that a worker failed at, opening included, and that were done again. */
+  readonly retried: Retried;
 }
 
 export interface Loader {
@@ -50,7 +54,8 @@ export interface Loader {
    * in progress and leaves the loader ready for another.
    *
    * Iterating throws INVALID_DATA or ID_OUT_OF_RANGE naming file, line and column, after the batches before that one;
-   * INVALID_FILE where the file has changed since it was opened; WORKER_FAILED; INTERRUPTED by the signal; CLOSED.
+   * INVALID_FILE where the file has changed since it was opened; WORKER_FAILED where a worker failed twice at the same examples
+   * (it threw, exited, ran out of memory or took longer than `taskSeconds`); INTERRUPTED by the signal; CLOSED.
    * After the last three the loader can only be closed.
    */
   batches(epoch: number, from?: number, epochs?: number): AsyncIterableIterator<Batch>;
@@ -80,11 +85,11 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const prepared = await prepare(runtime, data, plan, name, signal);
   const { source, badRows } = data;
   const index = prepared.rows ? null : prepared.index;
-  const pool = createPool({ data: withoutSource(prepared.data), index }, plan.workers, runtime);
-  const totals = { skipped: prepared.skipped };
+  const pool = createPool({ data: withoutSource(prepared.data), index }, plan, runtime);
+  const totals = { skipped: prepared.skipped, retried: prepared.retried };
   const find = async (given: GivenRows): Promise<ScreenReply> => {
     const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
-    const found = await pool.run(request, () => `${name}, looking for bad rows`);
+    const found = await pool.run(request, () => feed.place(request.examples));
     totals.skipped = addSkipped(totals.skipped, found.excluded.length, found.problems, Infinity, name);
     return found;
   };
@@ -99,6 +104,9 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
       );
   return new BatchLoader(prepared.data, plan, feed, name, pool, signal, totals);
 }
+
+/** While opening, and bad rows also later. */
+type Found = Pick<LoaderStatistics, 'skipped' | 'retried'>;
 
 /** What a task came to: batches, and why there are none after them. */
 interface Made {
@@ -119,7 +127,7 @@ class BatchLoader implements Loader {
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => void this.#stop(interrupted(this.#name));
   readonly #totals = { batches: 0, examples: 0, sizeBytes: 0, workSeconds: 0, waitSeconds: 0 };
-  readonly #found: { readonly skipped: Skipped };
+  readonly #found: Found;
   #iterating = false;
   /** Wakes an iteration that waits for the next of what is iterated. */
   #wake: (() => void) | null = null;
@@ -131,7 +139,7 @@ class BatchLoader implements Loader {
     name: string,
     pool: TaskPool,
     signal: AbortSignal | undefined,
-    found: { readonly skipped: Skipped },
+    found: Found,
   ) {
     this.#found = found;
     this.examples = feed.examples;
@@ -151,7 +159,8 @@ class BatchLoader implements Loader {
   }
 
   get statistics(): LoaderStatistics {
-    return { ...this.#totals, ...this.#found };
+    const { skipped, retried } = this.#found;
+    return { ...this.#totals, skipped, retried: addRetried(retried, this.#pool.retried) };
   }
 
   batches(epoch: number, from = 0, epochs = 1): AsyncIterableIterator<Batch> {
@@ -258,13 +267,13 @@ class BatchLoader implements Loader {
   }
 
   async #make(request: BatchesRequest): Promise<Made> {
-    const what = (): string => this.#feed.describe(request.examples);
-    const made = await this.#pool.run(request, what);
+    const place = (): TaskPlace => this.#feed.place(request.examples);
+    const made = await this.#pool.run(request, place);
     this.#totals.batches += made.batches.length;
     for (const { size } of made.batches) this.#totals.examples += size;
     this.#totals.sizeBytes += made.sizeBytes;
     this.#totals.workSeconds += made.workSeconds;
-    return { batches: made.batches, error: made.error && taskError(made.error, what) };
+    return { batches: made.batches, error: made.error && taskError(made.error, place) };
   }
 }
 

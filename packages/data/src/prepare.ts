@@ -1,8 +1,10 @@
 /** Before the first batch: which examples there are, and what must be known of all of them. */
+import { stat } from 'node:fs/promises';
 import { FinetableError, range } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
-import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
+import { placeOfExamples, type TaskPlace } from './place.ts';
+import type { Retried, TaskPool } from './pool.ts';
 import { withoutSource as plain, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
 import { filesOf } from './source/files.ts';
@@ -10,6 +12,7 @@ import { indexOfRows } from './source/rows.ts';
 import { indexOf, type SourceIndex } from './source/source.ts';
 import type { DataSpec, FileSource, Row } from './spec.ts';
 import { addSkipped, noneSkipped, type Skipped } from './skipped.ts';
+import { createPool, type ThreadRuntime } from './threads.ts';
 import { adapt, combineStates, gatherersOf, unknownPaths } from './survey.ts';
 
 export interface Prepared {
@@ -23,6 +26,7 @@ export interface Prepared {
   readonly selection: Selection | null;
   /** Bad rows, which the selection is without. */
   readonly skipped: Skipped;
+  readonly retried: Retried;
 }
 
 /** Blocks of a task: some MiB. */
@@ -41,7 +45,7 @@ export async function prepare(
   const files = source.rows === undefined ? await filesOf(source) : [];
   const looked = data.split !== undefined || typeof data.badRows === 'object' || gatherersOf(data).size > 0;
   const work = looked || files.length > 1;
-  const pool = createPool(null, Math.min(plan.workers, work ? plan.workers : 1), runtime);
+  const pool = createPool(null, { ...plan, workers: work ? plan.workers : Math.min(plan.workers, 1) }, runtime);
   const onAbort = (): void => void pool.stop(interrupted(name));
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) onAbort();
@@ -53,8 +57,8 @@ export async function prepare(
     const split = data.split ? await survey.split(data) : null;
     const { selection, skipped } = await survey.screen(data, split);
     const adapted = await survey.gather(data, selection);
-    await pool.run({ type: 'check', data: plain(adapted), index: rows ? null : index }, () => name);
-    return { data: adapted, index, rows, selection, skipped };
+    await pool.run({ type: 'check', data: plain(adapted), index: rows ? null : index }, () => wholeOf(name));
+    return { data: adapted, index, rows, selection, skipped, retried: pool.retried };
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await pool.stop(new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name }));
@@ -73,8 +77,11 @@ async function prepareStream(pool: TaskPool, data: DataSpec, name: string): Prom
     throw new FinetableError('INVALID_ARGUMENT', `${path}: ${message}`, { path });
   }
   const adapted = await adapt(data, {});
-  await pool.run({ type: 'check', data: plain(adapted), index: null }, () => name);
-  return { data: adapted, index: null, rows: null, selection: null, skipped: noneSkipped };
+  await pool.run({ type: 'check', data: plain(adapted), index: null }, () => wholeOf(name));
+  return {
+    ...{ data: adapted, index: null, rows: null, selection: null },
+    ...{ skipped: noneSkipped, retried: pool.retried },
+  };
 }
 
 async function scan(
@@ -83,10 +90,25 @@ async function scan(
   source: FileSource,
   plan: LoaderPlan,
 ): Promise<SourceIndex> {
-  const indices = await inLanes(files, plan, (file) =>
-    pool.run({ type: 'scan', file, source }, () => `${file}, index pass`),
-  );
+  const indices = await inLanes(files, plan, async (file) => {
+    const sizeBytes = await sizeOf(file);
+    return pool.run({ type: 'scan', file, sizeBytes, source }, () =>
+      wholeOf(file, `bytes 0 to ${sizeBytes}, index pass`),
+    );
+  });
   return indexOf(indices.map(({ index }) => index));
+}
+
+/** 0 where there is none, which the scan will say. */
+async function sizeOf(file: string): Promise<number> {
+  return stat(file).then(
+    ({ size }) => size,
+    () => 0,
+  );
+}
+
+function wholeOf(file: string, doing = 'opening'): TaskPlace {
+  return { text: `${file}, ${doing}`, details: { file } };
 }
 
 /** Passes over all examples, on all threads. */
@@ -107,7 +129,9 @@ class Survey {
 
   async split(data: DataSpec): Promise<Selection> {
     const parts = await this.#each(null, (examples, first) =>
-      this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, this.#what),
+      this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, () =>
+        this.#place(examples, 'split'),
+      ),
     );
     return selectionOf(
       this.#index.examples,
@@ -125,7 +149,9 @@ class Survey {
     const { badRows = 'error' } = data;
     if (badRows === 'error') return { selection: within, skipped: noneSkipped };
     const parts = await this.#each(within, (examples) =>
-      this.#pool.run({ type: 'screen', data: plain(data), index: this.#sent, examples }, this.#what),
+      this.#pool.run({ type: 'screen', data: plain(data), index: this.#sent, examples }, () =>
+        this.#place(examples, 'looking for bad rows'),
+      ),
     );
     let skipped = noneSkipped;
     for (const { excluded, problems } of parts)
@@ -142,7 +168,9 @@ class Survey {
   async gather(data: DataSpec, selection: Selection | null): Promise<DataSpec> {
     if (gatherersOf(data).size === 0) return adapt(data, {});
     const parts = await this.#each(selection, (examples) =>
-      this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, this.#what),
+      this.#pool.run({ type: 'gather', data: plain(data), index: this.#sent, examples }, () =>
+        this.#place(examples, 'gathering what has to be known'),
+      ),
     );
     return adapt(
       data,
@@ -158,7 +186,9 @@ class Survey {
     return this.#rows ? null : this.#index;
   }
 
-  readonly #what = (): string => `${this.#name}, index pass`;
+  #place(examples: TaskExamples, doing: string): TaskPlace {
+    return placeOfExamples(this.#index, this.#name, examples, doing);
+  }
 
   /** Some blocks at a time; results in the order of the source. */
   #each<T>(selection: Selection | null, run: (examples: TaskExamples, first: number) => Promise<T>): Promise<T[]> {

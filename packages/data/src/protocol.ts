@@ -25,6 +25,8 @@ export interface WorkerSetup {
 export interface ScanRequest {
   readonly type: 'scan';
   readonly file: string;
+  /** Of the file: a pass over a large one may take longer. */
+  readonly sizeBytes: number;
   readonly source: FileSource;
 }
 

@@ -276,6 +276,11 @@ export interface LoaderOptions {
   readonly seed?: number | undefined;
   /** Batches made ahead of the consumer, which bounds memory; default 16 or 2 tasks per worker, whichever is more. */
   readonly prefetchBatches?: number | undefined;
+  /**
+   * The longest that a worker may be at one task; after it the worker is replaced, as where one fails, and the task tried once more.
+   * The pass over a file that finds its examples gets as long again for each 256 MiB. Default 300.
+   */
+  readonly taskSeconds?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
