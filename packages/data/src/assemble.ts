@@ -26,7 +26,7 @@ export class BatchAssembler {
     this.#weights = weight ? compileWeight(weight) : null;
   }
 
-  make(epoch: number, index: number, records: Records): Batch {
+  make(epoch: number, index: number, records: Records): { readonly batch: Batch; readonly planSeconds: number } {
     const { files, fileOf, unit, lines } = records;
     const size = lines.length;
     const bags: Record<string, FeatureBags> = {};
@@ -38,15 +38,18 @@ export class BatchAssembler {
       bags[name] = { table, firstBag: shared.length * size, bags: size };
       shared.push({ ids: extract(records), pooling });
     }
+    const planning = performance.now();
     const plans: Record<string, LookupPlan> = {};
     for (const [table, shared] of byTable) plans[table] = makeSharedPlan(shared, this.#data.tables[table]!.rows, table);
+    const planSeconds = (performance.now() - planning) / 1000;
     const numbers: Record<string, Matrix> = {};
     for (const [name, read] of this.#numbers) numbers[name] = read(records);
     const weights = this.#weights ? this.#weights(records) : null;
-    return {
+    const batch = {
       ...{ epoch, index, size, plans, features: bags, ...this.#labelsOf(records), numbers, weights },
       ...{ ids: this.#idsOf(records), files, fileOf, unit, lines },
     };
+    return { batch, planSeconds };
   }
 
   /** @throws what `make` throws for the first bad record */

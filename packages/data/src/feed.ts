@@ -16,6 +16,8 @@ export interface Feed {
   readonly examples: number;
   /** Of its files. */
   readonly sizeBytes: number;
+  /** Examples that are shuffled as a whole: all, or fewer; 0 where they are not shuffled. */
+  readonly window: number;
   /** Requests for batches `from ..` of `epoch`, then those of the epochs before `endEpoch`. */
   requests(epoch: number, from: number, endEpoch: number, taskBatches: number): Requests;
   /** For errors. */
@@ -61,6 +63,7 @@ export function exampleFeed(
   return {
     examples: order.examples,
     sizeBytes: index.sizeBytes,
+    window: shuffle ? Math.min(window, order.examples) : 0,
     requests: (epoch, from, endEpoch, taskBatches) => ({
       next: () => {
         if (from === batchesPerEpoch) {
@@ -106,6 +109,7 @@ export function streamFeed(
   return {
     examples: Infinity,
     sizeBytes: 0,
+    window,
     requests: (epoch, from, endEpoch, taskBatches) =>
       new StreamRequests(
         rows as Iterated,

@@ -36,7 +36,6 @@ export type {
   HashSpec,
   LabelSpec,
   LoaderOptions,
-  LoaderPosition,
   LookupSpec,
   Moments,
   NgramSpec,
@@ -59,7 +58,11 @@ export type {
 } from './spec.ts';
 export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
 export { planLoader, type LoaderPlan } from './check.ts';
-export { openLoader, type Loader, type LoaderStatistics } from './loader.ts';
+export { openLoader, type Loader } from './loader.ts';
+export type { DataIdentity, LoaderPosition } from './position.ts';
+export type { Retried } from './pool.ts';
+export type { Skipped } from './skipped.ts';
+export type { LoaderStatistics, StageSeconds } from './statistics.ts';
 export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';
 export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/model.ts';
 export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';

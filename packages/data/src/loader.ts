@@ -10,30 +10,16 @@ import { checkData, planLoader, type LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import type { TaskPlace } from './place.ts';
-import { addRetried, taskError, type Retried, type TaskPool } from './pool.ts';
+import { taskError, type TaskPool } from './pool.ts';
+import { checkPosition, identityOf, type DataIdentity, type LoaderPosition } from './position.ts';
 import { prepare } from './prepare.ts';
-import { withoutSource, type BatchesRequest, type ScreenReply } from './protocol.ts';
-import { addSkipped, type Skipped } from './skipped.ts';
+import { withoutSource, type BatchesReply, type BatchesRequest, type ScreenReply } from './protocol.ts';
+import { addSkipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
 import { rowsName, type GivenRows } from './source/rows.ts';
 import type { DataSpec, LoaderOptions } from './spec.ts';
+import { StatisticsCounter, type Found, type LoaderStatistics } from './statistics.ts';
 import { createPool, defaultRuntime, type ThreadRuntime } from './threads.ts';
-
-/** Totals since the loader was opened. */
-export interface LoaderStatistics {
-  /** Batches made, their examples, and the bytes of the file read for them. */
-  readonly batches: number;
-  readonly examples: number;
-  readonly sizeBytes: number;
-  /** Time spent on making them, summed over the workers. */
-  readonly workSeconds: number;
-  /** Time the consumer waited for batches. */
-  readonly waitSeconds: number;
-  /** Bad rows that were left out, and what is wrong with the first of them. */
-  readonly skipped: Skipped;
-  /** Tasks that a worker failed at, opening included, and that were done again. */
-  readonly retried: Retried;
-}
 
 export interface Loader {
   /** What it was opened with, and what was found out about the source: everything that serving needs to do the same. */
@@ -59,6 +45,13 @@ export interface Loader {
    * After the last three the loader can only be closed.
    */
   batches(epoch: number, from?: number, epochs?: number): AsyncIterableIterator<Batch>;
+  /** The batch after the last one that was consumed; at first, or where another iteration begins, the one that it begins with. */
+  readonly position: LoaderPosition;
+  /**
+   * As `batches`, from a position on up to epoch `endEpoch` (default: the rest of its own), exclusive: also one of another loader, with
+   * other workers. @throws INVALID_ARGUMENT where it is none, MISMATCH where that loader's batches are not this one's
+   */
+  batchesFrom(position: LoaderPosition, endEpoch?: number): AsyncIterableIterator<Batch>;
   /** Ends all threads. An iteration in progress throws CLOSED. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -105,9 +98,6 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   return new BatchLoader(prepared.data, plan, feed, name, pool, signal, totals);
 }
 
-/** While opening, and bad rows also later. */
-type Found = Pick<LoaderStatistics, 'skipped' | 'retried'>;
-
 /** What a task came to: batches, and why there are none after them. */
 interface Made {
   readonly batches: readonly Batch[];
@@ -126,8 +116,10 @@ class BatchLoader implements Loader {
   readonly #pool: TaskPool;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => void this.#stop(interrupted(this.#name));
-  readonly #totals = { batches: 0, examples: 0, sizeBytes: 0, workSeconds: 0, waitSeconds: 0 };
+  readonly #counter = new StatisticsCounter();
   readonly #found: Found;
+  readonly #identity: DataIdentity;
+  #next = { epoch: 0, batch: 0 };
   #iterating = false;
   /** Wakes an iteration that waits for the next of what is iterated. */
   #wake: (() => void) | null = null;
@@ -149,6 +141,7 @@ class BatchLoader implements Loader {
     );
     this.sizeBytes = feed.sizeBytes;
     this.data = data;
+    this.#identity = identityOf(data, plan, feed);
     this.#name = name;
     this.#plan = plan;
     this.#feed = feed;
@@ -159,8 +152,11 @@ class BatchLoader implements Loader {
   }
 
   get statistics(): LoaderStatistics {
-    const { skipped, retried } = this.#found;
-    return { ...this.#totals, skipped, retried: addRetried(retried, this.#pool.retried) };
+    return this.#counter.statistics(this.#found, this.#pool.retried);
+  }
+
+  get position(): LoaderPosition {
+    return { ...this.#next, data: this.#identity };
   }
 
   batches(epoch: number, from = 0, epochs = 1): AsyncIterableIterator<Batch> {
@@ -169,6 +165,14 @@ class BatchLoader implements Loader {
     check('from', from, 0, bound);
     check('epochs', epochs, 1, Number.MAX_SAFE_INTEGER);
     return this.#iterate(epoch, from, epoch + epochs);
+  }
+
+  batchesFrom(position: LoaderPosition, endEpoch = position.epoch + 1): AsyncIterableIterator<Batch> {
+    checkPosition(position, this.#identity, this.#name);
+    const { epoch, batch } = position;
+    check('position.batch', batch, 0, Math.min(this.batchesPerEpoch, Number.MAX_SAFE_INTEGER));
+    check('endEpoch', endEpoch, 0, Number.MAX_SAFE_INTEGER);
+    return this.#iterate(epoch, batch, endEpoch);
   }
 
   async close(): Promise<void> {
@@ -190,6 +194,8 @@ class BatchLoader implements Loader {
       );
     }
     this.#iterating = true;
+    this.#next = { epoch, batch: from };
+    this.#counter.beginIteration();
     const { workers, prefetchBatches, taskBatches } = this.#plan;
     const requests = this.#feed.requests(epoch, from, endEpoch, taskBatches);
     const tasks: Promise<Made>[] = []; // in order
@@ -244,12 +250,13 @@ class BatchLoader implements Loader {
           continue;
         }
         const { batches, error } = await task;
-        this.#totals.waitSeconds += (performance.now() - began) / 1000;
+        this.#counter.wait((performance.now() - began) / 1000);
         for (const batch of batches) {
           // Batches made before a stop are not handed out after it.
           if (this.#pool.stopped) throw this.#pool.stopped;
           held--;
           if (workers > 0) fill();
+          this.#consume(batch);
           yield batch;
         }
         if (error) throw error;
@@ -262,17 +269,26 @@ class BatchLoader implements Loader {
       const closing = requests.close();
       if (asking) closing.catch(() => undefined);
       else await closing;
+      this.#counter.endIteration();
       this.#iterating = false;
     }
   }
 
+  #consume({ epoch, index }: Batch): void {
+    this.#counter.consume();
+    this.#next = index + 1 === this.batchesPerEpoch ? { epoch: epoch + 1, batch: 0 } : { epoch, batch: index + 1 };
+  }
+
   async #make(request: BatchesRequest): Promise<Made> {
     const place = (): TaskPlace => this.#feed.place(request.examples);
-    const made = await this.#pool.run(request, place);
-    this.#totals.batches += made.batches.length;
-    for (const { size } of made.batches) this.#totals.examples += size;
-    this.#totals.sizeBytes += made.sizeBytes;
-    this.#totals.workSeconds += made.workSeconds;
+    const began = performance.now();
+    let made: BatchesReply | null = null;
+    this.#counter.beginTask();
+    try {
+      made = await this.#pool.run(request, place);
+    } finally {
+      this.#counter.endTask(made, (performance.now() - began) / 1000);
+    }
     return { batches: made.batches, error: made.error && taskError(made.error, place) };
   }
 }

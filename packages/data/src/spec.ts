@@ -283,9 +283,3 @@ export interface LoaderOptions {
   readonly taskSeconds?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
-
-/** The next batch a loader would yield. JSON. */
-export interface LoaderPosition {
-  readonly epoch: number;
-  readonly batch: number;
-}

@@ -174,21 +174,26 @@ export class TaskRunner {
     const { data } = this.#setup;
     const began = performance.now();
     const batches: Batch[] = [];
-    let sizeBytes = 0;
+    let [sizeBytes, readSeconds, planSeconds] = [0, 0, 0];
     let error = null;
     try {
       this.#assembler ??= new BatchAssembler(data);
       const count = (examples.rows ?? examples.given.rows).length;
       // A shard of a small batch may have no example; it is a batch all the same, so that all processes have as many.
       for (let begin = 0; begin === 0 || begin < count; begin += batchSize) {
+        const reading = performance.now();
         const records = await this.#read(this.#setup, examples, begin, begin + batchSize);
-        batches.push(this.#assembler.make(epoch, first + batches.length, records));
+        readSeconds += (performance.now() - reading) / 1000;
+        const made = this.#assembler.make(epoch, first + batches.length, records);
+        batches.push(made.batch);
+        planSeconds += made.planSeconds;
         sizeBytes += records.sizeBytes;
       }
     } catch (thrown) {
       error = toPlainError(thrown);
     }
-    return { type: 'batches', batches, error, sizeBytes, workSeconds: (performance.now() - began) / 1000 };
+    const workSeconds = (performance.now() - began) / 1000;
+    return { type: 'batches', batches, error, sizeBytes, workSeconds, readSeconds, planSeconds };
   }
 
   #read(

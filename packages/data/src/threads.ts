@@ -97,7 +97,7 @@ class ThreadPool implements TaskPool {
       } catch (error) {
         // Its own failure; or the task's, which is no failure of the worker; or another's, which took all threads with it.
         if (error instanceof FinetableError) throw error;
-        if (this.#stopped) throw this.#stopped;
+        if (this.stopped) throw this.stopped;
         if (this.#threads !== threads) continue;
         const { message } = error as Error;
         if (failed) {
