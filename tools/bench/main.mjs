@@ -14,6 +14,7 @@ import { measureSteps } from './step.mjs';
 import { measureTfjs } from './tfjs.mjs';
 import { measureThreads } from './threads.mjs';
 import { measureUnpooled } from './unpooled.mjs';
+import { measureWaiting } from './waiting.mjs';
 
 const parts = {
   opening: measureOpening, // first: resident memory is smallest, and so most telling
@@ -28,6 +29,7 @@ const parts = {
   adapters: measureAdapters,
   merge: measureMerge,
   tfjs: measureTfjs,
+  waiting: measureWaiting,
 };
 const begun = performance.now();
 const machine = describeMachine();
