@@ -10,6 +10,7 @@ import { measureOptimizers } from './optimizers.mjs';
 import { measurePhysical } from './physical.mjs';
 import { runParts } from './parts.mjs';
 import { Report } from './report.mjs';
+import { measureMemory, measureSources } from './sources.mjs';
 import { measureSteps } from './step.mjs';
 import { measureTfjs } from './tfjs.mjs';
 import { measureThreads } from './threads.mjs';
@@ -29,6 +30,8 @@ const parts = {
   adapters: measureAdapters,
   merge: measureMerge,
   tfjs: measureTfjs,
+  sources: measureSources,
+  memory: measureMemory,
   waiting: measureWaiting,
 };
 const begun = performance.now();

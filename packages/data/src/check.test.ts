@@ -66,7 +66,7 @@ describe('refused, with the path', () => {
     ],
     [
       data({}, { source: { file: 'a.txt' } }),
-      'a.txt: the ending does not tell the format; allowed: .jsonl, .ndjson, .csv, .tsv, or format "jsonl", "csv", "tsv"',
+      'a.txt: the ending does not tell the format; allowed: .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow, .arrows, .feather (and with .gz or .zst behind), or format "jsonl", "csv", "tsv"',
     ],
     [data({}, { source: { file: 'a.csv', format: 'xml' as 'csv' } }), 'a.csv: unknown format "xml"'],
   ])('%#', (spec, message) => {

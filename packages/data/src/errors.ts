@@ -25,9 +25,11 @@ export function isBadValue(error: unknown): error is FinetableError {
 
 /** A value as people can read it in a message; long ones are cut. */
 export function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value, showBigInt) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
+
+const showBigInt = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);
 
 /** Names for a message, the first 20 of them. */
 export function showNames(names: readonly string[]): string {

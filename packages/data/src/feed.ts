@@ -49,15 +49,32 @@ export function exampleFeed(
   const order = new ExampleOrder(index, selection, { shuffle, seed, window });
   const batchesPerEpoch = Math.ceil(order.examples / batchSize);
 
+  const decoded = !index.randomAccess;
+  /** Of decoded blocks: which window a place is in, counted over all epochs. In file order blocks follow each other. */
+  const windowOf = (epoch: number, place: number): number | null => {
+    if (order.examples <= window) return 0;
+    return shuffle ? epoch * Math.ceil(order.examples / window) + Math.floor(place / window) : null;
+  };
+  /** Batches from `from` on that a task makes: of decoded blocks all of one window. */
+  const countFrom = (from: number, taskBatches: number): number => {
+    // With a shard every batch is cut, so a task is one batch.
+    if (plan.shard.count > 1) return 1;
+    const count = Math.min(taskBatches, batchesPerEpoch - from);
+    if (!decoded || order.examples <= window) return count;
+    const perWindow = window / batchSize;
+    return Math.min(count, perWindow - (from % perWindow), taskBatches - (from % taskBatches));
+  };
+
   /** Of batches `first .. first + count`, those of this process. */
   const take = (epoch: number, first: number, count: number): BatchesRequest => {
     const begin = first * batchSize;
     const end = Math.min(begin + count * batchSize, order.examples);
     const all = order.rows(epoch, begin, end);
-    if (plan.shard.count === 1)
-      return { type: 'batches', epoch, first, batchSize, examples: examplesOf(rows, name, all) };
+    const number = decoded ? windowOf(epoch, begin) : null;
+    const request = { type: 'batches', epoch, first, batchSize, window: number } as const;
+    if (plan.shard.count === 1) return { ...request, examples: examplesOf(rows, name, all) };
     const { begin: from, end: to } = partOf(all.length, plan);
-    return { type: 'batches', epoch, first, batchSize, examples: examplesOf(rows, name, all.subarray(from, to)) };
+    return { ...request, examples: examplesOf(rows, name, all.subarray(from, to)) };
   };
 
   return {
@@ -71,8 +88,7 @@ export function exampleFeed(
           from = 0;
         }
         if (epoch >= endEpoch) return null;
-        // With a shard every batch is cut, so a task is one batch.
-        const count = plan.shard.count === 1 ? Math.min(taskBatches, batchesPerEpoch - from) : 1;
+        const count = countFrom(from, taskBatches);
         const request = take(epoch, from, count);
         from += count;
         return request;
@@ -174,7 +190,7 @@ class StreamRequests implements Requests {
         this.#batch += Math.ceil(rows.length / batchSize);
         const { begin, end } = partOf(rows.length, this.#plan);
         const given = { name: this.#name, rows: rows.slice(begin, end), numbers: numbers.slice(begin, end) };
-        return { type: 'batches', epoch: this.#epoch, first, batchSize, examples: { given } };
+        return { type: 'batches', epoch: this.#epoch, first, batchSize, window: null, examples: { given } };
       }
       if (this.#good === 0) {
         throw new FinetableError(

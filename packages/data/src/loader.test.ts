@@ -246,6 +246,24 @@ describe('making ahead', () => {
     });
   });
 
+  test.each([1, 2])('batches of many bytes are made one task at a time (%i workers)', async (workers) => {
+    const options = { batchSize: 2, workers, prefetchBatches: 6 };
+    const expected = await using(options, async (loader) => collect(loader.batches(0)));
+    for (const prefetchBytes of [1, 3000]) {
+      await using({ ...options, prefetchBytes }, async (loader) => {
+        const seen: Batch[] = [];
+        for await (const batch of loader.batches(0)) {
+          seen.push(batch);
+          await setTimeout(1);
+          // The first are made to know how large they are.
+          if (seen.length > 6 && prefetchBytes === 1)
+            expect(loader.statistics.batches - seen.length).toBeLessThanOrEqual(3);
+        }
+        expect(seen).toEqual(expected);
+      });
+    }
+  });
+
   test('the next epoch is begun before it is asked for, within the same bound', async () => {
     await using({ batchSize: 2, workers: 2, prefetchBatches: 6, shuffle: true }, async (loader) => {
       const batches = loader.batches(0, loader.batchesPerEpoch - 1, 2);

@@ -2,11 +2,13 @@
  * The loader: what must be known of the source is found out; then batches come in order, made ahead in worker threads.
  *
  * Which examples batch i of an epoch holds is a function of the order alone, whichever thread makes it, so batches do not depend
- * on the number of workers. Memory is bounded: no more than `prefetchBatches` are made, or being made, and not yet consumed.
+ * on the number of workers. Memory is bounded: no more than `prefetchBatches`, and no more than about `prefetchBytes`, are made, or
+ * being made, and not yet consumed.
  */
 import { FinetableError } from '@finetable/core';
+import { batchBuffers } from './assemble.ts';
 import type { Batch } from './batch.ts';
-import { checkData, planLoader, type LoaderPlan } from './check.ts';
+import { checkData, fitToBlocks, planLoader, type LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import type { TaskPlace } from './place.ts';
@@ -16,6 +18,7 @@ import { prepare } from './prepare.ts';
 import { withoutSource, type BatchesReply, type BatchesRequest, type ScreenReply } from './protocol.ts';
 import { addSkipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
+import { TemporaryFolder } from './source/compressed.ts';
 import { rowsName, type GivenRows } from './source/rows.ts';
 import type { DataSpec, LoaderOptions } from './spec.ts';
 import { StatisticsCounter, type Found, type LoaderStatistics } from './statistics.ts';
@@ -75,27 +78,34 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const { signal } = options;
   const name = data.source.rows === undefined ? sourceName(data.source) : rowsName(data.source);
   if (signal?.aborted) throw interrupted(name);
-  const prepared = await prepare(runtime, data, plan, name, signal);
-  const { source, badRows } = data;
-  const index = prepared.rows ? null : prepared.index;
-  const pool = createPool({ data: withoutSource(prepared.data), index }, plan, runtime);
-  const totals = { skipped: prepared.skipped, retried: prepared.retried };
-  const find = async (given: GivenRows): Promise<ScreenReply> => {
-    const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
-    const found = await pool.run(request, () => feed.place(request.examples));
-    totals.skipped = addSkipped(totals.skipped, found.excluded.length, found.problems, Infinity, name);
-    return found;
-  };
-  const feed = prepared.index
-    ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, plan)
-    : streamFeed(
-        source.rows!,
-        name,
-        plan,
-        options.shuffleWindow,
-        typeof badRows === 'object' ? { limit: badRows.skip, find } : null,
-      );
-  return new BatchLoader(prepared.data, plan, feed, name, pool, signal, totals);
+  const temporary = new TemporaryFolder();
+  try {
+    const prepared = await prepare(runtime, data, plan, name, temporary, signal);
+    const fitted = prepared.index ? fitToBlocks(plan, prepared.index, options) : plan;
+    const { source, badRows } = data;
+    const index = prepared.rows ? null : prepared.index;
+    const pool = createPool({ data: withoutSource(prepared.data), index }, plan, runtime);
+    const totals = { skipped: prepared.skipped, retried: prepared.retried };
+    const find = async (given: GivenRows): Promise<ScreenReply> => {
+      const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
+      const found = await pool.run(request, () => feed.place(request.examples));
+      totals.skipped = addSkipped(totals.skipped, found.excluded.length, found.problems, Infinity, name);
+      return found;
+    };
+    const feed = prepared.index
+      ? exampleFeed(prepared.index, prepared.selection, prepared.rows, name, fitted)
+      : streamFeed(
+          source.rows!,
+          name,
+          plan,
+          options.shuffleWindow,
+          typeof badRows === 'object' ? { limit: badRows.skip, find } : null,
+        );
+    return new BatchLoader(prepared.data, fitted, feed, name, pool, temporary, signal, totals);
+  } catch (error) {
+    temporary.remove();
+    throw error;
+  }
 }
 
 /** What a task came to: batches, and why there are none after them. */
@@ -114,6 +124,7 @@ class BatchLoader implements Loader {
   readonly #plan: LoaderPlan;
   readonly #feed: Feed;
   readonly #pool: TaskPool;
+  readonly #temporary: TemporaryFolder;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => void this.#stop(interrupted(this.#name));
   readonly #counter = new StatisticsCounter();
@@ -130,6 +141,7 @@ class BatchLoader implements Loader {
     feed: Feed,
     name: string,
     pool: TaskPool,
+    temporary: TemporaryFolder,
     signal: AbortSignal | undefined,
     found: Found,
   ) {
@@ -146,6 +158,7 @@ class BatchLoader implements Loader {
     this.#plan = plan;
     this.#feed = feed;
     this.#pool = pool;
+    this.#temporary = temporary;
     this.#signal = signal;
     if (signal?.aborted) this.#onAbort();
     signal?.addEventListener('abort', this.#onAbort, { once: true });
@@ -180,10 +193,11 @@ class BatchLoader implements Loader {
     await this.#stop(closed(this.#name));
   }
 
-  #stop(reason: FinetableError): Promise<void> {
+  async #stop(reason: FinetableError): Promise<void> {
     const ended = this.#pool.stop(reason);
     this.#wake?.();
-    return ended;
+    await ended;
+    this.#temporary.remove();
   }
 
   async *#iterate(epoch: number, from: number, endEpoch: number): AsyncGenerator<Batch, void, undefined> {
@@ -196,10 +210,11 @@ class BatchLoader implements Loader {
     this.#iterating = true;
     this.#next = { epoch, batch: from };
     this.#counter.beginIteration();
-    const { workers, prefetchBatches, taskBatches } = this.#plan;
+    const { workers, prefetchBatches, prefetchBytes, taskBatches } = this.#plan;
     const requests = this.#feed.requests(epoch, from, endEpoch, taskBatches);
     const tasks: Promise<Made>[] = []; // in order
     let held = 0; // batches of all tasks that are not consumed
+    const bytes = new HeldBytes(prefetchBytes);
     let busy = 0; // tasks not done
     let asking = false; // for the next request
     let ended = false;
@@ -208,6 +223,7 @@ class BatchLoader implements Loader {
       const fill = (): void => {
         if (asking || ended || busy >= this.#pool.lanes || held + taskBatches > Math.max(prefetchBatches, taskBatches))
           return;
+        if (held > 0 && !bytes.haveRoom(taskBatches)) return;
         asking = true;
         const asked = requests.next();
         if (asked instanceof Promise) {
@@ -222,10 +238,12 @@ class BatchLoader implements Loader {
         if (request === null) ended = true;
         else {
           const count = Math.max(1, Math.ceil(sizeOf(request) / request.batchSize));
+          bytes.begin(count);
           const task = this.#make(request).finally(() => {
             busy--;
             fill();
           });
+          task.then(({ batches }) => bytes.made(count, batches)).catch(() => undefined);
           // Its turn may come much later; until then a failure is not unhandled.
           task.catch(() => undefined);
           tasks.push(task);
@@ -255,6 +273,7 @@ class BatchLoader implements Loader {
           // Batches made before a stop are not handed out after it.
           if (this.#pool.stopped) throw this.#pool.stopped;
           held--;
+          bytes.consumed(batch);
           if (workers > 0) fill();
           this.#consume(batch);
           yield batch;
@@ -291,6 +310,47 @@ class BatchLoader implements Loader {
     }
     return { batches: made.batches, error: made.error && taskError(made.error, place) };
   }
+}
+
+/** Bytes of the batches that are not consumed: of those that are not made yet about as many as those that are have. */
+class HeldBytes {
+  readonly #most: number;
+  #bytes = 0;
+  #making = 0;
+  #batches = 0;
+  #total = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** Of tasks that were not begun, the first is let through: one has to be made to know how large they are. */
+  haveRoom(batches: number): boolean {
+    const mean = this.#batches === 0 ? 0 : this.#total / this.#batches;
+    return this.#bytes + (this.#making + batches) * mean <= this.#most;
+  }
+
+  begin(batches: number): void {
+    this.#making += batches;
+  }
+
+  made(expected: number, batches: readonly Batch[]): void {
+    this.#making -= expected;
+    const bytes = batches.reduce((sum, batch) => sum + bytesOf(batch), 0);
+    this.#bytes += bytes;
+    this.#total += bytes;
+    this.#batches += batches.length;
+  }
+
+  consumed(batch: Batch): void {
+    this.#bytes -= bytesOf(batch);
+  }
+}
+
+function bytesOf(batch: Batch): number {
+  let bytes = 0;
+  for (const { byteLength } of batchBuffers(batch)) bytes += byteLength;
+  return bytes;
 }
 
 function sizeOf({ examples: { rows, given } }: BatchesRequest): number {

@@ -7,6 +7,7 @@ import { placeOfExamples, type TaskPlace } from './place.ts';
 import type { Retried, TaskPool } from './pool.ts';
 import { withoutSource as plain, type TaskExamples } from './protocol.ts';
 import { selectionOf, type Selection } from './selection.ts';
+import { isCompressed, type TemporaryFolder } from './source/compressed.ts';
 import { filesOf } from './source/files.ts';
 import { indexOfRows } from './source/rows.ts';
 import { indexOf, type SourceIndex } from './source/source.ts';
@@ -32,11 +33,13 @@ export interface Prepared {
 /** Blocks of a task: some MiB. */
 const taskBlocks = 4;
 
+/** @param temporary for what is decompressed; the caller removes it */
 export async function prepare(
   runtime: ThreadRuntime,
   data: DataSpec,
   plan: LoaderPlan,
   name: string,
+  temporary: TemporaryFolder,
   signal: AbortSignal | undefined,
 ): Promise<Prepared> {
   const { source } = data;
@@ -52,7 +55,9 @@ export async function prepare(
   try {
     if (given && !rows) return await prepareStream(pool, data, name);
     if (rows?.length === 0) throw new FinetableError('INVALID_DATA', `${name}: no examples: the array is empty`);
-    const index = rows ? indexOfRows(name, rows.length) : await scan(pool, files, source as FileSource, plan);
+    const index = rows
+      ? indexOfRows(name, rows.length)
+      : await scan(pool, files, source as FileSource, temporary, plan);
     const survey = new Survey(pool, index, rows, name, plan);
     const split = data.split ? await survey.split(data) : null;
     const { selection, skipped } = await survey.screen(data, split);
@@ -88,11 +93,13 @@ async function scan(
   pool: TaskPool,
   files: readonly string[],
   source: FileSource,
+  temporary: TemporaryFolder,
   plan: LoaderPlan,
 ): Promise<SourceIndex> {
   const indices = await inLanes(files, plan, async (file) => {
+    const path = isCompressed(file) ? temporary.pathFor(file) : file;
     const sizeBytes = await sizeOf(file);
-    return pool.run({ type: 'scan', file, sizeBytes, source }, () =>
+    return pool.run({ type: 'scan', file, path, sizeBytes, source }, () =>
       wholeOf(file, `bytes 0 to ${sizeBytes}, index pass`),
     );
   });

@@ -27,6 +27,8 @@ export interface ScanRequest {
   readonly file: string;
   /** Of the file: a pass over a large one may take longer. */
   readonly sizeBytes: number;
+  /** Where the content of a compressed file goes; else the file. */
+  readonly path: string;
   readonly source: FileSource;
 }
 
@@ -74,6 +76,8 @@ export interface BatchesRequest {
   /** Index of the first. */
   readonly first: number;
   readonly batchSize: number;
+  /** That the examples are of, where blocks are decoded: see `SourceReader.read`. */
+  readonly window: number | null;
   /** Of all its batches in order; the last batch may be smaller. */
   readonly examples: TaskExamples;
 }

@@ -19,6 +19,7 @@ test('CSV: columns of the header, values as text, lines, and the count of all', 
   expect(await sampleSource({ file }, { rows: 2 })).toEqual({
     format: 'csv',
     columns: ['id', 'a "b"'],
+    unreadable: {},
     sizeBytes: Buffer.byteLength(content),
     totalRows: 3,
     rows: [

@@ -2,7 +2,8 @@
 import { throwIfStopped } from './errors.ts';
 import { checkInteger } from './refuse.ts';
 import { filesOf } from './source/files.ts';
-import { openFileReader, scanFile, type SourceFormat } from './source/source.ts';
+import { isCompressed, TemporaryFolder } from './source/compressed.ts';
+import { readFirst, scanFile, type FileIndex, type SourceFormat } from './source/source.ts';
 import type { FileSource, Row } from './spec.ts';
 
 export interface SampleOptions {
@@ -13,8 +14,11 @@ export interface SampleOptions {
 
 export interface SourceSample {
   readonly format: SourceFormat;
-  /** Names in the order of the CSV header; of JSON Lines, those of the rows below as they first appear. */
+  /** Names in the order of the CSV header, or of the schema of Parquet and Arrow; of JSON Lines, those of the rows below as they first appear. */
   readonly columns: readonly string[];
+  /** By name the types of columns that examples cannot be made of; rows come without them. */
+  readonly unreadable: Readonly<Record<string, string>>;
+  /** Decompressed, where it is a compressed file. */
   readonly sizeBytes: number;
   /** Examples in the whole file. */
   readonly totalRows: number;
@@ -23,7 +27,7 @@ export interface SourceSample {
 }
 
 export interface SampleRow {
-  /** Of the file, from 1; a CSV header is line 1. */
+  /** Of the file, from 1; a CSV header is line 1. The number of the row in Parquet and Arrow. */
   readonly line: number;
   /** By column name: JSON values, or text in CSV. A JSON Lines row may lack columns that others have. */
   readonly values: Row;
@@ -43,19 +47,22 @@ export async function sampleSource(source: FileSource, options: SampleOptions = 
   checkInteger('rows', rows, 1, 2 ** 31 - 1);
   const [first, ...others] = await filesOf(source);
   throwIfStopped(signal, first!);
-  const index = await scanFile(first!, source, signal, rows);
-  let { sizeBytes, totalExamples: totalRows } = index;
-  for (const file of others) {
-    const other = await scanFile(file, source, signal, 1);
-    totalRows += other.totalExamples;
-    sizeBytes += other.sizeBytes;
-  }
-  const reader = openFileReader(index, []);
+  const temporary = new TemporaryFolder();
   try {
-    const sample = await reader.readFirst(index.examples, longestSampleBytes);
+    const scan = (file: string, limit: number): Promise<FileIndex> =>
+      scanFile(file, source, { signal, limit, path: isCompressed(file) ? temporary.pathFor(file) : file });
+    const index = await scan(first!, rows);
+    let { sizeBytes, totalExamples: totalRows } = index;
+    for (const file of others) {
+      const other = await scan(file, 1);
+      totalRows += other.totalExamples;
+      sizeBytes += other.sizeBytes;
+    }
+    const sample = await readFirst(index, Math.min(rows, index.examples), longestSampleBytes);
     const columns = index.columns ?? [...new Set(sample.flatMap(({ values }) => Object.keys(values)))];
-    return { format: index.format as SourceFormat, columns, sizeBytes, totalRows, rows: sample };
+    const unreadable = Object.fromEntries(index.unreadable);
+    return { format: index.format as SourceFormat, columns, unreadable, sizeBytes, totalRows, rows: sample };
   } finally {
-    reader.close();
+    temporary.remove();
   }
 }

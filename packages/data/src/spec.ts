@@ -9,8 +9,8 @@ export interface FileSource {
   /** A path or a pattern (`logs/*.jsonl`), or several; files of a pattern come in the order of their names. */
   readonly file: string | readonly string[];
   readonly rows?: undefined;
-  /** Default: by the file's ending. */
-  readonly format?: 'jsonl' | 'csv' | 'tsv' | undefined;
+  /** Default: by the file's ending, before a `.gz` or `.zst`. */
+  readonly format?: 'jsonl' | 'csv' | 'tsv' | 'parquet' | 'arrow' | undefined;
   /** Of csv and tsv (RFC 4180): column names where there is no header line. */
   readonly columns?: readonly string[] | undefined;
   /** Of csv and tsv, one character: between the fields. Default: a comma, or a tab. */
@@ -276,6 +276,8 @@ export interface LoaderOptions {
   readonly seed?: number | undefined;
   /** Batches made ahead of the consumer, which bounds memory; default 16 or 2 tasks per worker, whichever is more. */
   readonly prefetchBatches?: number | undefined;
+  /** Their bytes: where they are more, none is begun before others are consumed. At least one task is made. Default 256 MiB. */
+  readonly prefetchBytes?: number | undefined;
   /**
    * The longest that a worker may be at one task; after it the worker is replaced, as where one fails, and the task tried once more.
    * The pass over a file that finds its examples gets as long again for each 256 MiB. Default 300.

@@ -14,7 +14,7 @@ export function inSplit(split: SplitSpec, first: number, records: Records): bool
 }
 
 function keyText(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
 const hash = { high: 0, low: 0 };

@@ -11,6 +11,7 @@ import type {
   CheckRequest,
   GatherReply,
   GatherRequest,
+  ScanRequest,
   ScreenReply,
   ScreenRequest,
   SplitReply,
@@ -22,7 +23,7 @@ import type {
 } from './protocol.ts';
 import { checkColumns } from './source/missing.ts';
 import { recordsOf } from './source/rows.ts';
-import { scanFile, SourceReader, type Records, type SourceIndex } from './source/source.ts';
+import { scanFile, SourceReader, type FileIndex, type Records, type SourceIndex } from './source/source.ts';
 import { inSplit } from './split.ts';
 import { gatherersOf, type Gatherer } from './survey.ts';
 
@@ -53,7 +54,7 @@ export class TaskRunner {
     try {
       switch (request.type) {
         case 'scan':
-          return { type: 'scan', index: await scanFile(request.file, request.source, this.#signal) };
+          return { type: 'scan', index: await this.#scan(request) };
         case 'gather':
           return await this.#gather(request);
         case 'split':
@@ -75,6 +76,10 @@ export class TaskRunner {
   close(): void {
     this.#reader?.close();
     this.#reader = null;
+  }
+
+  #scan({ file, path, source }: ScanRequest): Promise<FileIndex> {
+    return scanFile(file, source, { path, signal: this.#signal });
   }
 
   /** With the columns of batches too, so that broken records and missing columns are known as well. */
@@ -169,7 +174,7 @@ export class TaskRunner {
     }
   }
 
-  async #batches({ epoch, first, batchSize, examples }: BatchesRequest): Promise<BatchesReply> {
+  async #batches({ epoch, first, batchSize, window, examples }: BatchesRequest): Promise<BatchesReply> {
     if (!this.#setup) throw new FinetableError('INVALID_ARGUMENT', 'batches were asked for before they were prepared');
     const { data } = this.#setup;
     const began = performance.now();
@@ -182,7 +187,7 @@ export class TaskRunner {
       // A shard of a small batch may have no example; it is a batch all the same, so that all processes have as many.
       for (let begin = 0; begin === 0 || begin < count; begin += batchSize) {
         const reading = performance.now();
-        const records = await this.#read(this.#setup, examples, begin, begin + batchSize);
+        const records = await this.#read(this.#setup, examples, window, begin, begin + batchSize);
         readSeconds += (performance.now() - reading) / 1000;
         const made = this.#assembler.make(epoch, first + batches.length, records);
         batches.push(made.batch);
@@ -199,11 +204,13 @@ export class TaskRunner {
   #read(
     { data, index }: WorkerSetup,
     { rows, given }: TaskExamples,
+    window: number | null,
     begin: number,
     end: number,
   ): Records | Promise<Records> {
     const columns = columnsOf(data);
-    if (!given) return (this.#reader ??= new SourceReader(index!, columns)).read(rows.subarray(begin, end));
+    if (!given)
+      return (this.#reader ??= new SourceReader(index!, columns, true)).read(rows.subarray(begin, end), window);
     const { name, numbers } = given;
     return recordsOf({ name, rows: given.rows.slice(begin, end), numbers: numbers.subarray(begin, end) }, columns);
   }

@@ -108,7 +108,7 @@ function addInspect(program: Command, io: Io): void {
     .description('what a file or folder holds: tables, adapters, runs, jobs, data')
     .argument(
       '<path>',
-      '.safetensors, .safetensors.index.json, .npy, word vectors, Keras model (.keras, .h5), .jsonl, .csv, job file, adapter or run folder',
+      '.safetensors, .safetensors.index.json, .npy, word vectors, Keras model (.keras, .h5), .jsonl, .csv, .tsv, .parquet, .arrow, job file, adapter or run folder',
     )
     .option('--json', 'print it as one JSON object')
     .addHelpText('after', examples('finetable inspect vectors.safetensors', 'finetable inspect runs/support-intents'))

@@ -1,7 +1,7 @@
 /** Records of a program: given rather than read. */
 import { invalidData, show } from '../errors.ts';
 import type { Row, RowSource } from '../spec.ts';
-import type { Records, SourceIndex } from './source.ts';
+import { indexOf, type Records, type SourceIndex } from './source.ts';
 import { columnOf } from './text/jsonl.ts';
 
 /** Examples that a task brings along. `numbers`: of each, from 0. */
@@ -22,6 +22,7 @@ export function indexOfRows(name: string, examples: number): SourceIndex {
   const blocks = Math.ceil(examples / blockExamples);
   const file = {
     file: name,
+    path: name,
     format: 'rows' as const,
     sizeBytes: 0,
     modifiedMs: 0,
@@ -29,9 +30,13 @@ export function indexOfRows(name: string, examples: number): SourceIndex {
     examples,
     totalExamples: examples,
     blocks: Float64Array.from({ length: blocks + 1 }, (_, i) => Math.min(i * blockExamples, examples)),
+    unreadable: new Map<string, string>(),
+    randomAccess: true,
+    blockBytes: 0,
     text: null,
+    arrow: null,
   };
-  return { files: [file], examples, sizeBytes: 0 };
+  return indexOf([file]);
 }
 
 /** @throws INVALID_DATA where one is no object */

@@ -6,6 +6,10 @@
 import { FinetableError } from '@finetable/core';
 import type { Place } from '../errors.ts';
 import type { FileSource, Row } from '../spec.ts';
+import { decompress, isCompressed, withoutCompression } from './compressed.ts';
+import type { ArrowPlaces } from './arrow/messages.ts';
+import { BlockReader, firstRowsOf, readableColumns, type BlockFile } from './blocks.ts';
+import { OpenFiles } from './open-files.ts';
 import { scanTextFile } from './text/scan.ts';
 import { TextReader } from './text/reader.ts';
 
@@ -16,18 +20,27 @@ export type SourceFormat = NonNullable<FileSource['format']>;
 export interface FileIndex {
   /** As it was named: for messages. */
   readonly file: string;
+  /** Where its bytes are: the file itself, or what was decompressed out of it. */
+  readonly path: string;
   readonly format: SourceFormat | 'rows';
   /** Size and modification time at the scan; a reader refuses a file that has changed since. */
   readonly sizeBytes: number;
   readonly modifiedMs: number;
   /** Column names where the file has them in one place; null where each record names its own. */
   readonly columns: readonly string[] | null;
+  /** Types of columns that examples cannot be made of. */
+  readonly unreadable: ReadonlyMap<string, string>;
   readonly examples: number;
   /** Examples in the file: as many, unless a scan of the first alone was wanted. */
   readonly totalExamples: number;
   /** `[blocks + 1]`: the first example of each run of examples that is best read in one go, and the end. */
   readonly blocks: Float64Array;
+  /** Whether an example costs no more to read by itself than with its block, which otherwise is decoded as a whole. */
+  readonly randomAccess: boolean;
+  /** Of the largest block where blocks are decoded: about the bytes that it takes. */
+  readonly blockBytes: number;
   readonly text: TextPlaces | null;
+  readonly arrow: ArrowPlaces | null;
 }
 
 /** Where records of a text file lie: of each, or of each `stride`-th where there are very many. */
@@ -45,6 +58,8 @@ export interface SourceIndex {
   readonly files: readonly FileIndex[];
   readonly examples: number;
   readonly sizeBytes: number;
+  /** As of its files, which are of one format. */
+  readonly randomAccess: boolean;
 }
 
 /** Some examples of a source, column by column. */
@@ -75,7 +90,7 @@ export interface FirstRow {
   readonly values: Row;
 }
 
-/** Reads one file's examples. */
+/** Reads one file's examples, each at its place. */
 export interface FileReader {
   readonly values: Records['values'];
   readonly unit: Records['unit'];
@@ -84,12 +99,12 @@ export interface FileReader {
    * @returns bytes read
    * @throws INVALID_DATA naming the line, INVALID_FILE where the file has changed, IO
    */
-  read(rows: Uint32Array, out: readonly unknown[][], lines: Float64Array, at: number): number | Promise<number>;
+  read(rows: Uint32Array, out: readonly unknown[][], lines: Float64Array, at: number): number;
   /**
    * All columns of the first `count` records, whichever columns it was opened for; fewer where they are longer than `mostBytes`
    * together, at least one. @throws as `read`
    */
-  readFirst(count: number, mostBytes: number): FirstRow[] | Promise<FirstRow[]>;
+  readFirst(count: number, mostBytes: number): FirstRow[];
   close(): void;
 }
 
@@ -98,35 +113,79 @@ const endings: Readonly<Record<string, SourceFormat>> = {
   '.ndjson': 'jsonl',
   '.csv': 'csv',
   '.tsv': 'tsv',
+  '.parquet': 'parquet',
+  '.arrow': 'arrow',
+  '.arrows': 'arrow',
+  '.feather': 'arrow',
 };
-const formats: readonly SourceFormat[] = ['jsonl', 'csv', 'tsv'];
+const formats = [...new Set(Object.values(endings))];
 
 /** @throws INVALID_ARGUMENT */
 export function formatOf(file: string, { format }: Pick<FileSource, 'format'>): SourceFormat {
-  const found = format ?? endings[/\.[^./\\]+$/.exec(file)?.[0].toLowerCase() ?? ''];
+  const plain = withoutCompression(file);
+  const found = format ?? endings[/\.[^./\\]+$/.exec(plain)?.[0].toLowerCase() ?? ''];
   if (found !== undefined && formats.includes(found)) return found;
   const problem =
     format === undefined ? 'the ending does not tell the format' : `unknown format ${JSON.stringify(format)}`;
   throw new FinetableError(
     'INVALID_ARGUMENT',
-    `${file}: ${problem}; allowed: ${Object.keys(endings).join(', ')}, or format ${formats.map((name) => `"${name}"`).join(', ')}`,
+    `${file}: ${problem}; allowed: ${Object.keys(endings).join(', ')} (and with .gz or .zst behind), or format ${formats.map((name) => `"${name}"`).join(', ')}`,
     { file },
   );
 }
 
-/**
- * One pass over a file, giving way to other work after each of its blocks.
- * @param limit examples to note the places of; the rest are only counted
- * @throws NOT_FOUND, IO, INVALID_DATA (no examples, a broken header, an unclosed quote), INTERRUPTED
- */
-export function scanFile(file: string, source: FileSource, signal?: AbortSignal, limit?: number): Promise<FileIndex> {
-  const { columns, delimiter } = source;
-  return scanTextFile(file, formatOf(file, source), { signal, limit, columns, delimiter });
+export interface ScanFileOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Examples to note the places of; the rest are only counted. */
+  readonly limit?: number | undefined;
+  /** Where the content of a compressed file goes. */
+  readonly path?: string | undefined;
 }
 
-/** @throws INVALID_DATA where the header lacks a column, NOT_FOUND, IO */
-export function openFileReader(index: FileIndex, columns: readonly string[]): FileReader {
-  return new TextReader(index, columns);
+/**
+ * One pass over a file, giving way to other work after each of its blocks; of Parquet and Arrow files over what they say of
+ * themselves.
+ * @throws NOT_FOUND, IO, INVALID_DATA (no examples, a broken header, an unclosed quote), INVALID_FILE, INTERRUPTED
+ */
+export async function scanFile(file: string, source: FileSource, options: ScanFileOptions = {}): Promise<FileIndex> {
+  const { columns, delimiter } = source;
+  const { signal, limit, path = file } = options;
+  const format = formatOf(file, source);
+  if (isCompressed(file)) await decompress(file, path, signal);
+  if (format === 'parquet' || format === 'arrow') return (await blockFormat(format)).scan(file, path, signal);
+  return scanTextFile(file, format, { path, signal, limit, columns, delimiter });
+}
+
+/** A format whose blocks are decoded. */
+export interface BlockFormat {
+  readonly scan: (file: string, path: string, signal?: AbortSignal) => Promise<FileIndex>;
+  readonly open: (index: FileIndex, columns: readonly string[]) => BlockFile;
+}
+
+/** Loaded by who needs it: a thread starts sooner without. */
+async function blockFormat(format: FileIndex['format']): Promise<BlockFormat> {
+  return format === 'parquet'
+    ? (await import('./parquet.ts')).parquetFormat
+    : (await import('./arrow/file.ts')).arrowFormat;
+}
+
+/** All columns of the first `count` examples of a file; fewer where those of a text file are longer than `mostBytes` together. */
+export async function readFirst(index: FileIndex, count: number, mostBytes: number): Promise<FirstRow[]> {
+  if (!index.randomAccess) {
+    const { open } = await blockFormat(index.format);
+    const file = open(index, readableColumns(index));
+    try {
+      return await firstRowsOf(index, file, count);
+    } finally {
+      file.close();
+    }
+  }
+  const reader = new TextReader(index, []);
+  try {
+    return reader.readFirst(count, mostBytes);
+  } finally {
+    reader.close();
+  }
 }
 
 export function indexOf(files: readonly FileIndex[]): SourceIndex {
@@ -134,11 +193,12 @@ export function indexOf(files: readonly FileIndex[]): SourceIndex {
     files,
     examples: files.reduce((sum, { examples }) => sum + examples, 0),
     sizeBytes: files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    randomAccess: files[0]!.randomAccess,
   };
 }
 
-/** Files that a thread keeps open at a time. */
-const mostOpen = 64;
+/** Of a source that a thread keeps in memory: the most bytes. */
+export const keptBytes = 64 << 20;
 
 /** Reads examples of all files of a source. One per thread. */
 export class SourceReader {
@@ -146,34 +206,51 @@ export class SourceReader {
   readonly #columns: readonly string[];
   /** `[files + 1]`: the first example of each file, and the end. */
   readonly #firsts: number[] = [0];
-  /** By file, the one used last at the end. */
-  readonly #open = new Map<number, FileReader>();
+  readonly #open: OpenFiles<FileReader>;
+  /** Null of text. */
+  readonly #blocks: BlockReader | null;
 
-  /** @throws INVALID_DATA where the first file lacks a column, NOT_FOUND, IO */
-  constructor(index: SourceIndex, columns: readonly string[]) {
+  /**
+   * @param keep small sources in memory: for examples that are read in any order
+   * @throws INVALID_DATA where the first file lacks a column, NOT_FOUND, IO
+   */
+  constructor(index: SourceIndex, columns: readonly string[], keep = false) {
     this.#index = index;
     this.#columns = columns;
     for (const { examples } of index.files) this.#firsts.push(this.#firsts.at(-1)! + examples);
-    this.#reader(0);
+    const whole = keep && index.sizeBytes <= keptBytes;
+    this.#open = new OpenFiles((file) => new TextReader(index.files[file]!, columns, whole));
+    if (index.randomAccess) {
+      this.#blocks = null;
+      this.#open.get(0);
+    } else this.#blocks = new BlockReader(index, columns, () => blockFormat(index.files[0]!.format));
   }
 
-  /** @param rows numbers of examples @throws INVALID_DATA naming the line, INVALID_FILE where a file has changed, IO */
-  async read(rows: Uint32Array): Promise<Records> {
+  /**
+   * @param rows numbers of examples
+   * @param window of which they are; blocks are kept in memory as long as it stays the same. Null: of none
+   * @throws INVALID_DATA naming the line, INVALID_FILE where a file has changed, IO
+   */
+  async read(rows: Uint32Array, window: number | null = null): Promise<Records> {
+    return this.#blocks ? this.#blocks.read(rows, window) : this.#readText(rows);
+  }
+
+  #readText(rows: Uint32Array): Records {
     const lines = new Float64Array(rows.length);
     const out = this.#columns.map((): unknown[] => []);
     const { files } = this.#index;
     const names: string[] = [];
     const fileOf = files.length > 1 ? new Uint32Array(rows.length) : null;
     let sizeBytes = 0;
-    let reader = this.#open.get(0)!;
+    let reader = this.#open.get(0);
     for (let begin = 0; begin < rows.length;) {
       const file = this.#fileOf(rows[begin]!);
       const [first, last] = [this.#firsts[file]!, this.#firsts[file + 1]!];
       let end = begin + 1;
       while (end < rows.length && rows[end]! >= first && rows[end]! < last) end++;
-      reader = this.#reader(file);
+      reader = this.#open.get(file);
       const local = first === 0 ? rows.subarray(begin, end) : rows.subarray(begin, end).map((row) => row - first);
-      sizeBytes += await reader.read(local, out, lines, begin);
+      sizeBytes += reader.read(local, out, lines, begin);
       if (fileOf) fileOf.fill(nameIndex(names, files[file]!.file), begin, end);
       begin = end;
     }
@@ -189,8 +266,8 @@ export class SourceReader {
   }
 
   close(): void {
-    for (const reader of this.#open.values()) reader.close();
-    this.#open.clear();
+    this.#blocks?.close();
+    this.#open.close();
   }
 
   #fileOf(row: number): number {
@@ -202,23 +279,9 @@ export class SourceReader {
     }
     return low;
   }
-
-  #reader(file: number): FileReader {
-    let reader = this.#open.get(file);
-    if (reader && this.#index.files.length <= mostOpen) return reader;
-    reader ??= openFileReader(this.#index.files[file]!, this.#columns);
-    this.#open.delete(file);
-    this.#open.set(file, reader);
-    if (this.#open.size > mostOpen) {
-      const [oldest, unused] = this.#open.entries().next().value!;
-      this.#open.delete(oldest);
-      unused.close();
-    }
-    return reader;
-  }
 }
 
-function nameIndex(names: string[], name: string): number {
+export function nameIndex(names: string[], name: string): number {
   const found = names.indexOf(name);
   return found < 0 ? names.push(name) - 1 : found;
 }

@@ -28,7 +28,7 @@ export async function inspect(path: string, signal: AbortSignal): Promise<Report
   if (/\.(safetensors|index\.json)$/.test(path)) return inspectSafetensors(path);
   if (path.endsWith('.npy')) return inspectNpy(path);
   if (isKerasFile(path)) return inspectKeras(path);
-  if (/\.(jsonl|ndjson|csv)$/.test(path)) return inspectData(path, signal);
+  if (/\.(jsonl|ndjson|csv|tsv|parquet|arrows?|feather)(\.(gz|zst))?$/i.test(path)) return inspectData(path, signal);
   if (/\.(ya?ml|json)$/.test(path)) return { kind: 'job', path, job: (await readJob(path)).job };
   return inspectWords(path);
 }

@@ -4,7 +4,7 @@ import type { ColumnReport, DataReport } from './report.ts';
 
 /** @throws INVALID_DATA naming the line, NOT_FOUND, INTERRUPTED */
 export async function inspectData(path: string, signal: AbortSignal): Promise<DataReport> {
-  const { format, sizeBytes, totalRows, columns, rows } = await sampleSource({ file: path }, { signal });
+  const { format, sizeBytes, totalRows, columns, unreadable, rows } = await sampleSource({ file: path }, { signal });
   return {
     kind: 'data',
     path,
@@ -12,7 +12,11 @@ export async function inspectData(path: string, signal: AbortSignal): Promise<Da
     sizeBytes,
     rows: totalRows,
     sampledRows: rows.length,
-    columns: columns.map((name) => describeColumn(name, rows)),
+    columns: columns.map((name) =>
+      name in unreadable
+        ? { name, types: [`${unreadable[name]!} (cannot be read)`], missing: 0, examples: [] }
+        : describeColumn(name, rows),
+    ),
   };
 }
 
@@ -28,10 +32,15 @@ function describeColumn(name: string, rows: readonly SampleRow[]): ColumnReport 
     const value = values[name];
     const type = typeOf(value);
     types.set(type, (types.get(type) ?? 0) + 1);
-    if (examples.size < 3) examples.add(shorten(typeof value === 'string' ? value : JSON.stringify(value)));
+    if (examples.size < 3) examples.add(shorten(typeof value === 'string' ? value : textOf(value)));
   }
   const byFrequency = [...types].sort(([, a], [, b]) => b - a).map(([type]) => type);
   return { name, types: byFrequency, missing, examples: [...examples] };
+}
+
+/** As JSON, which has no integers past 2^53. */
+function textOf(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) => (typeof inner === 'bigint' ? String(inner) : inner));
 }
 
 function typeOf(value: unknown): string {
@@ -41,6 +50,7 @@ function typeOf(value: unknown): string {
     return inside.length === 0 ? 'empty list' : inside.length === 1 ? `list of ${plural(inside[0]!)}` : 'mixed list';
   }
   if (typeof value === 'number') return Number.isInteger(value) ? 'integer' : 'number';
+  if (typeof value === 'bigint') return 'integer';
   if (typeof value === 'boolean') return 'boolean';
   if (typeof value === 'object') return 'object';
   return typeOfText(value as string);

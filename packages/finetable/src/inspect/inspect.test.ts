@@ -1,3 +1,5 @@
+import { gzipSync } from 'node:zlib';
+import { fileURLToPath } from 'node:url';
 import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
@@ -311,6 +313,33 @@ test('JSON Lines: columns, what they hold, and how many rows there are', async (
   });
   expect(text).toContain('150 rows');
   expect(text).toContain('null (missing in 97 of 100)');
+});
+
+test.each(['zstd.parquet', 'lz4.feather', 'stream.arrows'])('columns that a file stores: %s', async (name) => {
+  const path = fileURLToPath(new URL(`../../../data/test/columns/${name}`, import.meta.url));
+  const { report, text } = await both(path);
+  expect(report).toMatchObject({ kind: 'data', format: /parquet/.test(name) ? 'parquet' : 'arrow', rows: 30 });
+  const columns = (report as { columns: { name: string }[] }).columns;
+  expect(Object.fromEntries(columns.map((column) => [column.name, column]))).toMatchObject({
+    id: { types: ['integer'], examples: ['0', '7', '14'] },
+    text: { types: ['text', 'null'] },
+    weights: { types: ['list of numbers', 'empty list'] },
+    day: { types: ['text'], examples: expect.arrayContaining(['2020-01-01T00:00:00.000Z']) as string[] },
+    raw: { types: ['binary (cannot be read)'], examples: [] },
+    big: { types: ['integer'] },
+  });
+  expect(text).toContain('binary (cannot be read)');
+});
+
+test('TSV, compressed', async () => {
+  const path = join(await temporaryFolder(), 'a.tsv.gz');
+  await writeFile(path, gzipSync('id\ttext\n1\ta, b\n'));
+  const { report } = await both(path);
+  expect(report).toMatchObject({
+    format: 'tsv',
+    rows: 1,
+    columns: [{ name: 'id' }, { name: 'text', examples: ['a, b'] }],
+  });
 });
 
 test('CSV: quotes, line ends inside them, and numbers in text', async () => {

@@ -89,7 +89,7 @@ const path = z.string().min(1);
 const source = z.strictObject({
   /** A path or a pattern, or several. */
   file: z.union([path, z.array(path).min(1)]),
-  format: z.enum(['jsonl', 'csv', 'tsv']).optional(),
+  format: z.enum(['jsonl', 'csv', 'tsv', 'parquet', 'arrow']).optional(),
   columns: z.array(z.string()).min(1).optional(),
   delimiter: z.string().length(1).optional(),
   split: z

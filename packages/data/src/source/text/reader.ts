@@ -3,7 +3,8 @@ import { isUtf8 } from 'node:buffer';
 import { closeSync } from 'node:fs';
 import type { FileIndex, FileReader, FirstRow, Records, TextPlaces } from '../source.ts';
 import { csvParser, parseCsvRow } from './csv.ts';
-import { checkRecordBytes, fileChanged, notUtf8, openFile, readAt, statFile } from './file.ts';
+import { checkUnchanged, fileChanged, openFile, readAt } from '../file.ts';
+import { checkRecordBytes, notUtf8 } from './record.ts';
 import { jsonlParser, parseJsonRow } from './jsonl.ts';
 import { RecordScanner } from './scan.ts';
 
@@ -22,18 +23,23 @@ export class TextReader implements FileReader {
   readonly #places: TextPlaces;
   readonly #parse: RecordParser;
   readonly #fd: number;
+  readonly #keep: boolean;
+  /** The whole file, where it is kept. */
+  #whole: Buffer | null = null;
   /** Kept between reads; strings are decoded out of it. */
   #bytes = Buffer.allocUnsafeSlow(1 << 16);
 
-  constructor(index: FileIndex, columns: readonly string[]) {
-    const { file, format } = index;
+  /** @param keep the whole file in memory, from the first read on: a read of a short record costs more than its bytes */
+  constructor(index: FileIndex, columns: readonly string[], keep = false) {
+    const { file, format, path } = index;
     this.#index = index;
+    this.#keep = keep;
     this.#places = index.text!;
     this.values = format === 'jsonl' ? 'json' : 'text';
     this.#parse = index.columns
       ? csvParser(file, index.columns, this.#places.delimiter, columns)
       : jsonlParser(file, columns);
-    this.#fd = openFile(file);
+    this.#fd = openFile(path, file);
   }
 
   read(rows: Uint32Array, out: readonly unknown[][], lines: Float64Array, at: number): number {
@@ -64,8 +70,7 @@ export class TextReader implements FileReader {
 
   /** @returns bytes read */
   #readRecords(rows: Uint32Array, visit: RecordVisitor): number {
-    const { size, mtimeMs } = statFile(this.#fd, this.#index.file);
-    if (size !== this.#index.sizeBytes || mtimeMs !== this.#index.modifiedMs) throw fileChanged(this.#index.file);
+    checkUnchanged(this.#fd, this.#index);
     const { stride, starts } = this.#places;
     let sizeBytes = 0;
     for (let i = 0; i < rows.length;) {
@@ -89,10 +94,7 @@ export class TextReader implements FileReader {
     const sizeBytes = this.#places.starts[end]! - offset;
     // A run of several is short, so this is about one record, or those between two places.
     checkRecordBytes(sizeBytes / stride, file, this.#places.lines[place]!);
-    if (this.#bytes.length < sizeBytes)
-      this.#bytes = Buffer.allocUnsafeSlow(Math.max(sizeBytes, Math.min(2 * this.#bytes.length, runBytes)));
-    const bytes = this.#bytes.subarray(0, sizeBytes);
-    if (readAt(this.#fd, file, bytes, 0, sizeBytes, offset) < sizeBytes) throw fileChanged(file);
+    const bytes = this.#bytesAt(offset, sizeBytes);
     // Of records between noted places the bytes tell where they are.
     const { starts, lines } = stride === 1 ? this.#places : this.#scan(bytes, offset, place);
     const begin = stride === 1 ? place : first - place * stride;
@@ -107,6 +109,23 @@ export class TextReader implements FileReader {
       visit(bytes.toString('utf8', from, to), lines[i]!);
     }
     return sizeBytes;
+  }
+
+  #bytesAt(offset: number, length: number): Buffer {
+    const { sizeBytes } = this.#index;
+    if (this.#keep) {
+      this.#whole ??= this.#fill(Buffer.allocUnsafeSlow(sizeBytes), 0);
+      return this.#whole.subarray(offset, offset + length);
+    }
+    if (this.#bytes.length < length)
+      this.#bytes = Buffer.allocUnsafeSlow(Math.max(length, Math.min(2 * this.#bytes.length, runBytes)));
+    return this.#fill(this.#bytes.subarray(0, length), offset);
+  }
+
+  #fill(bytes: Buffer, offset: number): Buffer {
+    const { file } = this.#index;
+    if (readAt(this.#fd, file, bytes, 0, bytes.length, offset) < bytes.length) throw fileChanged(file);
+    return bytes;
   }
 
   #scan(bytes: Buffer, start: number, place: number): { readonly starts: Float64Array; readonly lines: Float64Array } {

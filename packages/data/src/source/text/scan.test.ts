@@ -16,9 +16,14 @@ function write(name: string, content: string | Uint8Array): string {
   return file;
 }
 
-async function readAll(file: string, format: SourceFormat, columns: readonly string[], options: ScanOptions = {}) {
+async function readAll(
+  file: string,
+  format: SourceFormat,
+  columns: readonly string[],
+  options: ScanOptions & { keep?: boolean } = {},
+) {
   const index = await scanTextFile(file, format, options);
-  const reader = new SourceReader(indexOf([index]), columns);
+  const reader = new SourceReader(indexOf([index]), columns, options.keep);
   try {
     const records = await reader.read(Uint32Array.from({ length: index.examples }, (_, i) => i));
     checkColumns(records, columns);
@@ -43,7 +48,11 @@ describe('any file is read back, whatever the blocks', () => {
         lineEnd,
         bom,
         fc.boolean(),
-        fc.record({ blockBytes: fc.integer({ min: 1, max: 40 }), mostPlaces: fc.constantFrom(1, 2, 3, 1000) }),
+        fc.record({
+          blockBytes: fc.integer({ min: 1, max: 40 }),
+          mostPlaces: fc.constantFrom(1, 2, 3, 1000),
+          keep: fc.boolean(),
+        }),
         async (records, end, mark, finalEnd, options) => {
           const lines: string[] = [];
           const expected = records.map((record) => {
@@ -68,7 +77,11 @@ describe('any file is read back, whatever the blocks', () => {
         lineEnd,
         bom,
         fc.boolean(),
-        fc.record({ blockBytes: fc.integer({ min: 1, max: 40 }), mostPlaces: fc.constantFrom(1, 2, 3, 1000) }),
+        fc.record({
+          blockBytes: fc.integer({ min: 1, max: 40 }),
+          mostPlaces: fc.constantFrom(1, 2, 3, 1000),
+          keep: fc.boolean(),
+        }),
         async (records, end, mark, finalEnd, options) => {
           const write1 = (field: string, quote: boolean): string =>
             quote || /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;

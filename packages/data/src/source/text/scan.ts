@@ -6,13 +6,16 @@ import { FinetableError } from '@finetable/core';
 import { invalidData, throwIfStopped } from '../../errors.ts';
 import type { FileIndex, SourceFormat, TextPlaces } from '../source.ts';
 import { parseCsvHeader } from './csv.ts';
-import { checkRecordBytes, fileChanged, notUtf8, openFile, readAt, statFile } from './file.ts';
+import { fileChanged, openFile, readAt, statFile } from '../file.ts';
+import { checkRecordBytes, notUtf8 } from './record.ts';
 
 const newline = 10;
 const quote = 34;
 
 export interface ScanOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Where the bytes of `file` are; default: there. */
+  readonly path?: string | undefined;
   /** Records to note the places of, which bounds memory; the rest are only counted. Default: all. */
   readonly limit?: number | undefined;
   /** Column names of a file of separated values that has no header. */
@@ -36,10 +39,10 @@ export async function scanTextFile(
   format: SourceFormat,
   options: ScanOptions = {},
 ): Promise<FileIndex & { readonly text: TextPlaces }> {
-  const { signal, limit = Infinity, blockBytes = 1 << 20, mostPlaces = mostPlaceCount } = options;
+  const { signal, limit = Infinity, path = file, blockBytes = 1 << 20, mostPlaces = mostPlaceCount } = options;
   const separated = format !== 'jsonl';
   const delimiter = options.delimiter ?? (format === 'tsv' ? '\t' : ',');
-  const fd = openFile(file);
+  const fd = openFile(path, file);
   try {
     const { size: sizeBytes, mtimeMs: modifiedMs } = statFile(fd, file);
     let offset = skipByteOrderMark(fd, file);
@@ -74,6 +77,7 @@ export async function scanTextFile(
     const examples = Math.min(count, limit);
     return {
       file,
+      path,
       format,
       sizeBytes,
       modifiedMs,
@@ -81,7 +85,11 @@ export async function scanTextFile(
       examples,
       totalExamples: count,
       blocks: blocksOf(starts, stride, examples),
+      unreadable: new Map(),
+      randomAccess: true,
+      blockBytes: 0,
       text: { stride, starts: share(starts), lines: share(lines), delimiter },
+      arrow: null,
     };
   } finally {
     closeSync(fd);
