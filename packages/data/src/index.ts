@@ -64,6 +64,7 @@ export type { Retried } from './pool.ts';
 export type { Skipped } from './skipped.ts';
 export type { LoaderStatistics, StageSeconds } from './statistics.ts';
 export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';
+export { visitSource, type RowVisitor, type SourceVisit, type VisitedRow } from './visit.ts';
 export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/model.ts';
 export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
 export { defaultTokenPattern } from './feature/words.ts';
