@@ -11,6 +11,7 @@ test('public names', () => {
     'planLoader',
     'readTokenizer',
     'sampleSource',
+    'visitSource',
     'wordLines',
   ]);
 });

@@ -112,7 +112,7 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
             folder: join(folder, 'checkpoints'),
             everySteps: job.train.checkpointEverySteps,
             keep: job.train.keepCheckpoints,
-            identity: { dataBytes: train.sizeBytes, ...(await identityOf(loaded)) },
+            identity: await identityOf(loaded),
           },
           onEvent: async (event) => {
             await log(event);
