@@ -74,8 +74,11 @@ export interface LoaderPlan {
   readonly taskSeconds: number;
 }
 
-/** A task's round trip costs 0.1 ms, so a task should be some milliseconds of work: about this many examples. */
-const taskExamples = 1024;
+/**
+ * A worker that is done waits until the calling thread, which may be in a training step of some milliseconds, gives it the next task. So a
+ * task is about this many examples: several steps.
+ */
+const taskExamples = 4096;
 
 /** A task is seconds of work at most; a worker that shares a processor with many others should not be taken for one that hangs. */
 const longestTaskSeconds = 300;
