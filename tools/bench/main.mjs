@@ -15,6 +15,7 @@ import { measureSteps } from './step.mjs';
 import { measureTfjs } from './tfjs.mjs';
 import { measureThreads } from './threads.mjs';
 import { measureUnpooled } from './unpooled.mjs';
+import { measureWaiting } from './waiting.mjs';
 
 const parts = {
   opening: measureOpening, // first: resident memory is smallest, and so most telling
@@ -31,6 +32,7 @@ const parts = {
   sources: measureSources,
   memory: measureMemory,
   tfjs: measureTfjs,
+  waiting: measureWaiting,
 };
 const begun = performance.now();
 const machine = describeMachine();

@@ -150,8 +150,12 @@ function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, 
       );
     }
     const factor = 1 / (pooling === 'mean' ? total : Math.sqrt(total));
+    if (!weights) {
+      for (let place = begin; place < end; place++) out[place] = factor;
+      continue;
+    }
     for (let place = begin; place < end; place++) {
-      out[place] = (weights ? weights[place]! : 1) * factor;
+      out[place] = weights[place]! * factor;
       // Weights that all but cancel out can pass the largest f32.
       if (!Number.isFinite(out[place])) {
         throw new FinetableError(

@@ -31,7 +31,12 @@ export class BatchAssembler {
   }
 
   /** @param of the examples: their numbers in the source */
-  make(epoch: number, index: number, records: Records, of: Uint32Array): Batch {
+  make(
+    epoch: number,
+    index: number,
+    records: Records,
+    of: Uint32Array,
+  ): { readonly batch: Batch; readonly planSeconds: number } {
     const { files, fileOf, unit, lines } = records;
     const size = lines.length;
     const bags: Record<string, FeatureBags> = {};
@@ -56,15 +61,18 @@ export class BatchAssembler {
       const offsets = Int32Array.from({ length: size + 1 }, (_, i) => i * spec.count);
       add(name, this.#data.features[spec.of]!.table, bagsOfOne({ values, offsets }), 'sum', offsets);
     }
+    const planning = performance.now();
     const plans: Record<string, LookupPlan> = {};
     for (const [table, shared] of byTable) plans[table] = makeSharedPlan(shared, this.#data.tables[table]!.rows, table);
+    const planSeconds = (performance.now() - planning) / 1000;
     const numbers: Record<string, Matrix> = {};
     for (const [name, read] of this.#numbers) numbers[name] = read(records);
     const weights = this.#weights ? this.#weights(records) : null;
-    return {
+    const batch = {
       ...{ epoch, index, size, plans, features: bags, ...this.#labelsOf(records), numbers, weights },
       ...{ ids: this.#idsOf(records), files, fileOf, unit, lines },
     };
+    return { batch, planSeconds };
   }
 
   /** @throws what `make` throws for the first bad record */

@@ -160,8 +160,8 @@ test('two tasks per worker fit the prefetch', () => {
     const { prefetchBatches, taskBatches } = planLoader(options);
     return [prefetchBatches, taskBatches];
   };
-  expect(plan({ batchSize: 256 })).toEqual([16, 4]);
-  expect(plan({ batchSize: 256, workers: 8 })).toEqual([64, 4]);
+  expect(plan({ batchSize: 256 })).toEqual([32, 16]);
+  expect(plan({ batchSize: 256, workers: 8 })).toEqual([256, 16]);
   expect(plan({ batchSize: 4096, workers: 2 })).toEqual([16, 1]);
   expect(plan({ batchSize: 1 })).toEqual([32, 16]);
   expect(plan({ batchSize: 1, workers: 2, prefetchBatches: 12 })).toEqual([12, 3]);

@@ -131,15 +131,23 @@ export interface LoaderPlan {
   readonly prefetchBytes: number;
   /** Batches per task. */
   readonly taskBatches: number;
+  /** Of a task in a worker. */
+  readonly taskSeconds: number;
 }
 
-/** A task's round trip costs 0.1 ms, so a task should be some milliseconds of work: about this many examples. */
-const taskExamples = 1024;
+/**
+ * A worker that is done waits until the calling thread, which may be in a training step of some milliseconds, gives it the next task. So a
+ * task is about this many examples: several steps.
+ */
+const taskExamples = 4096;
+
+/** A task is seconds of work at most; a worker that shares a processor with many others should not be taken for one that hangs. */
+const longestTaskSeconds = 300;
 
 /** @throws INVALID_ARGUMENT whose `details.path` names the option */
 export function planLoader(options: LoaderOptions): LoaderPlan {
   const { batchSize, workers = 1, shuffle = false, shuffleWindow = 1 << 22, seed = 0 } = options;
-  const { prefetchBytes = 2 ** 28 } = options;
+  const { prefetchBytes = 2 ** 28, taskSeconds = longestTaskSeconds } = options;
   const { shard = { index: 0, count: 1 }, distinct = null } = options;
   checkInteger('batchSize', batchSize, 1, 2 ** 31 - 1);
   checkInteger('workers', workers, 0, 1024);
@@ -149,7 +157,8 @@ export function planLoader(options: LoaderOptions): LoaderPlan {
   checkInteger('shard.index', shard.index, 0, shard.count - 1);
   if (options.prefetchBatches !== undefined) checkInteger('prefetchBatches', options.prefetchBatches, 1, 2 ** 31 - 1);
   checkInteger('prefetchBytes', prefetchBytes, 1, Number.MAX_SAFE_INTEGER);
-  const plan = { batchSize, workers, shuffle, shuffleWindow, seed, distinct, shard, prefetchBytes };
+  if (!(taskSeconds > 0)) throw refuse('taskSeconds', String(taskSeconds), 'a number above 0');
+  const plan = { batchSize, workers, shuffle, shuffleWindow, seed, distinct, shard, prefetchBytes, taskSeconds };
   // On the caller's own thread nothing is made before it is asked for.
   if (workers === 0) return { ...plan, prefetchBatches: 1, taskBatches: 1 };
   const chunk = Math.min(16, Math.ceil(taskExamples / batchSize));

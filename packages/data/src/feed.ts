@@ -4,7 +4,8 @@ import { textWindowBytes, type LoaderPlan } from './check.ts';
 import type { Keys } from './distinct.ts';
 import type { Histories } from './histories/histories.ts';
 import { ExampleOrder } from './order.ts';
-import { examplesOf } from './prepare.ts';
+import { placeOfExamples, type TaskPlace } from './place.ts';
+import { examplesOf, rowsOf } from './prepare.ts';
 import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
 import type { Selection } from './selection.ts';
 import { addSkipped, noneSkipped } from './skipped.ts';
@@ -17,10 +18,12 @@ export interface Feed {
   readonly examples: number;
   /** Of its files. */
   readonly sizeBytes: number;
+  /** Examples that are shuffled as a whole: all, or fewer; 0 where they are not shuffled. */
+  readonly window: number;
   /** Requests for batches `from ..` of `epoch`, then those of the epochs before `endEpoch`. */
   requests(epoch: number, from: number, endEpoch: number, taskBatches: number): Requests;
   /** For errors. */
-  describe(examples: TaskExamples): string;
+  place(examples: TaskExamples): TaskPlace;
 }
 
 export interface Requests {
@@ -37,8 +40,12 @@ function partOf(
   return { begin: Math.floor((index * size) / count), end: Math.floor(((index + 1) * size) / count) };
 }
 
-/** @param index of what is counted as examples: rows, or interactions */
+/**
+ * @param source of the rows, for errors
+ * @param index of what is counted as examples: rows, or interactions
+ */
 export function exampleFeed(
+  source: SourceIndex,
   index: SourceIndex,
   selection: Selection | null,
   rows: readonly Row[] | null,
@@ -85,6 +92,7 @@ export function exampleFeed(
   return {
     examples: order.examples,
     sizeBytes: index.sizeBytes,
+    window: shuffle ? Math.min(window, order.examples) : 0,
     requests: (epoch, from, endEpoch, taskBatches) => ({
       next: () => {
         if (from === batchesPerEpoch) {
@@ -99,18 +107,8 @@ export function exampleFeed(
       },
       close: () => Promise.resolve(),
     }),
-    describe: ({ rows: numbers, given }) => describe(index, name, numbers ?? given.numbers),
+    place: (examples) => placeOfExamples(source, name, rowsOf(examples, histories)),
   };
-}
-
-function describe({ files }: SourceIndex, name: string, numbers: Uint32Array): string {
-  if (numbers.length === 0) return name;
-  const [low, high] = [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
-  const places = files[0]!.text;
-  if (files.length > 1 || !places) return `${name}, examples ${low + 1} to ${high + 1}`;
-  const lineOf = (row: number): number => places.lines[Math.floor(row / places.stride)]!;
-  const about = places.stride > 1 ? 'about ' : '';
-  return `${name}, ${about}lines ${lineOf(low)} to ${lineOf(high)}`;
 }
 
 /** Examples held to be shuffled, where the options do not say. */
@@ -139,6 +137,7 @@ export function streamFeed(
   return {
     examples: Infinity,
     sizeBytes: 0,
+    window,
     requests: (epoch, from, endEpoch, taskBatches) =>
       new StreamRequests(
         rows as Iterated,
@@ -149,10 +148,7 @@ export function streamFeed(
         taskBatches,
         screen,
       ),
-    describe: ({ given }) => {
-      const { numbers } = given!;
-      return `${name}, examples ${numbers.reduce((a, b) => Math.min(a, b)) + 1} to ${numbers.reduce((a, b) => Math.max(a, b)) + 1}`;
-    },
+    place: (examples) => placeOfExamples({ files: [{ file: name, examples: Infinity, text: null }] }, name, examples),
   };
 }
 

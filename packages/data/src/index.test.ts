@@ -15,6 +15,7 @@ test('public names', () => {
     'readFound',
     'readTokenizer',
     'sampleSource',
+    'visitSource',
     'withFound',
     'wordLines',
     'wordSplitter',

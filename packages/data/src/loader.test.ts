@@ -237,6 +237,9 @@ describe('making ahead', () => {
         // The workers come to rest where one more task would pass the bound, or at the epoch's end, and stay there.
         const rest = Math.min(prefetchBatches - taskBatches + 1, loader.batchesPerEpoch - consumed);
         while (loader.statistics.batches - consumed < rest) await setTimeout(1);
+        const { readyBatches, busyTasks } = loader.statistics.queue;
+        // One is in the consumer's hands.
+        if (busyTasks === 0) expect(readyBatches).toBe(loader.statistics.batches - consumed);
         if (consumed % 10 === 0) await setTimeout(20);
         expect(loader.statistics.batches - consumed).toBeLessThanOrEqual(prefetchBatches);
       }
@@ -290,8 +293,15 @@ describe('making ahead', () => {
     await using({ batchSize: 10, workers: 2 }, async (loader) => {
       await collect(loader.batches(0));
       await collect(loader.batches(1, 9));
-      const { batches, examples, sizeBytes, workSeconds, waitSeconds } = loader.statistics;
+      const { batches, examples, sizeBytes, workSeconds, waitSeconds, seconds, stages, queue } = loader.statistics;
+      const { examplesPerSecond, bytesPerSecond } = loader.statistics;
+      const { readSeconds, extractSeconds, planSeconds, handoverSeconds } = stages;
       expect([batches, examples]).toEqual([13, 116]);
+      expect(queue).toEqual({ readyBatches: 0, busyTasks: 0 });
+      expect(readSeconds + extractSeconds + planSeconds).toBeCloseTo(workSeconds, 6);
+      expect(Math.min(readSeconds, extractSeconds, planSeconds, handoverSeconds)).toBeGreaterThan(0);
+      expect(seconds).toBeGreaterThanOrEqual(waitSeconds);
+      expect([examplesPerSecond, bytesPerSecond]).toEqual([examples / seconds, sizeBytes / seconds]);
       expect(sizeBytes).toBeGreaterThan(116 * 60);
       expect(workSeconds).toBeGreaterThan(0);
       expect(waitSeconds).toBeGreaterThan(0);

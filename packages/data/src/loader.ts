@@ -11,28 +11,18 @@ import type { Batch } from './batch.ts';
 import { checkData, fitToBlocks, planLoader, type LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
-import { createPool, defaultRuntime, taskError, type TaskPool, type ThreadRuntime } from './pool.ts';
+import type { TaskPlace } from './place.ts';
+import { taskError, type TaskPool } from './pool.ts';
+import { checkPosition, identityOf, type DataIdentity, type LoaderPosition } from './position.ts';
 import { prepare } from './prepare.ts';
-import { type BatchesRequest, type ScreenReply } from './protocol.ts';
-import { addSkipped, type Skipped } from './skipped.ts';
+import type { BatchesReply, BatchesRequest, ScreenReply } from './protocol.ts';
+import { addSkipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';
 import { TemporaryFolder } from './source/compressed.ts';
 import { rowsName, type GivenRows } from './source/rows.ts';
 import type { DataSpec, LoaderOptions } from './spec.ts';
-
-/** Totals since the loader was opened. */
-export interface LoaderStatistics {
-  /** Batches made, their examples, and the bytes of the file read for them. */
-  readonly batches: number;
-  readonly examples: number;
-  readonly sizeBytes: number;
-  /** Time spent on making them, summed over the workers. */
-  readonly workSeconds: number;
-  /** Time the consumer waited for batches. */
-  readonly waitSeconds: number;
-  /** Bad rows that were left out, and what is wrong with the first of them. */
-  readonly skipped: Skipped;
-}
+import { StatisticsCounter, type Found, type LoaderStatistics } from './statistics.ts';
+import { createPool, defaultRuntime, type ThreadRuntime } from './threads.ts';
 
 export interface Loader {
   /** What it was opened with, and what was found out about the source: everything that serving needs to do the same. */
@@ -53,10 +43,18 @@ export interface Loader {
    * in progress and leaves the loader ready for another.
    *
    * Iterating throws INVALID_DATA or ID_OUT_OF_RANGE naming file, line and column, after the batches before that one;
-   * INVALID_FILE where the file has changed since it was opened; WORKER_FAILED; INTERRUPTED by the signal; CLOSED.
+   * INVALID_FILE where the file has changed since it was opened; WORKER_FAILED where a worker failed twice at the same examples
+   * (it threw, exited, ran out of memory or took longer than `taskSeconds`); INTERRUPTED by the signal; CLOSED.
    * After the last three the loader can only be closed.
    */
   batches(epoch: number, from?: number, epochs?: number): AsyncIterableIterator<Batch>;
+  /** The batch after the last one that was consumed; at first, or where another iteration begins, the one that it begins with. */
+  readonly position: LoaderPosition;
+  /**
+   * As `batches`, from a position on up to epoch `endEpoch` (default: the rest of its own), exclusive: also one of another loader, with
+   * other workers. @throws INVALID_ARGUMENT where it is none, MISMATCH where that loader's batches are not this one's
+   */
+  batchesFrom(position: LoaderPosition, endEpoch?: number): AsyncIterableIterator<Batch>;
   /** Ends all threads. An iteration in progress throws CLOSED. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -86,17 +84,26 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
     const fitted = prepared.examples ? fitToBlocks(plan, prepared.examples, options) : plan;
     const { source, badRows } = data;
     const index = prepared.rows ? null : prepared.index;
-    const pool = createPool({ data: prepared.shared, index }, plan.workers, runtime);
-    const totals = { skipped: prepared.skipped };
+    const pool = createPool({ data: prepared.shared, index }, plan, runtime);
+    const totals = { skipped: prepared.skipped, retried: prepared.retried };
     const find = async (given: GivenRows): Promise<ScreenReply> => {
       const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
-      const found = await pool.run(request, () => `${name}, looking for bad rows`);
+      const found = await pool.run(request, () => feed.place(request.examples));
       totals.skipped = addSkipped(totals.skipped, found.excluded.length, found.problems, Infinity, name);
       return found;
     };
     const { histories, keys } = prepared;
     const feed = prepared.examples
-      ? exampleFeed(prepared.examples, prepared.selection, prepared.rows, histories, keys, name, fitted)
+      ? exampleFeed(
+          prepared.index!,
+          prepared.examples,
+          prepared.selection,
+          prepared.rows,
+          histories,
+          keys,
+          name,
+          fitted,
+        )
       : streamFeed(
           source.rows!,
           name,
@@ -130,8 +137,10 @@ class BatchLoader implements Loader {
   readonly #temporary: TemporaryFolder;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => void this.#stop(interrupted(this.#name));
-  readonly #totals = { batches: 0, examples: 0, sizeBytes: 0, workSeconds: 0, waitSeconds: 0 };
-  readonly #found: { readonly skipped: Skipped };
+  readonly #counter = new StatisticsCounter();
+  readonly #found: Found;
+  readonly #identity: DataIdentity;
+  #next = { epoch: 0, batch: 0 };
   #iterating = false;
   /** Wakes an iteration that waits for the next of what is iterated. */
   #wake: (() => void) | null = null;
@@ -144,7 +153,7 @@ class BatchLoader implements Loader {
     pool: TaskPool,
     temporary: TemporaryFolder,
     signal: AbortSignal | undefined,
-    found: { readonly skipped: Skipped },
+    found: Found,
   ) {
     this.#found = found;
     this.examples = feed.examples;
@@ -154,6 +163,7 @@ class BatchLoader implements Loader {
     );
     this.sizeBytes = feed.sizeBytes;
     this.data = data;
+    this.#identity = identityOf(data, plan, feed);
     this.#name = name;
     this.#plan = plan;
     this.#feed = feed;
@@ -165,7 +175,11 @@ class BatchLoader implements Loader {
   }
 
   get statistics(): LoaderStatistics {
-    return { ...this.#totals, ...this.#found };
+    return this.#counter.statistics(this.#found, this.#pool.retried);
+  }
+
+  get position(): LoaderPosition {
+    return { ...this.#next, data: this.#identity };
   }
 
   batches(epoch: number, from = 0, epochs = 1): AsyncIterableIterator<Batch> {
@@ -174,6 +188,14 @@ class BatchLoader implements Loader {
     check('from', from, 0, bound);
     check('epochs', epochs, 1, Number.MAX_SAFE_INTEGER);
     return this.#iterate(epoch, from, epoch + epochs);
+  }
+
+  batchesFrom(position: LoaderPosition, endEpoch = position.epoch + 1): AsyncIterableIterator<Batch> {
+    checkPosition(position, this.#identity, this.#name);
+    const { epoch, batch } = position;
+    check('position.batch', batch, 0, Math.min(this.batchesPerEpoch, Number.MAX_SAFE_INTEGER));
+    check('endEpoch', endEpoch, 0, Number.MAX_SAFE_INTEGER);
+    return this.#iterate(epoch, batch, endEpoch);
   }
 
   async close(): Promise<void> {
@@ -196,6 +218,8 @@ class BatchLoader implements Loader {
       );
     }
     this.#iterating = true;
+    this.#next = { epoch, batch: from };
+    this.#counter.beginIteration();
     const { workers, prefetchBatches, prefetchBytes, taskBatches } = this.#plan;
     const requests = this.#feed.requests(epoch, from, endEpoch, taskBatches);
     const tasks: Promise<Made>[] = []; // in order
@@ -254,13 +278,14 @@ class BatchLoader implements Loader {
           continue;
         }
         const { batches, error } = await task;
-        this.#totals.waitSeconds += (performance.now() - began) / 1000;
+        this.#counter.wait((performance.now() - began) / 1000);
         for (const batch of batches) {
           // Batches made before a stop are not handed out after it.
           if (this.#pool.stopped) throw this.#pool.stopped;
           held--;
           bytes.consumed(batch);
           if (workers > 0) fill();
+          this.#consume(batch);
           yield batch;
         }
         if (error) throw error;
@@ -273,18 +298,27 @@ class BatchLoader implements Loader {
       const closing = requests.close();
       if (asking) closing.catch(() => undefined);
       else await closing;
+      this.#counter.endIteration();
       this.#iterating = false;
     }
   }
 
+  #consume({ epoch, index }: Batch): void {
+    this.#counter.consume();
+    this.#next = index + 1 === this.batchesPerEpoch ? { epoch: epoch + 1, batch: 0 } : { epoch, batch: index + 1 };
+  }
+
   async #make(request: BatchesRequest): Promise<Made> {
-    const what = (): string => this.#feed.describe(request.examples);
-    const made = await this.#pool.run(request, what);
-    this.#totals.batches += made.batches.length;
-    for (const { size } of made.batches) this.#totals.examples += size;
-    this.#totals.sizeBytes += made.sizeBytes;
-    this.#totals.workSeconds += made.workSeconds;
-    return { batches: made.batches, error: made.error && taskError(made.error, what) };
+    const place = (): TaskPlace => this.#feed.place(request.examples);
+    const began = performance.now();
+    let made: BatchesReply | null = null;
+    this.#counter.beginTask();
+    try {
+      made = await this.#pool.run(request, place);
+    } finally {
+      this.#counter.endTask(made, (performance.now() - began) / 1000);
+    }
+    return { batches: made.batches, error: made.error && taskError(made.error, place) };
   }
 }
 

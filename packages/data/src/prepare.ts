@@ -1,13 +1,15 @@
 /** Before the first batch: which examples there are, and what must be known of all of them. */
+import { stat } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { FinetableError, range } from '@finetable/core';
 import type { LoaderPlan } from './check.ts';
 import { checkDistinct, keysOf, type Keys } from './distinct.ts';
 import { interrupted, showNames } from './errors.ts';
-import { createPool, type TaskPool, type ThreadRuntime } from './pool.ts';
 import type { Interactions } from './histories/collect.ts';
 import { groupInteractions, targetsOf, type Histories } from './histories/histories.ts';
 import { aliasesOf } from './negatives.ts';
+import { placeOfExamples, type TaskPlace } from './place.ts';
+import type { Retried, TaskPool } from './pool.ts';
 import { withoutSource as plain, type PreparedData, type TaskExamples } from './protocol.ts';
 import { refuse } from './refuse.ts';
 import { selectionOf, type Selection } from './selection.ts';
@@ -18,6 +20,7 @@ import { indexOf, type FileIndex, type SourceIndex } from './source/source.ts';
 import type { DataSpec, FileSource, HistoriesSpec, Row } from './spec.ts';
 import { addSkipped, noneSkipped, type Skipped } from './skipped.ts';
 import { adapt, gatherersOf, StateSum, unknownPaths } from './survey.ts';
+import { createPool, type ThreadRuntime } from './threads.ts';
 
 export interface Prepared {
   /** Says everything that batches are made of. */
@@ -37,6 +40,7 @@ export interface Prepared {
   readonly keys: Keys | null;
   /** Bad rows, which the selection is without. */
   readonly skipped: Skipped;
+  readonly retried: Retried;
 }
 
 /** Blocks of a task: some MiB. */
@@ -62,7 +66,7 @@ export async function prepare(
     typeof data.badRows === 'object' ||
     gatherersOf(data).size > 0;
   const work = looked || files.length > 1;
-  const pool = createPool(null, Math.min(plan.workers, work ? plan.workers : 1), runtime);
+  const pool = createPool(null, { ...plan, workers: work ? plan.workers : Math.min(plan.workers, 1) }, runtime);
   const onAbort = (): void => void pool.stop(interrupted(name));
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) onAbort();
@@ -82,9 +86,11 @@ export async function prepare(
     const { selection, skipped } = await survey.screen(data, split, found?.skipped ?? noneSkipped);
     const adapted = await survey.gather(data, selection);
     const shared = sharedOf(adapted, histories, plan);
-    await pool.run({ type: 'check', data: shared, index: rows ? null : index }, () => name);
+    await pool.run({ type: 'check', data: shared, index: rows ? null : index }, () => wholeOf(name));
     const keys = plan.distinct === null ? null : await survey.keys(adapted, selection, plan.distinct);
-    return { data: adapted, shared, keys, index, examples: survey.examples, histories, rows, selection, skipped };
+    const { examples } = survey;
+    const { retried } = pool;
+    return { data: adapted, shared, keys, index, examples, histories, rows, selection, skipped, retried };
   } finally {
     signal?.removeEventListener('abort', onAbort);
     await pool.stop(new FinetableError('CLOSED', `${name}: the loader is closed`, { file: name }));
@@ -113,17 +119,10 @@ async function prepareStream(pool: TaskPool, data: DataSpec, name: string, plan:
   }
   const adapted = await adapt(data, {});
   const shared = sharedOf(adapted, null, plan);
-  await pool.run({ type: 'check', data: shared, index: null }, () => name);
+  await pool.run({ type: 'check', data: shared, index: null }, () => wholeOf(name));
   return {
-    data: adapted,
-    shared,
-    index: null,
-    examples: null,
-    histories: null,
-    rows: null,
-    selection: null,
-    keys: null,
-    skipped: noneSkipped,
+    ...{ data: adapted, shared, index: null, examples: null, histories: null, rows: null },
+    ...{ selection: null, keys: null, skipped: noneSkipped, retried: pool.retried },
   };
 }
 
@@ -138,13 +137,28 @@ async function scan(
   await inLanes(
     files,
     plan,
-    (file) => {
+    async (file) => {
       const path = isCompressed(file) ? temporary.pathFor(file) : file;
-      return pool.run({ type: 'scan', file, path, source }, () => `${file}, index pass`);
+      const sizeBytes = await sizeOf(file);
+      return pool.run({ type: 'scan', file, path, sizeBytes, source }, () =>
+        wholeOf(file, `bytes 0 to ${sizeBytes}, index pass`),
+      );
     },
     ({ index }) => indices.push(index),
   );
   return indexOf(indices);
+}
+
+/** 0 where there is none, which the scan will say. */
+async function sizeOf(file: string): Promise<number> {
+  return stat(file).then(
+    ({ size }) => size,
+    () => 0,
+  );
+}
+
+function wholeOf(file: string, doing = 'opening'): TaskPlace {
+  return { text: `${file}, ${doing}`, details: { file } };
 }
 
 /** Passes over all examples, on all threads. */
@@ -188,7 +202,10 @@ class Survey {
     let skipped = noneSkipped;
     await this.#each(
       null,
-      (examples) => this.#pool.run({ type: 'collect', data: plain(data), index: this.#sent, examples }, this.#what),
+      (examples) =>
+        this.#pool.run({ type: 'collect', data: plain(data), index: this.#sent, examples }, () =>
+          this.#place(examples, 'collecting histories'),
+        ),
       ({ found, bad }) => {
         skipped = addSkipped(skipped, bad.excluded.length, bad.problems, limit, this.#name);
         parts.push(found);
@@ -206,7 +223,9 @@ class Survey {
     await this.#each(
       null,
       (examples, first) =>
-        this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, this.#what),
+        this.#pool.run({ type: 'split', data: plain(data), index: this.#sent, first, examples }, () =>
+          this.#place(examples, 'split'),
+        ),
       (part) => excluded.push(part.excluded),
     );
     return selectionOf(this.#index.examples, flatten(excluded));
@@ -225,7 +244,9 @@ class Survey {
     await this.#each(
       within,
       (examples) =>
-        this.#pool.run({ type: 'screen', data: this.#plain(data), index: this.#sent, examples }, this.#what),
+        this.#pool.run({ type: 'screen', data: this.#plain(data), index: this.#sent, examples }, () =>
+          this.#place(examples, 'looking for bad rows'),
+        ),
       (part) => {
         skipped = addSkipped(skipped, part.excluded.length, part.problems, badRows.skip, this.#name);
         excluded.push(part.excluded);
@@ -243,7 +264,9 @@ class Survey {
     await this.#each(
       selection,
       (examples) =>
-        this.#pool.run({ type: 'gather', data: this.#plain(data), index: this.#sent, examples }, this.#what),
+        this.#pool.run({ type: 'gather', data: this.#plain(data), index: this.#sent, examples }, () =>
+          this.#place(examples, 'gathering what has to be known'),
+        ),
       ({ states }) => sum.add(states),
     );
     return adapt(data, sum.states);
@@ -258,7 +281,9 @@ class Survey {
     await this.#each(
       selection,
       (examples) =>
-        this.#pool.run({ type: 'keys', data: this.#plain(data), index: this.#sent, examples, feature }, this.#what),
+        this.#pool.run({ type: 'keys', data: this.#plain(data), index: this.#sent, examples, feature }, () =>
+          this.#place(examples, 'finding which are alike'),
+        ),
       (part) => {
         hashes.set(part.hashes, at);
         at += part.hashes.length;
@@ -278,7 +303,9 @@ class Survey {
     return this.#rows ? null : this.#index;
   }
 
-  readonly #what = (): string => `${this.#name}, index pass`;
+  #place(examples: TaskExamples, doing: string): TaskPlace {
+    return placeOfExamples(this.#index, this.#name, rowsOf(examples, this.#histories), doing);
+  }
 
   /** Some blocks at a time; `take` gets the results in the order of the source. */
   #each<T>(
@@ -322,6 +349,12 @@ export function examplesOf(
   if (!all) return { rows: numbers };
   const rows = Array.from(numbers, (number) => all[histories ? histories.rows[number]! : number]);
   return { given: { name, rows, numbers } };
+}
+
+/** The same by numbers of rows, for errors. */
+export function rowsOf({ rows, given }: TaskExamples, histories: Histories | null): TaskExamples {
+  const numbers = rows ?? given.numbers;
+  return { rows: histories ? numbers.map((number) => histories.rows[number]!) : numbers };
 }
 
 function* flatten(parts: readonly Uint32Array[]): Iterable<number> {

@@ -35,6 +35,8 @@ export interface WorkerSetup {
 export interface ScanRequest {
   readonly type: 'scan';
   readonly file: string;
+  /** Of the file: a pass over a large one may take longer. */
+  readonly sizeBytes: number;
   /** Where the content of a compressed file goes; else the file. */
   readonly path: string;
   readonly source: FileSource;
@@ -164,9 +166,11 @@ export interface BatchesReply {
   readonly batches: readonly Batch[];
   /** Why there is no batch after these; the ones before it are good. */
   readonly error: PlainError | null;
-  /** Bytes read, and seconds of work. */
+  /** Bytes read, and seconds of work: all, and of these reading, and making plans. */
   readonly sizeBytes: number;
   readonly workSeconds: number;
+  readonly readSeconds: number;
+  readonly planSeconds: number;
 }
 
 /** A thrown error loses its class on its way between threads, so errors travel as replies. */

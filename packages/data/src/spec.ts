@@ -373,11 +373,10 @@ export interface LoaderOptions {
   readonly prefetchBatches?: number | undefined;
   /** Their bytes: where they are more, none is begun before others are consumed. At least one task is made. Default 256 MiB. */
   readonly prefetchBytes?: number | undefined;
+  /**
+   * The longest that a worker may be at one task; after it the worker is replaced, as where one fails, and the task tried once more.
+   * The pass over a file that finds its examples gets as long again for each 256 MiB. Default 300.
+   */
+  readonly taskSeconds?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-}
-
-/** The next batch a loader would yield. JSON. */
-export interface LoaderPosition {
-  readonly epoch: number;
-  readonly batch: number;
 }

@@ -258,22 +258,27 @@ export class TaskRunner {
     const { data } = this.#setup;
     const began = performance.now();
     const batches: Batch[] = [];
-    let sizeBytes = 0;
+    let [sizeBytes, readSeconds, planSeconds] = [0, 0, 0];
     let error = null;
     try {
       this.#assembler ??= new BatchAssembler(data);
       const numbers = examples.rows ?? examples.given.numbers;
       // A shard of a small batch may have no example; it is a batch all the same, so that all processes have as many.
       for (let begin = 0; begin === 0 || begin < numbers.length; begin += batchSize) {
+        const reading = performance.now();
         const records = await this.#read(this.#setup, examples, window, begin, begin + batchSize);
+        readSeconds += (performance.now() - reading) / 1000;
         const of = numbers.subarray(begin, begin + batchSize);
-        batches.push(this.#assembler.make(epoch, first + batches.length, records, of));
+        const made = this.#assembler.make(epoch, first + batches.length, records, of);
+        batches.push(made.batch);
+        planSeconds += made.planSeconds;
         sizeBytes += records.sizeBytes;
       }
     } catch (thrown) {
       error = toPlainError(thrown);
     }
-    return { type: 'batches', batches, error, sizeBytes, workSeconds: (performance.now() - began) / 1000 };
+    const workSeconds = (performance.now() - began) / 1000;
+    return { type: 'batches', batches, error, sizeBytes, workSeconds, readSeconds, planSeconds };
   }
 
   #read(

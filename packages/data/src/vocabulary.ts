@@ -2,7 +2,7 @@
 import { checkData, planLoader } from './check.ts';
 import { interrupted } from './errors.ts';
 import { vocabularyOf } from './feature/build.ts';
-import { defaultRuntime } from './pool.ts';
+import { defaultRuntime } from './threads.ts';
 import { prepare } from './prepare.ts';
 import type { Skipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';

@@ -1,5 +1,5 @@
-// A loader worker that fails in the way that its data file is named after, at the task with example 37.
-import { basename } from 'node:path';
+// A loader worker that fails as the only table is named: `<task>-<failure>-<always or once>`, at the tasks of that type with example 37.
+import { writeFileSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import runTask from '../dist/worker.js';
 
@@ -7,6 +7,8 @@ const failures = {
   throw: () => {
     throw new Error('thrown on purpose');
   },
+  // As a mistake in the work itself comes out of it.
+  mistake: () => ({ type: 'failure', error: { code: null, message: 'mistaken on purpose', details: {}, stack: '' } }),
   exit: () => process.exit(3),
   reject: async () => {
     Promise.reject(new Error('rejected on purpose'));
@@ -19,13 +21,31 @@ const failures = {
   spin: () => {
     for (;;);
   },
+  idle: () => {
+    setTimeout(() => process.exit(4), 20);
+    return null;
+  },
 };
 
+/** `once`: the marker outlives the thread. */
+function isDue(when, marker) {
+  if (when === 'always') return true;
+  try {
+    writeFileSync(marker, '', { flag: 'wx' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export default async function runFaultyTask(request) {
-  // Named after the only table.
-  const [name] = Object.keys((workerData ?? request).data?.tables ?? { [request.file]: 0 });
-  const plain = basename(name, '.jsonl');
-  const [when, failure] = plain.startsWith('index-') ? ['scan', plain.slice(6)] : ['batches', plain];
-  if (request.type === when && (when === 'scan' || request.examples.rows.includes(37))) await failures[failure]();
+  const name = request.source ? request.source.name : Object.keys((workerData ?? request).data.tables)[0];
+  const [type, failure, when, marker] = name.split(' ');
+  const { rows, given } = request.examples ?? {};
+  const there = request.type === 'scan' || (rows ?? given?.numbers)?.includes(37);
+  if (request.type === type && there && isDue(when, marker)) {
+    const reply = await failures[failure]();
+    if (reply) return reply;
+  }
   return runTask(request);
 }

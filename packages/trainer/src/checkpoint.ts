@@ -47,7 +47,7 @@ export interface TrainingProgress {
   readonly waitSeconds: number;
 }
 
-type Identity = Readonly<Record<string, string | number>>;
+type Identity = Readonly<Record<string, string | number | boolean>>;
 
 /** What `stepName` makes. */
 const stepPattern = /^step-(\d{8,})$/;
@@ -60,7 +60,7 @@ export class Checkpoints {
   /** Holds the best state where no checkpoints are kept. */
   #temporary: string | null = null;
 
-  /** @param data what else a checkpoint must have been made with, beside the options' identity */
+  /** @param data what its batches depend on: a checkpoint must have been made with the same, and with the options' identity */
   constructor(model: Model, group: ParameterGroup, options: FitOptions['checkpoints'] | null, data: Identity) {
     this.#model = model;
     this.#group = group;
@@ -153,7 +153,7 @@ export class Checkpoints {
       if (found !== value) {
         throw new FinetableError(
           'MISMATCH',
-          `${path}: it was made with ${key} ${String(found)}, now it is ${value}; start again, or put back what it was`,
+          `${path}: it was made with ${key} ${String(found)}, now it is ${String(value)}; start again, or put back what it was`,
           { file, field: key },
         );
       }

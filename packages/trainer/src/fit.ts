@@ -26,7 +26,7 @@ export interface FitOptions {
     readonly everySteps: number;
     /** How many of the last ones stay; default 2. */
     readonly keep?: number | undefined;
-    /** Anything that a resumed run must find unchanged, beside the loader's examples and batches per epoch. */
+    /** Anything that a resumed run must find unchanged, beside what the loader's batches depend on (`position.data`). */
     readonly identity?: Readonly<Record<string, string | number>> | undefined;
   };
   /** Go on from the newest good checkpoint in the folder, where there is one. Default false. */
@@ -58,6 +58,8 @@ export type TrainingEvent =
       /** Means over the examples since the last such event. */
       readonly metrics: Readonly<Record<string, number>>;
       readonly examplesPerSecond: number;
+      /** Time in which the loader was waited for, since the last such event. */
+      readonly waitSeconds: number;
       readonly touchedRows: number;
     }
   /** After every step, for progress bars: cheap. */

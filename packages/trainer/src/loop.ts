@@ -40,7 +40,7 @@ export class Loop {
   /** The step that this process began with. */
   readonly #begun: number;
   /** When the last `step` event was, or what came after it that was no training; and the examples since. */
-  #rate = { begun: performance.now(), examples: 0 };
+  #rate = { begun: performance.now(), examples: 0, waitSeconds: 0 };
 
   constructor(
     loader: Loader,
@@ -129,6 +129,7 @@ export class Loop {
       seconds: p.seconds + waited + (performance.now() - begun) / 1000,
     };
     this.#rate.examples += batch.size;
+    this.#rate.waitSeconds += waited;
     await this.#emit({ type: 'tick', step, epoch: batch.epoch, loss: sums.loss! / batch.size });
     if (step % (this.#options.logEverySteps ?? 50) === 0) await this.#log();
     const every = this.#options.checkpoints?.everySteps;
@@ -151,12 +152,13 @@ export class Loop {
     const { step, epoch, loggedSums, loggedExamples } = this.#progress;
     if (loggedExamples === 0) return;
     const now = performance.now();
+    const { waitSeconds } = this.#rate;
     const examplesPerSecond = this.#rate.examples / ((now - this.#rate.begun) / 1000);
     const touchedRows = [...this.#model.adapters.values()].reduce((sum, adapter) => sum + adapter.touchedRows, 0);
     const metrics = this.#model.objective.metrics(loggedSums, loggedExamples);
     this.#progress = { ...this.#progress, loggedSums: {}, loggedExamples: 0 };
-    this.#rate = { begun: now, examples: 0 };
-    await this.#emit({ type: 'step', step, epoch, metrics, examplesPerSecond, touchedRows });
+    this.#rate = { begun: now, examples: 0, waitSeconds: 0 };
+    await this.#emit({ type: 'step', step, epoch, metrics, examplesPerSecond, waitSeconds, touchedRows });
   }
 
   async #endEpoch(): Promise<void> {

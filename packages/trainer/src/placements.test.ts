@@ -315,9 +315,10 @@ test.each(['ram', 'mapped', 'device'] as const)('a table in %s that is closed wh
 
 test('errors of the loader come after the batches before, and early ones are not unhandled', async () => {
   const real = await loader();
-  const { data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics } = real;
+  const { data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics, position } = real;
   const broken: Loader = {
-    ...{ data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics },
+    ...{ data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics, position },
+    batchesFrom: (from) => real.batchesFrom(from),
     async *batches(epoch, from, epochs) {
       for await (const batch of real.batches(epoch, from, epochs)) {
         if (batch.index === 3) throw new Error('line 30 is torn');

@@ -41,9 +41,7 @@ export class Trainer {
       throw new FinetableError('INVALID_ARGUMENT', 'fit: the trainer is in another fit; await that one first');
     const { model, group } = this.#build(loader);
     if (options.validation) model.check(options.validation.data, options.validation.classes);
-    const { examples, batchesPerEpoch } = loader;
-    const size: Record<string, number> = Number.isFinite(examples) ? { examples, batchesPerEpoch } : {};
-    const checkpoints = new Checkpoints(model, group, options.checkpoints ?? null, size);
+    const checkpoints = new Checkpoints(model, group, options.checkpoints ?? null, loader.position.data);
     this.#fitting = true;
     let progress;
     try {

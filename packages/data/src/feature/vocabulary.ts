@@ -6,6 +6,7 @@ import type { VocabularyBuild, VocabularyOptions, VocabularyWords } from '../spe
 import { wordLines } from '../word-lines.ts';
 import { hashText, modulo } from '../xxhash64.ts';
 import { unknown, type Refusal } from './text.ts';
+import { WordTable } from './word-table.ts';
 
 /** Rows of words. */
 export interface Vocabulary {
@@ -61,18 +62,17 @@ export function openVocabulary(
       `${words.length} words${beside}, but table ${show(table)} has ${tableRows} rows; line i is the word of row i - 1`,
     );
   }
-  const rows = new Map<string, number>();
-  for (let i = 0; i < words.length; i++) rows.set(words[i]!, firstWord + i);
-  if (maskToken !== undefined) rows.set(maskToken, 0);
-  const unknownRow = unknownToken === undefined ? undefined : rows.get(unknownToken);
-  if (unknownToken !== undefined && unknownRow === undefined)
+  const masks = maskToken === undefined ? [] : [maskToken];
+  const rows = new WordTable([...words, ...masks], (i) => (i < words.length ? firstWord + i : 0));
+  const unknownRow = unknownToken === undefined ? unknown : rows.row(unknownToken);
+  if (unknownToken !== undefined && unknownRow === unknown)
     throw invalidVocabulary(name, `has no ${show(unknownToken)}, which is to stand for unknown words`);
 
   const policy = policyOf(options);
   const seed = outOfVocabulary?.seed ?? 0;
   const hash = { high: 0, low: 0 };
   const rowOfUnknown = (word: string): number => {
-    if (unknownRow !== undefined) return unknownRow;
+    if (unknownRow !== unknown) return unknownRow;
     if (unknownRows === 1) return firstUnknown;
     if (remainders) return firstUnknown + remainder(Number(word), unknownRows);
     hashText(word, seed, hash);
@@ -80,7 +80,10 @@ export function openVocabulary(
   };
   return {
     name,
-    row: (word) => rows.get(word) ?? (policy === 'keep' ? rowOfUnknown(word) : unknown),
+    row: (word) => {
+      const row = rows.row(word);
+      return row === unknown && policy === 'keep' ? rowOfUnknown(word) : row;
+    },
     refuse: (word) =>
       policy === 'error'
         ? {

@@ -3,10 +3,13 @@ import { formatBytes } from '@finetable/core';
 import { alignRows, formatCount, formatMetrics, formatNumber } from '../format.ts';
 import type {
   AdapterReport,
+  ColumnReport,
   DataReport,
+  FrequencyReport,
   GroupReport,
   JobReport,
   KerasReport,
+  RangeReport,
   Report,
   RowStatistics,
   RunReport,
@@ -156,11 +159,48 @@ function fieldsOf(value: object, prefix: string): string[][] {
   });
 }
 
-function describeData({ path, format, sizeBytes, rows, sampledRows, columns }: DataReport): string {
+function describeData(report: DataReport): string {
+  const { path, format, sizeBytes, rows, sampledRows, columns, problemCount, problems } = report;
   const lines = columns.map(({ name, types, missing, examples }) => [
     name,
-    types.join(' or ') + (missing > 0 ? ` (missing in ${missing} of ${sampledRows})` : ''),
+    types.join(' or ') + (missing > 0 ? ` (missing in ${formatCount(missing)} of ${formatCount(sampledRows)})` : ''),
     examples.join(' | '),
   ]);
-  return `${path}: ${format}, ${formatBytes(sizeBytes)}, ${formatCount(rows)} rows; columns of the first ${sampledRows}:\n${alignRows(lines, '  ')}`;
+  const looked = sampledRows === rows ? 'all of them' : `${formatCount(sampledRows)} of them, spread over the file,`;
+  const more = problemCount > problems.length ? `, the first of them` : '';
+  return [
+    `${path}: ${format}, ${formatBytes(sizeBytes)}, ${formatCount(rows)} rows; ${looked} looked at:\n`,
+    alignRows(lines, '  '),
+    ...columns.map(describeColumn),
+    ...(problemCount === 0 ? [] : [`\n${formatCount(problemCount)} problems${more}:\n`]),
+    ...problems.map((problem) => `  ${problem}\n`),
+  ].join('');
 }
+
+function describeColumn({ name, numbers, listLengths, textLengths, frequencies }: ColumnReport): string {
+  const range = ({ min, mean, max }: RangeReport): string =>
+    `${formatValue(min)} to ${formatValue(max)}, mean ${formatNumber(mean)}`;
+  const lines = [
+    ...(numbers ? [['numbers', range(numbers)]] : []),
+    ...(listLengths ? [['values in a list', range(listLengths)]] : []),
+    ...(textLengths ? [['letters in a text', range(textLengths)]] : []),
+    ...(frequencies ? describeFrequencies(frequencies) : []),
+  ];
+  return lines.length === 0 ? '' : `\n${name}\n${alignRows(lines, '  ')}`;
+}
+
+/** The distinct values, the most frequent, and how many occur how often. */
+function describeFrequencies({ distinct, complete, distinctEstimate, head, histogram }: FrequencyReport): string[][] {
+  const guess = distinctEstimate > distinct ? `, about ${formatCount(distinctEstimate)} or more in the file` : '';
+  const most = head.map(({ value, count }) => `${value} (${formatCount(count)})`).join(', ');
+  return [
+    ['different', `${complete ? '' : 'at least '}${formatCount(distinct)}${guess}`],
+    ['most frequent', most],
+    ...histogram.map(({ from, to, values, share }) => [
+      from === to ? (from === 1 ? 'once' : `${from} times`) : `${formatCount(from)} to ${formatCount(to)} times`,
+      `${formatCount(values)} different, ${(100 * share).toFixed(1)} % of all ${'#'.repeat(Math.round(20 * share))}`.trimEnd(),
+    ]),
+  ];
+}
+
+const formatValue = (value: number): string => (Number.isSafeInteger(value) ? formatCount(value) : formatNumber(value));

@@ -11,7 +11,7 @@ import {
 } from '@finetable/formats';
 import { expect, test } from 'vitest';
 import { Captured, runHere } from '../testing/capture.ts';
-import type { TensorsReport } from './report.ts';
+import type { ColumnReport, DataReport, TensorsReport } from './report.ts';
 import { tableDim, tableRows, temporaryFolder, writeTable, writeTinyJob } from '../testing/tiny-job.ts';
 
 /** Text and JSON of one path, which must both come without a word on stderr. */
@@ -303,16 +303,71 @@ test('JSON Lines: columns, what they hold, and how many rows there are', async (
     kind: 'data',
     format: 'jsonl',
     rows: 150,
-    sampledRows: 100,
+    sampledRows: 150,
     columns: [
-      { name: 'ids', types: ['list of integers'], missing: 0, examples: ['[0,1]', '[1,2]', '[2,3]'] },
-      { name: 'weight', types: ['number'] },
-      { name: 'label', types: ['text'], examples: ['even', 'odd'] },
-      { name: 'note', types: ['null'], missing: 97 },
+      {
+        ...{ name: 'ids', types: ['list of integers'], missing: 0, examples: ['[0,1]', '[1,2]', '[2,3]'] },
+        numbers: { min: 0, mean: 75, max: 150 },
+        listLengths: { min: 2, mean: 2, max: 2 },
+        textLengths: null,
+        frequencies: {
+          ...{ places: 300, distinct: 151, complete: true, distinctEstimate: 151 },
+          head: [1, 2, 3, 4, 5].map((id) => ({ value: String(id), count: 2 })),
+          histogram: [
+            { from: 1, to: 1, values: 2, share: 2 / 300 },
+            { from: 2, to: 3, values: 149, share: 298 / 300 },
+          ],
+        },
+      },
+      { name: 'weight', types: ['number'], numbers: { min: 0.5, mean: 75, max: 149.5 }, frequencies: null },
+      { name: 'label', types: ['text'], examples: ['even', 'odd'], textLengths: { min: 3, mean: 3.5, max: 4 } },
+      { name: 'note', types: ['null'], missing: 147, numbers: null, textLengths: null, frequencies: null },
     ],
+    problemCount: 0,
+    problems: [],
   });
+  expect(text).toContain('2 to 3 times      149 different, 99.3 % of all ####################\n');
+  expect(text).toContain('most frequent     1 (2), 2 (2), 3 (2), 4 (2), 5 (2)\n');
   expect(text).toContain('150 rows');
-  expect(text).toContain('null (missing in 97 of 100)');
+  expect(text).toContain('null (missing in 147 of 150)');
+});
+
+test('the first problems: lines that cannot be read, kinds that change, integers that are not exact', async () => {
+  const path = join(await temporaryFolder(), 'problems.jsonl');
+  const lines = Array.from({ length: 400 }, (_, i) => `{"id":${i},"n":${i % 2 ? 'null' : '1.5'},"ids":[${i}]}`);
+  lines[9] = '{"id":9,';
+  lines[150] = '{"id":"150","n":2,"ids":[]}';
+  lines[151] = '{"id":9007199254740993,"n":3,"ids":["a"],"late":true}';
+  for (let i = 300; i < 310; i++) lines[i] = 'x';
+  await writeFile(path, lines.join('\n'));
+  const { text, report } = await both(path);
+  expect(report).toMatchObject({ rows: 400, sampledRows: 400, problemCount: 14 });
+  const { problems, columns } = report as DataReport;
+  expect(problems.map((problem) => problem.replace(path, 'f').replace(/not JSON: .*/, 'not JSON'))).toEqual([
+    'f, line 10: not JSON',
+    'f, line 151, column "id": found integer text; the rows before have number',
+    'f, line 152, column "id": found 9007199254740992, with an integer past 2^53, which a number does not hold exactly',
+    'f, line 152, column "ids": found list of text; the rows before have list of numbers',
+    'f, line 301: not JSON',
+    'f, line 302: not JSON',
+  ]);
+  expect(columns.at(-1)).toMatchObject({ name: 'late', types: ['boolean'], missing: 400 - 11 - 1 });
+  expect(text).toContain('\n14 problems, the first of them:\n  ');
+});
+
+test('of a large file runs of rows spread over it', async () => {
+  const path = join(await temporaryFolder(), 'large.csv');
+  const ids = Array.from({ length: 150_000 }, (_, i) => i);
+  await writeFile(path, `id\n${ids.join('\n')}\n`);
+  const { text, report } = await both(path);
+  const { rows, sampledRows, columns, problemCount } = report as DataReport;
+  expect([rows, sampledRows, problemCount]).toEqual([150_000, 100_000, 0]);
+  const [{ numbers, frequencies }] = columns as [ColumnReport];
+  expect(numbers!.min).toBe(0);
+  expect(numbers!.max).toBeGreaterThan(149_000);
+  expect(frequencies).toMatchObject({ distinct: 100_000, histogram: [{ from: 1, to: 1, values: 100_000, share: 1 }] });
+  expect(frequencies!.distinctEstimate).toBeGreaterThan(150_000);
+  expect(text).toContain('150,000 rows; 100,000 of them, spread over the file, looked at');
 });
 
 test.each(['zstd.parquet', 'lz4.feather', 'stream.arrows'])('columns that a file stores: %s', async (name) => {
@@ -327,6 +382,7 @@ test.each(['zstd.parquet', 'lz4.feather', 'stream.arrows'])('columns that a file
     day: { types: ['text'], examples: expect.arrayContaining(['2020-01-01T00:00:00.000Z']) as string[] },
     raw: { types: ['binary (cannot be read)'], examples: [] },
     big: { types: ['integer'] },
+    ids: { numbers: { min: 0, max: 2 }, frequencies: { distinct: 3 } },
   });
   expect(text).toContain('binary (cannot be read)');
 });
@@ -360,10 +416,10 @@ test('CSV: quotes, line ends inside them, and numbers in text', async () => {
 });
 
 test.each([
-  ['bad.jsonl', '{"a": 1}\n{"a": ', 'bad.jsonl, line 2: not JSON'],
+  ['bad.jsonl', '{"a": ', 'bad.jsonl, line 1: not JSON'],
   ['list.jsonl', '[1]\n', 'line 1: found [1]; allowed: a JSON object'],
   ['empty.jsonl', '\n \n', 'empty.jsonl: no examples: blank lines only'],
-  ['fields.csv', 'a,b\n1,2\n3\n', 'fields.csv, line 3: found 1 fields; allowed: 2'],
+  ['fields.csv', 'a,b\n3\n', 'fields.csv, line 2: found 1 fields; allowed: 2'],
   ['quote.csv', 'a,b\n1,x"y"\n', 'quote.csv, line 2: field 2: a quote inside a field without quotes'],
   ['open.csv', 'a,b\n1,"x\n', 'open.csv, line 2: a quote is opened in this record and never closed'],
   ['job.yaml', 'name: x\ntable: {}\n', 'did you mean "tables"'],

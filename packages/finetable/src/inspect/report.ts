@@ -148,9 +148,12 @@ export interface DataReport {
   readonly format: SourceSample['format'];
   readonly sizeBytes: number;
   readonly rows: number;
-  /** Rows from the start of the file whose values were looked at. */
+  /** Rows whose values were looked at: all, or runs of neighbours evenly spread over the file. */
   readonly sampledRows: number;
   readonly columns: readonly ColumnReport[];
+  /** Rows that cannot be read, values of another kind than those before, integers that are not exact: how many, and the first. */
+  readonly problemCount: number;
+  readonly problems: readonly string[];
 }
 
 export interface ColumnReport {
@@ -161,4 +164,35 @@ export interface ColumnReport {
   readonly missing: number;
   /** The first different values, cut to one line. */
   readonly examples: readonly string[];
+  /** Of numbers, alone and in lists, also where they are text. */
+  readonly numbers: RangeReport | null;
+  /** How many values a list has, and how many UTF-16 units a text. */
+  readonly listLengths: RangeReport | null;
+  readonly textLengths: RangeReport | null;
+  /** Of integers, alone and in lists, and of texts: how often each occurs. */
+  readonly frequencies: FrequencyReport | null;
+}
+
+export interface RangeReport {
+  readonly min: number;
+  readonly mean: number;
+  readonly max: number;
+}
+
+export interface FrequencyReport {
+  readonly places: number;
+  /** Different ones among the rows looked at; at least so many where they were too many to count. */
+  readonly distinct: number;
+  readonly complete: boolean;
+  /** In the whole file, at least: by how many were seen once and twice (Chao 1984); `distinct` where all rows were looked at. */
+  readonly distinctEstimate: number;
+  /** The most frequent. */
+  readonly head: readonly { readonly value: string; readonly count: number }[];
+  /** Of those that occur `from` to `to` times: how many there are, and their share of all places. */
+  readonly histogram: readonly {
+    readonly from: number;
+    readonly to: number;
+    readonly values: number;
+    readonly share: number;
+  }[];
 }

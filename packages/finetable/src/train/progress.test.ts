@@ -18,6 +18,7 @@ const step: TrainingEvent = {
   epoch: 0,
   metrics: { loss: 2, accuracy: 0.25 },
   examplesPerSecond: 12345.6,
+  waitSeconds: 0,
   touchedRows: 4012,
 };
 const evaluation: TrainingEvent = {

@@ -126,10 +126,7 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
             folder: join(folder, 'checkpoints'),
             everySteps: job.train.checkpointEverySteps,
             keep: job.train.keepCheckpoints,
-            identity: {
-              dataBytes: train.sizeBytes,
-              ...(await kindOf(job.objective).identity?.(job.objective, loaded.folder)),
-            },
+            identity: await kindOf(job.objective).identity?.(job.objective, loaded.folder),
           },
           onEvent: async (event) => {
             await log(event);
