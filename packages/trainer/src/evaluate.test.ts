@@ -5,6 +5,7 @@ import { createAdapter, sgd } from '@finetable/lora';
 import { createTable } from '@finetable/placement';
 import { afterEach, expect, test } from 'vitest';
 import { classification } from './objectives/classification.ts';
+import { contrastive } from './objectives/contrastive.ts';
 import type { Objective } from './objective.ts';
 import { Trainer } from './trainer.ts';
 
@@ -139,4 +140,37 @@ test('rows are looked for in the adapted table, without those that do not count'
   });
   seen = jagged([[], [], [3]]);
   expect((await trainer.evaluate(loader, options))['recall@1']).toBe(1);
+});
+
+test('every id of a feature that is not pooled is a hard negative; what is compared has one vector for each example', async () => {
+  const pairs: Row[] = [
+    { a: 0, p: 1, n: [2] },
+    { a: 3, p: 2, n: [0] },
+    { a: 1, p: 3, n: [1] },
+  ];
+  const open = async (pooling: Readonly<Record<string, 'mean' | 'none'>>): Promise<Loader> => {
+    const features = Object.fromEntries(
+      ['a', 'p', 'n'].map(
+        (column) => [column, { table: 'items', column, pooling: pooling[column] ?? 'mean' }] as const,
+      ),
+    );
+    const loader = await openLoader(
+      { source: { rows: pairs }, features, labels: {}, tables: { items: { rows: 4 } } },
+      { batchSize: 3, workers: 0 },
+    );
+    loaders.push(loader);
+    return loader;
+  };
+  const evaluate = async (pooling: Readonly<Record<string, 'mean' | 'none'>>) =>
+    trainerOf(contrastive({ anchor: 'a', positive: 'p', negatives: 'n', maskDuplicates: true })).evaluate(
+      await open(pooling),
+      { metrics: ['recall@1', 'hit-rate@3'] },
+    );
+  // Of bags of one id the mean is the id. Rows are orthogonal: the first anchor finds all candidates equal, and the first of them is its own.
+  const pooled = await evaluate({});
+  expect(pooled).toMatchObject({ 'recall@1': 1 / 3, 'hit-rate@3': 1 });
+  expect(await evaluate({ n: 'none' })).toEqual(pooled);
+  await expect(evaluate({ p: 'none' })).rejects.toThrow(
+    'feature "p" has pooling "none"; allowed for the objective: one vector for each example',
+  );
 });

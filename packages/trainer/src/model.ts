@@ -82,7 +82,7 @@ export class Model {
    * @throws INVALID_ARGUMENT; MISMATCH for other classes
    */
   check(data: ModelData, classes: Readonly<Record<string, readonly string[]>>): Readonly<Record<string, number>> {
-    const { inputs, labels, targets = [], numbers = [] } = this.objective;
+    const { inputs, pooled = [], labels, targets = [], numbers = [] } = this.objective;
     const featureDims: Record<string, number> = {};
     const tables = [
       ...Object.entries(data.features).map(([feature, { table }]) => [feature, table] as const),
@@ -101,6 +101,13 @@ export class Model {
     for (const input of inputs) {
       if (!(input in featureDims))
         throw invalid(`the objective reads feature "${input}"; there ${list('is', 'are', Object.keys(featureDims))}`);
+    }
+    for (const input of pooled) {
+      const many = data.features[input] ? data.features[input].pooling === 'none' : 'sampled negatives';
+      if (many)
+        throw invalid(
+          `feature "${input}" ${many === true ? 'has pooling "none"' : `is of ${many}`}; allowed for the objective: one vector for each example`,
+        );
     }
     for (const name of this.adapters.keys()) {
       if (!Object.values(data.features).some(({ table }) => table === name))

@@ -76,6 +76,8 @@ export interface DeviceObjective {
 export interface Objective {
   /** The features it reads; each is looked up and given to `train` and `evaluate`. */
   readonly inputs: readonly string[];
+  /** Those of them that have to be one vector for each example; others may be of a feature that is not pooled, or of sampled negatives. */
+  readonly pooled?: readonly string[] | undefined;
   /** The labels with classes that it reads: one class each in `batch.labels`, or several in `batch.labelSets`. */
   readonly labels: readonly string[];
   /** The labels that are numbers, of `batch.targets`. */

@@ -66,6 +66,7 @@ export function classification(options: ClassificationOptions): Objective {
 
 class Classification implements Objective {
   readonly inputs: readonly string[];
+  readonly pooled: readonly string[];
   readonly labels: readonly string[];
   readonly learningRate: number | undefined;
   readonly weightDecay: number | undefined;
@@ -81,6 +82,7 @@ class Classification implements Objective {
   constructor(options: ClassificationOptions) {
     this.#options = options;
     this.inputs = typeof options.input === 'string' ? [options.input] : options.input;
+    this.pooled = this.inputs;
     this.#rows = new InputRows('classification', this.inputs, options.normalize ?? false);
     this.labels = [options.label];
     this.learningRate = options.learningRate;

@@ -2,6 +2,7 @@ import { jagged, makeSharedPlan, matrix, RandomStream, type Matrix } from '@fine
 import { loadKernels } from '@finetable/kernels';
 import { describe, expect, test } from 'vitest';
 import { exampleBatch, checkGradients } from '../check-gradients.ts';
+import type { Objective } from '../objective.ts';
 import { contrastive, type ContrastiveOptions } from './contrastive.ts';
 import { InBatchSoftmax } from './in-batch.ts';
 
@@ -77,6 +78,33 @@ test('candidates that are as good as the own one are left out, of both direction
   const back = [4, 4, 5, 4, 4];
   left.forEach((count, i) => expect(outputs!.losses[i]).toBeCloseTo((Math.log(count) + Math.log(back[i]!)) / 2, 5));
 });
+
+test.each<Partial<ContrastiveOptions>>([{}, { symmetric: true, matryoshka: { dims: [6, 3] } }])(
+  'any number of hard negatives for an example: %j',
+  async (options) => {
+    const objective = contrastive({ anchor: 'a', positive: 'p', negatives: ['n', 'm'], scale: 4, ...options });
+    const inputs = { a: normals(size, D, 'a'), p: normals(size, D, 'p'), n: normals(7, D, 'n'), m: normals(0, D, 'm') };
+    const checked = await checkGradients(objective, inputs, exampleBatch(size));
+    for (const { error, name } of checked) expect(error, name).toBeLessThan(2e-3);
+    const three = contrastive({ anchor: 'a', positive: 'p', negatives: 'n', scale: 4, ...options });
+    const kernels = loadKernels();
+    const lossOf = async (objective: Objective, more: Record<string, Matrix>): Promise<number> => {
+      const given = { a: normals(size, D, 'a'), p: normals(size, D, 'p'), ...more };
+      const featureDims = Object.fromEntries(objective.inputs.map((name) => [name, D]));
+      objective.initialize({ kernels, featureDims, numberDims: {}, classes: {} });
+      return (await objective.evaluate(given, exampleBatch(size))).sums.loss!;
+    };
+    const halves = contrastive({ anchor: 'a', positive: 'p', negatives: ['m', 'n'], scale: 4, ...options });
+    const n = normals(7, D, 'n');
+    expect(await lossOf(three, { n: normals(7, D, 'n') })).toBeCloseTo(
+      await lossOf(halves, {
+        m: matrix(2, D, n.data.slice(0, 2 * D)),
+        n: matrix(5, D, n.data.slice(2 * D)),
+      }),
+      5,
+    );
+  },
+);
 
 test('large batches are worked on in parts, with the same results', () => {
   const kernels = loadKernels();

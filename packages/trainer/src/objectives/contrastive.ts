@@ -18,7 +18,10 @@ export interface ContrastiveOptions {
   readonly anchor: string;
   /** The feature that belongs to it, such as its answer. */
   readonly positive: string;
-  /** Features that do not, though they look as if they did: candidates for the anchors of the whole batch. */
+  /**
+   * Features that do not, though they look as if they did: candidates for the anchors of the whole batch. One vector for each example, or as many
+   * as there are ids, of a feature that is not pooled and of sampled negatives.
+   */
   readonly negatives?: string | readonly string[] | undefined;
   /** Default `cosine`. */
   readonly similarity?: 'cosine' | 'dot' | undefined;
@@ -99,6 +102,7 @@ type Matrices = Readonly<Record<string, Matrix>>;
 
 class Contrastive implements Objective {
   readonly inputs: readonly string[];
+  readonly pooled: readonly string[];
   readonly labels: readonly string[] = [];
   readonly #options: ContrastiveOptions;
   readonly #similarity: 'cosine' | 'dot';
@@ -118,6 +122,7 @@ class Contrastive implements Objective {
     this.#similarity = similarity;
     this.#scale = scale;
     this.inputs = [anchor, positive, ...negativesOf(options)];
+    this.pooled = [anchor, positive];
   }
 
   initialize({ kernels, featureDims }: ObjectiveContext): readonly DenseParameter[] {
@@ -216,16 +221,16 @@ class Contrastive implements Objective {
       });
       for (let i = 0; i < losses.length; i++) losses[i]! += share * part[i]!;
     }
-    this.#backward('anchors', [anchor], anchors, forward, gradients);
-    this.#backward('candidates', others, candidates, backward, gradients);
+    this.#backward('anchors', [anchor], inputs, anchors, forward, gradients);
+    this.#backward('candidates', others, inputs, candidates, backward, gradients);
   }
 
   /** The first dims of features' vectors, below each other, normalised for cosine: in place where nothing has to be copied. */
   #rows(what: string, features: readonly string[], inputs: Matrices, dim: number): Matrix {
-    const { rows } = inputs[features[0]!]!;
     const inPlace = features.length === 1 && dim === this.#dim;
-    const x = inPlace ? inputs[features[0]!]! : this.#scratch.matrix(what, features.length * rows, dim);
-    if (!inPlace) features.forEach((name, i) => firstColumns(inputs[name]!, rowsOf(x, i * rows, rows)));
+    const rows = features.reduce((sum, name) => sum + inputs[name]!.rows, 0);
+    const x = inPlace ? inputs[features[0]!]! : this.#scratch.matrix(what, rows, dim);
+    if (!inPlace) eachPart(x, features, inputs, (part, name) => firstColumns(inputs[name]!, part));
     if (this.#similarity === 'cosine') this.#kernels!.normalizeRows(x, this.#vector(`${what}/norms`, x.rows));
     return x;
   }
@@ -238,15 +243,20 @@ class Contrastive implements Objective {
   }
 
   /** From the gradient of what `rows` gave to those of the features. */
-  #backward(what: string, features: readonly string[], y: Matrix, gradient: Matrix | null, gradients: Matrices): void {
+  #backward(
+    what: string,
+    features: readonly string[],
+    inputs: Matrices,
+    y: Matrix,
+    gradient: Matrix | null,
+    gradients: Matrices,
+  ): void {
     if (!gradient) return;
     if (this.#similarity === 'cosine')
       this.#kernels!.normalizeRowsBackward(y, this.#vector(`${what}/norms`, y.rows), gradient);
-    const size = y.rows / features.length;
-    features.forEach((name, i) => {
+    eachPart(gradient, features, inputs, (own, name) => {
       const wanted = gradients[name];
       if (!wanted || wanted === gradient) return;
-      const own = rowsOf(gradient, i * size, size);
       if (this.#direct) wanted.data.set(own.data);
       else addToFirstColumns(wanted, own);
     });
@@ -259,5 +269,20 @@ class Contrastive implements Objective {
 
   #vector(name: string, length: number): Float32Array {
     return this.#scratch.matrix(name, length, 1).data;
+  }
+}
+
+/** The rows of each feature in what has those of all, below each other. */
+function eachPart(
+  whole: Matrix,
+  features: readonly string[],
+  inputs: Matrices,
+  visit: (part: Matrix, name: string) => void,
+): void {
+  let first = 0;
+  for (const name of features) {
+    const { rows } = inputs[name]!;
+    visit(rowsOf(whole, first, rows), name);
+    first += rows;
   }
 }

@@ -55,6 +55,7 @@ type Matrices = Readonly<Record<string, Matrix>>;
 
 class Similarity implements Objective {
   readonly inputs: readonly [string, string];
+  readonly pooled: readonly string[];
   readonly labels: readonly string[] = [];
   readonly targets: readonly string[];
   readonly #options: SimilarityOptions;
@@ -64,6 +65,7 @@ class Similarity implements Objective {
   constructor(options: SimilarityOptions) {
     this.#options = options;
     this.inputs = [options.first, options.second];
+    this.pooled = this.inputs;
     this.targets = [options.label];
   }
 
