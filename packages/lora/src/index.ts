@@ -26,7 +26,7 @@ export {
   type SaveAdaptersOptions,
 } from './files.ts';
 export { GradientSum } from './gradient-sum.ts';
-export { RowGroup, type GroupGradients, type GroupTraining } from './group.ts';
+export { RowGroup, type GroupGradients, type GroupTraining, type PlanRows } from './group.ts';
 export type {
   AdapterInit,
   AdapterOptions,

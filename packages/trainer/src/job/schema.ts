@@ -196,8 +196,21 @@ const optimizer = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('rowwise-adam'), ...adam }),
 ]);
 
+const seconds = z.number().positive();
+const evaluateEvery = z.union([
+  z.strictObject({ epochs: count }),
+  z.strictObject({ steps: count }),
+  z.strictObject({ seconds }),
+]);
+
 const train = z.strictObject({
   epochs: count.default(1),
+  /** Ends the training before its epochs are over: with the first step that reaches one of these. */
+  budget: z
+    .strictObject({ steps: count.optional(), seconds: seconds.optional(), tokens: count.optional() })
+    .default({}),
+  /** Batches that make one step of the optimiser. */
+  accumulateBatches: count.default(1),
   seed: z.int().min(0).default(0),
   /** Kernel threads; default: one per core. Results do not depend on it. */
   threads: count.max(256).optional(),
@@ -209,6 +222,8 @@ const train = z.strictObject({
     .default([]),
   /** Columns: every metric of the validation examples with each of their values. */
   sliceBy: z.array(z.string()).default([]),
+  /** When the validation data is evaluated; the last state is in any case. */
+  evaluateEvery: evaluateEvery.default({ epochs: 1 }),
   /** Evaluations without a better metric before training stops. */
   patience: count.optional(),
   /** The most that the norm of all gradients of a step together may be. */
@@ -218,6 +233,8 @@ const train = z.strictObject({
   keepCheckpoints: count.default(2),
   /** Pool the next batch's base rows while one trains, where they are not all in RAM. Results are the same without. */
   prefetch: z.boolean().default(true),
+  /** Write `tensorboard/` too: the curves as TensorBoard reads them. */
+  tensorboard: z.boolean().default(false),
 });
 
 const report = z.strictObject({

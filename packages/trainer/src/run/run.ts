@@ -23,7 +23,7 @@ import { parse } from 'yaml';
 import { kindOf } from '../job/objectives/index.ts';
 import { OpenJob } from '../job/open.ts';
 import { checkJob, type LoadedJob } from '../job/read.ts';
-import type { FitResult, TrainingEvent } from '../fit.ts';
+import type { EarlyEnd, FitResult, TrainingEvent } from '../fit.ts';
 import { describeChanges, type TableChanges } from '../report/changes.ts';
 import { inFolder, type ExistingRun } from './folder.ts';
 
@@ -46,6 +46,10 @@ export interface RunResult {
   readonly steps: number;
   readonly epochs: number;
   readonly stoppedEarly: boolean;
+  /** What ended it before its epochs were over. Absent from runs of earlier versions. */
+  readonly endedBy?: EarlyEnd | null;
+  /** Ids that were looked up in training. Absent from runs of earlier versions. */
+  readonly tokens?: number;
   readonly train: Readonly<Record<string, number>>;
   /** The evaluation that chose the result; null without validation. */
   readonly validation: Readonly<Record<string, number>> | null;
@@ -102,16 +106,21 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
     const validation =
       job.data.validation && (await open.loader(job.data.validation, 'evaluate', found, options.signal));
     const adapters = open.createAdapters();
-    const trainer = await open.trainer(adapters, train, job.train.epochs * train.batchesPerEpoch);
+    const { epochs, budget, accumulateBatches } = job.train;
+    const steps = Math.min(epochs * Math.ceil(train.batchesPerEpoch / accumulateBatches), budget.steps ?? Infinity);
+    const trainer = await open.trainer(adapters, train, steps);
     return await inFolder(
       resolve(options.folder ?? runFolder(loaded)),
       loaded,
       options.existing ?? 'refuse',
       async (folder, log) => {
         await keepFound(join(folder, 'data'), found, options.existing === 'resume');
-        const { epochs, metric, metrics, sliceBy, patience, clipNorm, logEverySteps, prefetch } = job.train;
+        const { metric, metrics, sliceBy, patience, clipNorm, logEverySteps, prefetch } = job.train;
         const fit = await trainer.fit(train, {
           epochs,
+          budget,
+          accumulateBatches,
+          evaluateEvery: validation && job.train.evaluateEvery,
           metric,
           metrics,
           sliceBy,
@@ -256,6 +265,8 @@ async function describe(
     steps: fit.steps,
     epochs: fit.epochs,
     stoppedEarly: fit.stoppedEarly,
+    endedBy: fit.endedBy,
+    tokens: fit.tokens,
     train: fit.train,
     validation: fit.best?.metrics ?? null,
     seconds: fit.seconds,
