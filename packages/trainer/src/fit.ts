@@ -3,8 +3,14 @@ import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/c
 import type { Loader } from '@finetable/data';
 import { findMetrics } from './evaluate.ts';
 
-/** Steps of the optimiser, epochs, or seconds since the last evaluation. */
-export type EvaluateEvery = { readonly steps: number } | { readonly epochs: number } | { readonly seconds: number };
+/** One of them. */
+export interface EvaluateEvery {
+  /** Steps of the optimiser. */
+  readonly steps?: number | undefined;
+  readonly epochs?: number | undefined;
+  /** Since the last evaluation. */
+  readonly seconds?: number | undefined;
+}
 
 /** The training ends with the first step that reaches one of these. */
 export interface Budget {
@@ -161,7 +167,7 @@ const checkpointNames: OptionNames<NonNullable<FitOptions['checkpoints']>> = {
 };
 
 const budgetNames: OptionNames<Budget> = { steps: true, seconds: true, tokens: true };
-const every = ['steps', 'epochs', 'seconds'] as const;
+const everyNames: OptionNames<EvaluateEvery> = { steps: true, epochs: true, seconds: true };
 
 /** @throws INVALID_ARGUMENT naming the option */
 export function checkFitOptions(options: FitOptions): void {
@@ -179,12 +185,10 @@ export function checkFitOptions(options: FitOptions): void {
   findMetrics(options.metrics ?? []);
   if (checkpoints) checkOptionNames('fit: checkpoints', checkpoints, checkpointNames);
   checkOptionNames('fit: budget', budget, budgetNames);
-  const often: Partial<Record<(typeof every)[number], number>> = evaluateEvery ?? { epochs: 1 };
-  const units = Object.keys(often);
-  if (units.length !== 1 || !every.some((unit) => unit in often)) {
-    const found = units.join(', ') || 'nothing';
-    throw new FinetableError('INVALID_ARGUMENT', `fit: evaluateEvery of ${found}; allowed: one of ${every.join(', ')}`);
-  }
+  const often: EvaluateEvery = evaluateEvery ?? { epochs: 1 };
+  checkOptionNames('fit: evaluateEvery', often, everyNames);
+  if (Object.values(often).filter((value) => value !== undefined).length !== 1)
+    throw new FinetableError('INVALID_ARGUMENT', 'fit: evaluateEvery; allowed: one of steps, epochs and seconds');
   const counts = {
     epochs,
     logEverySteps,

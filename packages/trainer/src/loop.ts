@@ -207,9 +207,9 @@ export class Loop {
     if (!validation || step === evaluatedStep) return false;
     // The last state is evaluated in any case.
     if (epochEnds && (ended !== null || epoch + 1 >= epochs)) return true;
-    if ('epochs' in every) return epochEnds && (epoch + 1) % every.epochs === 0;
-    if ('steps' in every) return step % every.steps === 0;
-    return performance.now() - this.#evaluatedTime >= 1000 * every.seconds;
+    if (every.epochs !== undefined) return epochEnds && (epoch + 1) % every.epochs === 0;
+    if (every.steps !== undefined) return step % every.steps === 0;
+    return performance.now() - this.#evaluatedTime >= 1000 * every.seconds!;
   }
 
   /** An evaluation. @param next what the progress comes to be where it succeeds @returns that with its outcome */

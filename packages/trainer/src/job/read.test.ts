@@ -52,7 +52,10 @@ test('every default is written out', () => {
     },
     train: {
       epochs: 1,
+      budget: {},
+      accumulateBatches: 1,
       seed: 0,
+      evaluateEvery: { epochs: 1 },
       metric: 'loss',
       metrics: [],
       sliceBy: [],
@@ -60,6 +63,7 @@ test('every default is written out', () => {
       checkpointEverySteps: 1000,
       keepCheckpoints: 2,
       prefetch: true,
+      tensorboard: false,
     },
   });
 });
@@ -81,6 +85,16 @@ const set =
 
 describe('a wrong field is named, with what was found and what is allowed', () => {
   const cases: [Change, string][] = [
+    [set('train', { accumulateBatches: 0 }), 'train.accumulateBatches: found 0; allowed: 1 or more'],
+    [set('train', { evaluateEvery: { seconds: 0 } }), 'train.evaluateEvery.seconds: found 0; allowed: more than 0'],
+    [
+      set('train', { evaluateEvery: { step: 5 } }),
+      'train.evaluateEvery.step: unknown field; did you mean "steps"? Known here: steps, epochs, seconds',
+    ],
+    [set('train', { evaluateEvery: { steps: 5, epochs: 1 } }), 'train.evaluateEvery: allowed: one of steps, epochs'],
+    [set('train', { evaluateEvery: {} }), 'train.evaluateEvery: allowed: one of steps, epochs'],
+    [set('train', { budget: { tokens: 1.5 } }), 'train.budget.tokens: found 1.5; allowed: an integer'],
+    [set('train', { tensorboard: 'yes' }), 'train.tensorboard: found "yes"; allowed: a boolean'],
     [
       set('trian', {}),
       'trian: unknown field; did you mean "train"? Known here: name, output, tables, placement, data, ',

@@ -197,11 +197,12 @@ const optimizer = z.discriminatedUnion('type', [
 ]);
 
 const seconds = z.number().positive();
-const evaluateEvery = z.union([
-  z.strictObject({ epochs: count }),
-  z.strictObject({ steps: count }),
-  z.strictObject({ seconds }),
-]);
+const evaluateEvery = z
+  .strictObject({ steps: count.optional(), epochs: count.optional(), seconds: seconds.optional() })
+  .refine(
+    (every) => Object.values(every).filter((value) => value !== undefined).length === 1,
+    'allowed: one of steps, epochs and seconds',
+  );
 
 const train = z.strictObject({
   epochs: count.default(1),

@@ -4,6 +4,7 @@
  *     job.yaml               the job as it ran, every default written out
  *     data/                  what was found in the training data: classes, vocabularies, counts, means
  *     metrics.jsonl          one line per logged step and evaluation
+ *     tensorboard/           the same as TensorBoard reads it, where the job asks for it
  *     checkpoints/           see checkpoint.ts
  *     adapter/               the result, in the sparse format; absent where nothing is adapted
  *     objective.safetensors  the objective's weights at the same moment
@@ -113,7 +114,7 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
       resolve(options.folder ?? runFolder(loaded)),
       loaded,
       options.existing ?? 'refuse',
-      async (folder, log) => {
+      async (folder, logs) => {
         await keepFound(join(folder, 'data'), found, options.existing === 'resume');
         const { metric, metrics, sliceBy, patience, clipNorm, logEverySteps, prefetch } = job.train;
         const fit = await trainer.fit(train, {
@@ -138,7 +139,7 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
             identity: await kindOf(job.objective).identity?.(job.objective, loaded.folder),
           },
           onEvent: async (event) => {
-            await log(event);
+            logs.write(event);
             await options.onEvent?.(event);
           },
         });
