@@ -19,7 +19,7 @@ export function rowOfEach(batch: Batch, feature: string): Int32Array {
 }
 
 /** The rows of each of a feature's bags: `bags` bags. */
-export function rowsOfEach(batch: Batch, feature: string): Jagged {
+function rowsOfEach(batch: Batch, feature: string): Jagged {
   const { table, firstBag, bags } = batch.features[feature]!;
   const { placeRows, offsets } = batch.plans[table]!;
   const first = offsets[firstBag]!;
