@@ -64,17 +64,21 @@ export interface SourceIndex {
   readonly strided: boolean;
 }
 
-/** Some examples of a source, column by column. */
-export interface Records {
+/** Where some examples are from. */
+export interface RecordPlaces {
   /** The files that they are from; `fileOf` is null where they are all from the first. */
   readonly files: readonly string[];
   readonly fileOf: Uint32Array<ArrayBuffer> | null;
-  /** Whether values are JSON values, or text that may mean numbers and lists. */
-  readonly values: 'json' | 'text';
   /** What `lines` counts: rows where the source has no lines. */
   readonly unit: 'line' | 'row';
   /** `[size]`: the line of each, from 1. Given away: the batch takes it over. */
   readonly lines: Float64Array<ArrayBuffer>;
+}
+
+/** Some examples of a source, column by column. */
+export interface Records extends RecordPlaces {
+  /** Whether values are JSON values, or text that may mean numbers and lists. */
+  readonly values: 'json' | 'text';
   /** One value per example; `Missing` where it has none. `valueOf` reads them. */
   readonly columns: ReadonlyMap<string, readonly unknown[]>;
   /** Bytes read for them. */
@@ -82,7 +86,7 @@ export interface Records {
 }
 
 /** Where record i has its value of a column. */
-export function placeOf({ files, fileOf, lines, unit }: Records, i: number, column: string): Place {
+export function placeOf({ files, fileOf, lines, unit }: RecordPlaces, i: number, column: string): Place {
   return { file: files[fileOf ? fileOf[i]! : 0]!, line: lines[i]!, column, ...(unit === 'row' && { unit }) };
 }
 
