@@ -53,6 +53,19 @@ export function batchRows(batch: LoadedBatch, outcomes: readonly JobOutcome[]): 
   });
 }
 
+/**
+ * The best row of each baseline, the best first: each at the settings that did best by validation.
+ * @param rows as `batchRows` sorts them @returns none where the jobs do not differ in their baselines
+ */
+export function bestOfBaselines(rows: readonly BatchRow[]): BatchRow[] {
+  const best = new Map<unknown, BatchRow>();
+  for (const row of rows) {
+    const { baseline } = row.settings;
+    if (baseline !== undefined && row.metric !== null && !best.has(baseline)) best.set(baseline, row);
+  }
+  return best.size > 1 ? [...best.values()] : [];
+}
+
 /** Writes `results.csv` into the batch's folder. @returns its path @throws IO */
 export async function writeBatchCsv(batch: LoadedBatch, rows: readonly BatchRow[]): Promise<string> {
   const fields = [...new Set(rows.flatMap(({ settings }) => Object.keys(settings)))];
@@ -92,9 +105,10 @@ export async function writeBatchCsv(batch: LoadedBatch, rows: readonly BatchRow[
 /** More curves in one chart cannot be told apart. */
 const mostCompared = 24;
 
-/** Writes `results.html`: the best runs side by side. @returns its path; null where fewer than two are finished @throws IO */
+/** Writes `results.html`: the best runs side by side, of baselines the best of each. @returns its path; null where fewer than two are finished @throws IO */
 export async function writeBatchHtml(batch: LoadedBatch, rows: readonly BatchRow[]): Promise<string | null> {
-  const finished = rows.filter(({ metrics }) => metrics !== null).slice(0, mostCompared);
+  const best = bestOfBaselines(rows);
+  const finished = best.length > 0 ? best : rows.filter(({ metrics }) => metrics !== null).slice(0, mostCompared);
   if (finished.length < 2) return null;
   const path = join(batch.folder, 'results.html');
   await compareRuns(
