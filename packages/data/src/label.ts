@@ -150,7 +150,7 @@ export function compareCodePoints(a: string, b: string): number {
 const rank = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit);
 
 /** The index of each class. */
-export function classIndices(classes: readonly string[]): Map<string, number> {
+function classIndices(classes: readonly string[]): Map<string, number> {
   return new Map(classes.map((name, i) => [name, i]));
 }
 

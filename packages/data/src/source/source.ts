@@ -3,7 +3,7 @@
  * file finds where its examples lie; readers, one set per thread, fetch the columns that are wanted. What a feature or label
  * sees is `Records`, whatever the format.
  */
-import { FinetableError } from '@finetable/core';
+import { FinetableError, upperBound } from '@finetable/core';
 import type { Place } from '../errors.ts';
 import type { FileSource, Row } from '../spec.ts';
 import { decompress, isCompressed, withoutCompression } from './compressed.ts';
@@ -247,7 +247,7 @@ export class SourceReader {
     let sizeBytes = 0;
     let reader = this.#open.get(0);
     for (let begin = 0; begin < rows.length;) {
-      const file = this.#fileOf(rows[begin]!);
+      const file = upperBound(this.#firsts, rows[begin]!) - 1;
       const [first, last] = [this.#firsts[file]!, this.#firsts[file + 1]!];
       let end = begin + 1;
       while (end < rows.length && rows[end]! >= first && rows[end]! < last) end++;
@@ -271,16 +271,6 @@ export class SourceReader {
   close(): void {
     this.#blocks?.close();
     this.#open.close();
-  }
-
-  #fileOf(row: number): number {
-    let [low, high] = [0, this.#index.files.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#firsts[middle]! <= row) low = middle;
-      else high = middle - 1;
-    }
-    return low;
   }
 }
 

@@ -1,7 +1,7 @@
 /** Reads records of a text file by their places, in any order. */
 import { isUtf8 } from 'node:buffer';
 import { closeSync } from 'node:fs';
-import { lastAtMost } from '../../last-at-most.ts';
+import { upperBound } from '@finetable/core';
 import type { FileIndex, FileReader, FirstRow, Records, TextPlaces } from '../source.ts';
 import { csvParser, parseCsvRow } from './csv.ts';
 import { checkUnchanged, fileChanged, openFile, readAt } from '../file.ts';
@@ -103,7 +103,7 @@ export class TextReader implements FileReader {
     const { blocks } = this.#index;
     let sizeBytes = 0;
     for (const row of rows) {
-      const number = lastAtMost(blocks, row);
+      const number = upperBound(blocks, row) - 1;
       let block = this.#blocks.get(number);
       if (!block) {
         block = this.#readBlock(blocks[number]!, blocks[number + 1]!);
