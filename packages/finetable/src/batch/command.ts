@@ -28,6 +28,7 @@ export async function batch(file: string, options: BatchOptions, io: Io): Promis
         concurrency: options.concurrency ?? loaded.concurrency,
         memory: options.memory ?? loaded.memory,
         threads: options.threads,
+        halving: loaded.halving,
         stopOnFailure: options.stopOnFailure ?? loaded.stopOnFailure,
         existing: options.overwrite ? 'overwrite' : 'resume',
         signal: io.signal,

@@ -2,6 +2,7 @@
 import { basename, dirname, resolve } from 'node:path';
 import { FinetableError } from '@finetable/core';
 import { checkJob, checkSchema, readYaml, setField, type LoadedJob } from '../job/read.ts';
+import { rungsOf, type HalvingOptions } from './halving.ts';
 import { batchSchema, type JobOfBatch } from './schema.ts';
 import { variantsOf } from './variants.ts';
 
@@ -14,6 +15,8 @@ export interface LoadedBatch {
   readonly concurrency: number | undefined;
   readonly memory: number | string | undefined;
   readonly stopOnFailure: boolean;
+  /** By the batch's metric. */
+  readonly halving: HalvingOptions | undefined;
 }
 
 export interface BatchJob {
@@ -60,7 +63,17 @@ export async function checkBatch(
   }
   refuseDoubles(jobs, where);
   const { metric = jobs[0]!.loaded.job.train.metric, concurrency, memory, stopOnFailure } = batch;
-  return { name: batchName, folder: output, jobs, metric, concurrency, memory, stopOnFailure };
+  const halving = batch.halving && { ...batch.halving, metric };
+  if (halving) checkHalving(halving, jobs, where);
+  return { name: batchName, folder: output, jobs, metric, concurrency, memory, stopOnFailure, halving };
+}
+
+function checkHalving(halving: HalvingOptions, jobs: readonly BatchJob[], where: string): void {
+  try {
+    rungsOf(halving, jobs.map(({ loaded }) => loaded)); // prettier-ignore
+  } catch (error) {
+    throw new FinetableError('INVALID_JOB', `${where}: ${(error as Error).message}`, { path: 'halving' });
+  }
 }
 
 interface Base {

@@ -47,6 +47,14 @@ export const batchSchema = z
         fields: z.record(z.string(), distribution),
       })
       .optional(),
+    /** Jobs that do worse at a rung, a number of epochs or steps, go no further. */
+    halving: z
+      .strictObject({
+        epochs: z.array(z.int().min(1)).min(1).optional(),
+        steps: z.array(z.int().min(1)).min(1).optional(),
+        keep: z.number().gt(0).lt(1).optional(),
+      })
+      .optional(),
     /** By which results are sorted; default the jobs' `train.metric`. */
     metric: z.string().min(1).optional(),
     concurrency: z.int().min(1).max(256).optional(),
