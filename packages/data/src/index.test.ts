@@ -8,6 +8,7 @@ test('public names', () => {
     'countNgrams',
     'defaultTokenPattern',
     'foundIn',
+    'historyColumns',
     'mostIndexedPlaces',
     'openLoader',
     'openStaticModel',

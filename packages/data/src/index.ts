@@ -67,6 +67,7 @@ export type {
 export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
 export { foundIn, readFound, withFound, writeFound, type FoundData, type FoundFeature } from './found.ts';
 export { planLoader, type LoaderPlan } from './check.ts';
+export { historyColumns } from './histories/columns.ts';
 export { openLoader, type Loader } from './loader.ts';
 export type { DataIdentity, LoaderPosition } from './position.ts';
 export type { Retried } from './pool.ts';

@@ -73,16 +73,28 @@ testBoth('a new store holds zeros; a row given twice keeps its last value', (ker
 });
 
 testBoth('stored bytes are read and written at any offset', (kernels) => {
-  // 24 MiB: more than one chunk of the portable store.
-  const store = kernels.createRows(3 * 2 ** 19, 4, 'f32');
+  // Across 2 GiB, where the portable store's second chunk begins. Few of its pages are ever written.
+  const store = kernels.createRows(2 ** 27 + 2 ** 19, 4, 'f32');
   const bytes = Uint8Array.from({ length: 3_000_001 }, (_, i) => i * 31);
-  const at = 2 ** 24 - 1_234_567;
+  const at = 2 ** 31 - 1_234_567;
   kernels.writeBytes(store, at, bytes);
   const out = new Uint8Array(bytes.length + 2);
   kernels.readBytes(store, at - 1, out);
   expect(out[0]).toBe(0);
   expect(out[out.length - 1]).toBe(0);
   expect(Buffer.from(out.buffer, 1, bytes.length).equals(Buffer.from(bytes.buffer))).toBe(true);
+  store.close();
+});
+
+testBoth('a bag has rows on both sides of 2 GiB', (kernels) => {
+  const store = kernels.createRows(2 ** 27 + 8, 8, 'f16');
+  const rows = [0, 1, 2, 3, 2 ** 27 - 1, 2 ** 27, 2 ** 27 + 1, 7, 2 ** 27 + 7];
+  rows.forEach((row, i) =>
+    kernels.scatterRows(store, Int32Array.of(row), matrix(1, 8, new Float32Array(8).fill(2 ** i))),
+  );
+  const out = matrix(1, 8);
+  kernels.lookup({ base: [{ store, firstRow: 0 }], plan: makePlan(jagged([rows]), store.rows), out });
+  expect([...out.data]).toEqual(new Array(8).fill(2 ** rows.length - 1));
   store.close();
 });
 

@@ -17,7 +17,7 @@ import { dtypes, type Addon, type Context, type Handle, type LookupArguments, ty
 import { nearest } from './nearest.ts';
 import { ruleNumbers, stateOf } from './rule.ts';
 
-export class NativeRows implements RowStore {
+class NativeRows implements RowStore {
   readonly rows: number;
   readonly dim: number;
   readonly dtype: StoreDtype;

@@ -13,11 +13,13 @@ import {
   type ShardSpec,
 } from '@finetable/placement';
 import { Trainer } from '../trainer.ts';
+import { adaptersOf, withBaseline } from './baseline.ts';
+import { loaderOptions } from './data.ts';
 import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
 import { kindOf } from './objectives/index.ts';
 import { planJob, readFrequencies } from './plan.ts';
-import { featurePaths, mapPaths } from './paths.ts';
+import { featurePaths, mapPaths, negativesPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
 import { asksForDevice, deviceName, type Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
@@ -75,17 +77,15 @@ export class OpenJob {
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
-    const { batchSize, workers, prefetchBatches, shuffle, shuffleWindow } = job.data;
+    const { shuffle, distinct } = job.data;
     const tables = Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }]));
     const sliceBy = use === 'evaluate' ? job.train.sliceBy : [];
     const data = dataSpec(job, source, folder, tables, sliceBy);
     const loader = await openLoader(found ? withFound(data, found) : data, {
-      batchSize,
-      workers,
+      ...loaderOptions(job.data),
       seed: job.train.seed,
       shuffle: shuffle && use === 'train',
-      shuffleWindow,
-      prefetchBatches,
+      distinct: use === 'train' ? distinct : undefined,
       signal,
     });
     this.#loaders.push(loader);
@@ -94,10 +94,10 @@ export class OpenJob {
 
   /** New adapters as the job describes them, by table. */
   createAdapters(): Record<string, Adapter> {
-    const { adapters, train } = this.loaded.job;
+    const { job } = this.loaded;
     return Object.fromEntries(
-      Object.entries(adapters).map(([table, options]) => {
-        const adapter = createAdapter(this.tables[table]!, { ...options, seed: train.seed });
+      Object.entries(adaptersOf(job)).map(([table, options]) => {
+        const adapter = createAdapter(this.tables[table]!, { ...options, seed: job.train.seed });
         this.#adapters.push(adapter);
         return [table, adapter];
       }),
@@ -106,7 +106,7 @@ export class OpenJob {
 
   /** The adapters of a finished run, by table; none where the folder is absent because nothing was adapted. */
   async loadAdapters(folder: string): Promise<Record<string, Adapter>> {
-    const names = Object.keys(this.loaded.job.adapters);
+    const names = Object.keys(adaptersOf(this.loaded.job));
     if (names.length === 0) return {};
     const loaded = await loadAdapters(folder, Object.values(this.tables));
     this.#adapters.push(...loaded);
@@ -124,9 +124,11 @@ export class OpenJob {
   ): Promise<Trainer> {
     const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
     const { job, folder } = this.loaded;
-    const featureDims = Object.fromEntries(
-      Object.entries(job.features).map(([name, { table }]) => [name, this.tables[table]!.dim]),
-    );
+    const tableOf = [
+      ...Object.entries(job.features).map(([name, { table }]) => [name, table] as const),
+      ...Object.entries(job.negatives).map(([name, { of }]) => [name, job.features[of]!.table] as const),
+    ];
+    const featureDims = Object.fromEntries(tableOf.map(([name, table]) => [name, this.tables[table]!.dim]));
     const numberDims = Object.fromEntries(
       Object.entries(job.numbers).map(([name, { column }]) => [name, typeof column === 'string' ? 1 : column.length]),
     );
@@ -134,7 +136,7 @@ export class OpenJob {
     return new Trainer({
       tables: Object.fromEntries(frozen),
       adapters,
-      objective: await kindOf(job.objective).create(job.objective, context),
+      objective: withBaseline(await kindOf(job.objective).create(job.objective, context), job),
       optimizer: optimizerOf(job, steps),
     });
   }
@@ -205,6 +207,10 @@ function dataSpec(
         name,
         featurePaths(feature, path) as DataSpec['features'][string],
       ]),
+    ),
+    histories: job.data.histories,
+    negatives: Object.fromEntries(
+      Object.entries(job.negatives).map(([name, negatives]) => [name, negativesPaths(negatives, path)]),
     ),
     labels: Object.fromEntries(
       labels.map((label) => {

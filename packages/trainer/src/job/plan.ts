@@ -7,6 +7,7 @@ import { resolve } from 'node:path';
 import { FinetableError, formatBytes, parseBytes, storedRowBytes } from '@finetable/core';
 import {
   countNgrams,
+  historyColumns,
   planLoader,
   readTokenizer,
   mostIndexedPlaces,
@@ -28,6 +29,8 @@ import {
   type SystemMemory,
   type TableRequest,
 } from '@finetable/placement';
+import { adaptersOf } from './baseline.ts';
+import { loaderOptions } from './data.ts';
 import { grownRows } from './grow.ts';
 import type { LoadedJob } from './read.ts';
 import { deviceName, type Job } from './schema.ts';
@@ -65,7 +68,7 @@ export async function planJob(
     tables,
     devices: [...devicesOf(job, memory), ...(found ? [found.request] : [])],
     workers: loaders * job.data.workers,
-    prefetchBatches: loaders * planLoader(job.data).prefetchBatches,
+    prefetchBatches: loaders * planLoader(loaderOptions(job.data)).prefetchBatches,
     otherBytes: {
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * Math.min(examples.total ?? 0, mostIndexedPlaces),
@@ -111,15 +114,20 @@ async function tableRequest(
   const { file, tensor, placement, frequencies, sortedByFrequency } = job.tables[name]!;
   const { rows, dim, dtype, scales } = await findRows(resolve(folder, file), tensor);
   const features = Object.entries(job.features).filter(([, feature]) => feature.table === name);
-  const idsPerExample = features.reduce((sum, [feature]) => sum + examples.ids(feature), 0);
+  const sampled = Object.entries(job.negatives).filter(([, { of }]) => job.features[of]!.table === name);
+  const idsOf = (lookups: readonly (readonly [string, unknown])[]): number =>
+    lookups.reduce((sum, [feature]) => sum + examples.ids(feature), 0);
+  const idsPerExample = idsOf([...features, ...sampled]);
+  const pooled = features.filter(([, { pooling }]) => pooling !== 'none');
+  const vectorsPerExample = idsPerExample - idsOf(pooled) + pooled.length;
   return {
     name,
     rows,
     dim,
     dtype,
     groupDims: scales?.groupDims,
-    bags: features.length * job.data.batchSize,
-    idsPerBag: idsPerExample / features.length,
+    bags: Math.ceil(vectorsPerExample * job.data.batchSize),
+    idsPerBag: idsPerExample / (vectorsPerExample || 1),
     frequencies: frequencies && (await readFrequencies(frequencies, folder)),
     sortedByFrequency,
     adapter: adapterRequest(job, name, idsPerExample * (examples.total ?? 0)),
@@ -138,7 +146,7 @@ function placedByPlan(
   device: JobDevice | null,
 ): Pick<TableRequest, 'split' | 'device' | 'among'> {
   const { split, grow } = job.tables[name]!;
-  const adapter = job.adapters[name];
+  const adapter = adaptersOf(job)[name];
   const factors = adapter ? [adapter, ...(adapter.groups ?? [])] : [];
   const samples = factors.some((group) => group.kind === 'lora' && group.init === 'pissa');
   const reads = samples || adapter?.dora === true || adapter?.maxNorm !== undefined;
@@ -148,8 +156,8 @@ function placedByPlan(
 }
 
 function adapterRequest(job: Job, table: string, trainingIds: number): AdapterRequest | undefined {
-  const { adapters, tables, optimizer } = job;
-  const adapter = adapters[table];
+  const { tables, optimizer } = job;
+  const adapter = adaptersOf(job)[table];
   if (!adapter) return undefined;
   // Rows as wide as those of the widest group: how many each will have is not known.
   const groups: { kind: 'lora' | 'dense'; rank?: number }[] = [adapter, ...(adapter.groups ?? [])];
@@ -239,9 +247,13 @@ async function sampleExamples(job: Job, folder: string, tokenizers: Tokenizers):
     );
     const means = Object.entries(job.features).map(([name, feature]) => {
       const ids = rows.reduce((sum, row) => sum + countIds(feature, row, tokenizers.get(name)), 0);
-      return [name, ids / rows.length] as const;
+      const mean = idsOfHistories(job, feature.column) ?? ids / rows.length;
+      return [name, Math.min(mean, feature.last ?? Infinity)] as const;
     });
-    const byFeature = new Map(means);
+    const byFeature = new Map([
+      ...means,
+      ...Object.entries(job.negatives).map(([name, { count }]) => [name, count] as const),
+    ]);
     const share = split ? shareOf(split) : 1;
     return { total: Math.ceil(totalRows * share), ids: (feature) => byFeature.get(feature)!, notes: [] };
   } catch (error) {
@@ -250,8 +262,17 @@ async function sampleExamples(job: Job, folder: string, tokenizers: Tokenizers):
   }
 }
 
-/** How much of the examples a split has. */
-function shareOf({ part, parts, others }: NonNullable<Job['data']['train']['split']>): number {
+/** Of a column that histories make, the most; null for others. All that a user has is not known: it is taken to be as a history. */
+function idsOfHistories({ data: { histories } }: Job, column: string): number | null {
+  if (!histories) return null;
+  const { history, seen, target } = historyColumns;
+  return column === target ? 1 : column === history || column === seen ? histories.window : null;
+}
+
+/** How much of the examples a split has; at most, where that depends on what is in them. */
+function shareOf(split: NonNullable<Job['data']['train']['split']>): number {
+  if (!('parts' in split)) return 1;
+  const { part, parts, others } = split;
   const share = parts[part]! / parts.reduce((sum, size) => sum + size, 0);
   return others ? 1 - share : share;
 }

@@ -20,6 +20,7 @@ test('every default is written out', () => {
     tables: { words: { file: 'words.safetensors', placement: 'auto', sortedByFrequency: false } },
     placement: { memory: '75%', device: 'cpu' },
     data: { train: { file: 'train.jsonl' }, batchSize: 256, workers: 1, shuffle: true, badRows: 'error' },
+    negatives: {},
     labels: {},
     numbers: {},
     features: {
@@ -40,6 +41,7 @@ test('every default is written out', () => {
       normalize: false,
     },
     adapters: { words: { kind: 'lora', rank: 4, rsLora: false } },
+    baseline: 'none',
     optimizer: {
       type: 'adamw',
       learningRate: 0.01,

@@ -6,7 +6,7 @@ import { FinetableError, isFinetableError } from '@finetable/core';
 import { ioError, removeLeftovers, writeFileAtomic } from '@finetable/formats';
 import { parse, stringify } from 'yaml';
 import { kindOf } from '../job/objectives/index.ts';
-import { featurePaths, mapPaths } from '../job/paths.ts';
+import { featurePaths, mapPaths, negativesPaths } from '../job/paths.ts';
 import type { LoadedJob } from '../job/read.ts';
 import type { Job } from '../job/schema.ts';
 import { lockFolder } from './lock.ts';
@@ -142,9 +142,12 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
     if (table.grow && 'vectors' in table.grow) table.grow.vectors = move(table.grow.vectors);
     if (table.frequencies && 'counts' in table.frequencies) table.frequencies.counts = move(table.frequencies.counts);
   }
-  for (const source of [moved.data.train, moved.data.validation]) if (source) source.file = mapPaths(source.file, move);
+  for (const source of [moved.data.train, moved.data.validation, moved.data.test])
+    if (source) source.file = mapPaths(source.file, move);
   for (const [name, feature] of Object.entries(job.features))
     moved.features[name] = featurePaths(feature, move) as Mutable<typeof feature>;
+  for (const [name, negatives] of Object.entries(job.negatives))
+    moved.negatives[name] = negativesPaths(negatives, move);
   moved.objective = (kindOf(job.objective).movePaths?.(job.objective, move) ?? job.objective) as Mutable<
     Job['objective']
   >;

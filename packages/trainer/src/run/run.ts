@@ -166,18 +166,28 @@ async function report(folder: string, result: RunResult, { onNote }: RunOptions)
   }
 }
 
-/** Metrics of a finished run's adapter and objective on a data file. Paths are relative to the working directory. */
+/**
+ * Metrics of a finished run's adapter and objective.
+ * @param file examples as those of the training, relative to the working directory; null: `data.test` of the job
+ * @throws INVALID_ARGUMENT where there is neither
+ */
 export async function evaluateRun(
   folder: string,
-  file: string,
+  file: string | null = null,
   signal?: AbortSignal,
 ): Promise<Readonly<Record<string, number>>> {
   const loaded = await readRunJob(folder);
   await readResult(folder);
+  const { train, test } = loaded.job.data;
+  const source = file === null ? test : { ...train, file: resolve(file), split: undefined };
+  if (!source)
+    throw new FinetableError('INVALID_ARGUMENT', `${folder}: its job has no data.test; give a file of examples`, {
+      file: folder,
+    });
   const found = await readFound(join(folder, 'data'));
   const open = await OpenJob.open(loaded);
   try {
-    const loader = await open.loader({ file: resolve(file) }, 'evaluate', found, signal);
+    const loader = await open.loader(source, 'evaluate', found, signal);
     const adapters = await open.loadAdapters(join(folder, 'adapter'));
     const trainer = await open.trainer(adapters, loader);
     await trainer.loadObjective(join(folder, 'objective.safetensors'), loader);
