@@ -102,7 +102,8 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
     const validation =
       job.data.validation && (await open.loader(job.data.validation, 'evaluate', found, options.signal));
     const adapters = open.createAdapters();
-    const trainer = await open.trainer(adapters, train, job.train.epochs * train.batchesPerEpoch);
+    const common = await open.commonDirections(train, options.signal);
+    const trainer = await open.trainer(adapters, train, common, job.train.epochs * train.batchesPerEpoch);
     return await inFolder(
       resolve(options.folder ?? runFolder(loaded)),
       loaded,
