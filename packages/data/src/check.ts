@@ -1,5 +1,6 @@
 /** Checks of what the caller passes, before anything is opened; and the defaults. */
 import { show, showNames } from './errors.ts';
+import { mostCacheBytes } from './cache.ts';
 import { checkCounts, checkFeature } from './feature/check.ts';
 import { historyColumns } from './histories/columns.ts';
 import { checkLabel, checkNumbers } from './check-values.ts';
@@ -129,6 +130,8 @@ export interface LoaderPlan {
   readonly prefetchBatches: number;
   /** Their bytes. */
   readonly prefetchBytes: number;
+  /** Of examples that are kept between epochs. */
+  readonly cacheBytes: number;
   /** Batches per task. */
   readonly taskBatches: number;
   /** Of a task in a worker. */
@@ -147,7 +150,7 @@ const longestTaskSeconds = 300;
 /** @throws INVALID_ARGUMENT whose `details.path` names the option */
 export function planLoader(options: LoaderOptions): LoaderPlan {
   const { batchSize, workers = 1, shuffle = false, shuffleWindow = 1 << 22, seed = 0 } = options;
-  const { prefetchBytes = 2 ** 28, taskSeconds = longestTaskSeconds } = options;
+  const { prefetchBytes = 2 ** 28, cacheBytes = 0, taskSeconds = longestTaskSeconds } = options;
   const { shard = { index: 0, count: 1 }, distinct = null } = options;
   checkInteger('batchSize', batchSize, 1, 2 ** 31 - 1);
   checkInteger('workers', workers, 0, 1024);
@@ -157,8 +160,10 @@ export function planLoader(options: LoaderOptions): LoaderPlan {
   checkInteger('shard.index', shard.index, 0, shard.count - 1);
   if (options.prefetchBatches !== undefined) checkInteger('prefetchBatches', options.prefetchBatches, 1, 2 ** 31 - 1);
   checkInteger('prefetchBytes', prefetchBytes, 1, Number.MAX_SAFE_INTEGER);
+  checkInteger('cacheBytes', cacheBytes, 0, mostCacheBytes);
   if (!(taskSeconds > 0)) throw refuse('taskSeconds', String(taskSeconds), 'a number above 0');
-  const plan = { batchSize, workers, shuffle, shuffleWindow, seed, distinct, shard, prefetchBytes, taskSeconds };
+  const given = { batchSize, workers, shuffle, shuffleWindow, seed, distinct, shard };
+  const plan = { ...given, prefetchBytes, cacheBytes, taskSeconds };
   // On the caller's own thread nothing is made before it is asked for.
   if (workers === 0) return { ...plan, prefetchBatches: 1, taskBatches: 1 };
   const chunk = Math.min(16, Math.ceil(taskExamples / batchSize));

@@ -8,6 +8,7 @@
 import { FinetableError } from '@finetable/core';
 import { batchBuffers } from './assemble.ts';
 import type { Batch } from './batch.ts';
+import { cacheMemory, cacheUse, type CacheMemory } from './cache.ts';
 import { checkData, fitToBlocks, planLoader, type LoaderPlan } from './check.ts';
 import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
@@ -84,7 +85,15 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
     const fitted = prepared.examples ? fitToBlocks(plan, prepared.examples, options) : plan;
     const { source, badRows } = data;
     const index = prepared.rows ? null : prepared.index;
-    const pool = createPool({ data: prepared.shared, index }, plan, runtime);
+    const cache =
+      prepared.examples &&
+      cacheMemory(
+        prepared.examples.examples,
+        prepared.selection?.count ?? prepared.examples.examples,
+        prepared.index!.files.map(({ file }) => file),
+        plan.cacheBytes,
+      );
+    const pool = createPool({ data: prepared.shared, index, cache }, plan, runtime);
     const totals = { skipped: prepared.skipped, retried: prepared.retried };
     const find = async (given: GivenRows): Promise<ScreenReply> => {
       const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
@@ -103,6 +112,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
           keys,
           name,
           fitted,
+          cache,
         )
       : streamFeed(
           source.rows!,
@@ -111,7 +121,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
           options.shuffleWindow,
           typeof badRows === 'object' ? { limit: badRows.skip, find } : null,
         );
-    return new BatchLoader(prepared.data, fitted, feed, name, pool, temporary, signal, totals);
+    return new BatchLoader(prepared.data, fitted, feed, cache, name, pool, temporary, signal, totals);
   } catch (error) {
     temporary.remove();
     throw error;
@@ -133,6 +143,7 @@ class BatchLoader implements Loader {
   readonly #name: string;
   readonly #plan: LoaderPlan;
   readonly #feed: Feed;
+  readonly #cache: CacheMemory | null;
   readonly #pool: TaskPool;
   readonly #temporary: TemporaryFolder;
   readonly #signal: AbortSignal | undefined;
@@ -149,6 +160,7 @@ class BatchLoader implements Loader {
     data: DataSpec,
     plan: LoaderPlan,
     feed: Feed,
+    cache: CacheMemory | null,
     name: string,
     pool: TaskPool,
     temporary: TemporaryFolder,
@@ -167,6 +179,7 @@ class BatchLoader implements Loader {
     this.#name = name;
     this.#plan = plan;
     this.#feed = feed;
+    this.#cache = cache;
     this.#pool = pool;
     this.#temporary = temporary;
     this.#signal = signal;
@@ -175,7 +188,7 @@ class BatchLoader implements Loader {
   }
 
   get statistics(): LoaderStatistics {
-    return this.#counter.statistics(this.#found, this.#pool.retried);
+    return this.#counter.statistics(this.#found, this.#pool.retried, cacheUse(this.#cache));
   }
 
   get position(): LoaderPosition {

@@ -31,7 +31,8 @@ export class Trainer {
 
   /**
    * Trains on a loader's epochs. With `validation`, the state of the best evaluation is put back at the end.
-   * A second `fit` goes on training what the first one left.
+   * A second `fit` goes on training what the first one left. Where there is nothing to train, no adapter and no parameter of the
+   * objective, one epoch tells how good that is.
    * @throws NON_FINITE, INVALID_DATA, INTERRUPTED, EXISTS (checkpoints of an earlier training, without `resume`), MISMATCH (a
    *   checkpoint or validation data of something else), INVALID_ARGUMENT, IO
    */
@@ -47,7 +48,10 @@ export class Trainer {
     try {
       await model.checkUnchanged();
       const begun = (options.resume ? await checkpoints.restore() : await checkpoints.expectNone()) ?? startProgress;
-      progress = await new Loop(loader, model, group, options, checkpoints, begun).run();
+      // What cannot learn is the same in every epoch.
+      const learns = model.adapters.size > 0 || model.parameters.length > 0 || model.objective.update !== undefined;
+      const given = learns ? options : { ...options, epochs: 1 };
+      progress = await new Loop(loader, model, group, given, checkpoints, begun).run();
       if (progress.best) await checkpoints.restoreBest(progress.best);
     } finally {
       this.#fitting = false;

@@ -3,7 +3,7 @@
  * file finds where its examples lie; readers, one set per thread, fetch the columns that are wanted. What a feature or label
  * sees is `Records`, whatever the format.
  */
-import { FinetableError } from '@finetable/core';
+import { FinetableError, upperBound } from '@finetable/core';
 import type { Place } from '../errors.ts';
 import type { FileSource, Row } from '../spec.ts';
 import { decompress, isCompressed, withoutCompression } from './compressed.ts';
@@ -64,17 +64,21 @@ export interface SourceIndex {
   readonly strided: boolean;
 }
 
-/** Some examples of a source, column by column. */
-export interface Records {
+/** Where some examples are from. */
+export interface RecordPlaces {
   /** The files that they are from; `fileOf` is null where they are all from the first. */
   readonly files: readonly string[];
   readonly fileOf: Uint32Array<ArrayBuffer> | null;
-  /** Whether values are JSON values, or text that may mean numbers and lists. */
-  readonly values: 'json' | 'text';
   /** What `lines` counts: rows where the source has no lines. */
   readonly unit: 'line' | 'row';
   /** `[size]`: the line of each, from 1. Given away: the batch takes it over. */
   readonly lines: Float64Array<ArrayBuffer>;
+}
+
+/** Some examples of a source, column by column. */
+export interface Records extends RecordPlaces {
+  /** Whether values are JSON values, or text that may mean numbers and lists. */
+  readonly values: 'json' | 'text';
   /** One value per example; `Missing` where it has none. `valueOf` reads them. */
   readonly columns: ReadonlyMap<string, readonly unknown[]>;
   /** Bytes read for them. */
@@ -82,7 +86,7 @@ export interface Records {
 }
 
 /** Where record i has its value of a column. */
-export function placeOf({ files, fileOf, lines, unit }: Records, i: number, column: string): Place {
+export function placeOf({ files, fileOf, lines, unit }: RecordPlaces, i: number, column: string): Place {
   return { file: files[fileOf ? fileOf[i]! : 0]!, line: lines[i]!, column, ...(unit === 'row' && { unit }) };
 }
 
@@ -247,7 +251,7 @@ export class SourceReader {
     let sizeBytes = 0;
     let reader = this.#open.get(0);
     for (let begin = 0; begin < rows.length;) {
-      const file = this.#fileOf(rows[begin]!);
+      const file = upperBound(this.#firsts, rows[begin]!) - 1;
       const [first, last] = [this.#firsts[file]!, this.#firsts[file + 1]!];
       let end = begin + 1;
       while (end < rows.length && rows[end]! >= first && rows[end]! < last) end++;
@@ -271,16 +275,6 @@ export class SourceReader {
   close(): void {
     this.#blocks?.close();
     this.#open.close();
-  }
-
-  #fileOf(row: number): number {
-    let [low, high] = [0, this.#index.files.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#firsts[middle]! <= row) low = middle;
-      else high = middle - 1;
-    }
-    return low;
   }
 }
 

@@ -13,6 +13,7 @@ import {
   type ShardSpec,
 } from '@finetable/placement';
 import { Trainer } from '../trainer.ts';
+import { adaptersOf, withBaseline } from './baseline.ts';
 import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
 import { kindOf } from './objectives/index.ts';
@@ -94,10 +95,10 @@ export class OpenJob {
 
   /** New adapters as the job describes them, by table. */
   createAdapters(): Record<string, Adapter> {
-    const { adapters, train } = this.loaded.job;
+    const { job } = this.loaded;
     return Object.fromEntries(
-      Object.entries(adapters).map(([table, options]) => {
-        const adapter = createAdapter(this.tables[table]!, { ...options, seed: train.seed });
+      Object.entries(adaptersOf(job)).map(([table, options]) => {
+        const adapter = createAdapter(this.tables[table]!, { ...options, seed: job.train.seed });
         this.#adapters.push(adapter);
         return [table, adapter];
       }),
@@ -106,7 +107,7 @@ export class OpenJob {
 
   /** The adapters of a finished run, by table; none where the folder is absent because nothing was adapted. */
   async loadAdapters(folder: string): Promise<Record<string, Adapter>> {
-    const names = Object.keys(this.loaded.job.adapters);
+    const names = Object.keys(adaptersOf(this.loaded.job));
     if (names.length === 0) return {};
     const loaded = await loadAdapters(folder, Object.values(this.tables));
     this.#adapters.push(...loaded);
@@ -134,7 +135,7 @@ export class OpenJob {
     return new Trainer({
       tables: Object.fromEntries(frozen),
       adapters,
-      objective: await kindOf(job.objective).create(job.objective, context),
+      objective: withBaseline(await kindOf(job.objective).create(job.objective, context), job),
       optimizer: optimizerOf(job, steps),
     });
   }

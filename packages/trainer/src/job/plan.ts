@@ -28,6 +28,7 @@ import {
   type SystemMemory,
   type TableRequest,
 } from '@finetable/placement';
+import { adaptersOf } from './baseline.ts';
 import { grownRows } from './grow.ts';
 import type { LoadedJob } from './read.ts';
 import { deviceName, type Job } from './schema.ts';
@@ -138,7 +139,7 @@ function placedByPlan(
   device: JobDevice | null,
 ): Pick<TableRequest, 'split' | 'device' | 'among'> {
   const { split, grow } = job.tables[name]!;
-  const adapter = job.adapters[name];
+  const adapter = adaptersOf(job)[name];
   const factors = adapter ? [adapter, ...(adapter.groups ?? [])] : [];
   const samples = factors.some((group) => group.kind === 'lora' && group.init === 'pissa');
   const reads = samples || adapter?.dora === true || adapter?.maxNorm !== undefined;
@@ -148,8 +149,8 @@ function placedByPlan(
 }
 
 function adapterRequest(job: Job, table: string, trainingIds: number): AdapterRequest | undefined {
-  const { adapters, tables, optimizer } = job;
-  const adapter = adapters[table];
+  const { tables, optimizer } = job;
+  const adapter = adaptersOf(job)[table];
   if (!adapter) return undefined;
   // Rows as wide as those of the widest group: how many each will have is not known.
   const groups: { kind: 'lora' | 'dense'; rank?: number }[] = [adapter, ...(adapter.groups ?? [])];

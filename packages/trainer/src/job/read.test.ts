@@ -40,6 +40,7 @@ test('every default is written out', () => {
       normalize: false,
     },
     adapters: { words: { kind: 'lora', rank: 4, rsLora: false } },
+    baseline: 'none',
     optimizer: {
       type: 'adamw',
       learningRate: 0.01,

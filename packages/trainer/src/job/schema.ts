@@ -228,6 +228,8 @@ const report = z.strictObject({
     .optional(),
 });
 
+export const baseline = z.enum(['none', 'frozen', 'full', 'map']);
+
 export const jobSchema = z
   .strictObject({
     name,
@@ -245,6 +247,11 @@ export const jobSchema = z
     id: z.strictObject({ column: z.string() }).optional(),
     objective: objectiveSchema,
     adapters: z.record(name, adapter).default({}),
+    /**
+     * The same job for comparison: its adapted tables frozen, every touched row of them trained in full, or all rows mapped by one trained
+     * D x D matrix (`none`: as the job is).
+     */
+    baseline: baseline.default('none'),
     optimizer,
     train: train.default(() => train.parse({})),
     report: report.optional(),
@@ -260,6 +267,8 @@ export const jobSchema = z
       if (!(table in job.tables))
         issue(['adapters', table], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
     }
+    if ((job.baseline === 'full' || job.baseline === 'map') && Object.keys(job.adapters).length === 0)
+      issue(['baseline'], `found "${job.baseline}", but the job adapts no table; allowed: "none", "frozen"`);
     const { device, deviceMemory } = job.placement;
     if (deviceMemory !== undefined && device === 'cpu' && !Object.values(job.tables).some(asksForDevice))
       issue(['placement', 'deviceMemory'], 'goes with placement.device "auto" or "gpu", or with a table on a device');

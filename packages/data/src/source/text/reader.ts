@@ -1,7 +1,7 @@
 /** Reads records of a text file by their places, in any order. */
 import { isUtf8 } from 'node:buffer';
 import { closeSync } from 'node:fs';
-import { lastAtMost } from '../../last-at-most.ts';
+import { upperBound } from '@finetable/core';
 import type { FileIndex, FileReader, FirstRow, Records, TextPlaces } from '../source.ts';
 import { csvParser, parseCsvRow } from './csv.ts';
 import { checkUnchanged, fileChanged, openFile, readAt } from '../file.ts';
@@ -35,8 +35,9 @@ export class TextReader implements FileReader {
   readonly #parse: RecordParser;
   readonly #fd: number;
   readonly #keep: boolean;
-  /** The whole file, where it is kept. */
+  /** The whole file, where it is kept, and whether all of it is UTF-8. */
   #whole: Buffer | null = null;
+  #wholeValid = false;
   /** Of the window that is read. */
   readonly #blocks = new Map<number, Run>();
   #window: number | null = null;
@@ -103,7 +104,7 @@ export class TextReader implements FileReader {
     const { blocks } = this.#index;
     let sizeBytes = 0;
     for (const row of rows) {
-      const number = lastAtMost(blocks, row);
+      const number = upperBound(blocks, row) - 1;
       let block = this.#blocks.get(number);
       if (!block) {
         block = this.#readBlock(blocks[number]!, blocks[number + 1]!);
@@ -153,8 +154,9 @@ export class TextReader implements FileReader {
     // Of records between noted places the bytes tell where they are.
     const { starts, lines } = stride === 1 ? this.#places : this.#scan(bytes, offset, place);
     const begin = stride === 1 ? place : first - place * stride;
-    // One check for the run; which record it was matters only when it fails.
-    this.#visit({ bytes, offset, valid: isUtf8(bytes), starts, lines }, begin, count, visit);
+    // One check for the run, or for the file; which record it was matters only when it fails.
+    const valid = this.#wholeValid || isUtf8(bytes);
+    this.#visit({ bytes, offset, valid, starts, lines }, begin, count, visit);
     return sizeBytes;
   }
 
@@ -173,7 +175,10 @@ export class TextReader implements FileReader {
   #bytesAt(offset: number, length: number): Buffer {
     const { sizeBytes } = this.#index;
     if (this.#keep) {
-      this.#whole ??= this.#fill(Buffer.allocUnsafeSlow(sizeBytes), 0);
+      if (!this.#whole) {
+        this.#whole = this.#fill(Buffer.allocUnsafeSlow(sizeBytes), 0);
+        this.#wholeValid = isUtf8(this.#whole);
+      }
       return this.#whole.subarray(offset, offset + length);
     }
     if (this.#bytes.length < length)

@@ -37,6 +37,11 @@ async function readAll(
 const text = fc.string({ unit: fc.constantFrom('a', 'é', '😀', '漢', '"', '\\', ',', '\n', '\r\n', ' ', '\0') });
 const lineEnd = fc.constantFrom('\n', '\r\n');
 const bom = fc.constantFrom('', '\uFEFF');
+const indexing = fc.record({
+  blockBytes: fc.integer({ min: 1, max: 40 }),
+  mostPlaces: fc.constantFrom(1, 2, 3, 1000),
+  keep: fc.boolean(),
+});
 
 describe('any file is read back, whatever the blocks', () => {
   test('JSON Lines', async () => {
@@ -48,11 +53,7 @@ describe('any file is read back, whatever the blocks', () => {
         lineEnd,
         bom,
         fc.boolean(),
-        fc.record({
-          blockBytes: fc.integer({ min: 1, max: 40 }),
-          mostPlaces: fc.constantFrom(1, 2, 3, 1000),
-          keep: fc.boolean(),
-        }),
+        indexing,
         async (records, end, mark, finalEnd, options) => {
           const lines: string[] = [];
           const expected = records.map((record) => {
@@ -77,11 +78,7 @@ describe('any file is read back, whatever the blocks', () => {
         lineEnd,
         bom,
         fc.boolean(),
-        fc.record({
-          blockBytes: fc.integer({ min: 1, max: 40 }),
-          mostPlaces: fc.constantFrom(1, 2, 3, 1000),
-          keep: fc.boolean(),
-        }),
+        indexing,
         async (records, end, mark, finalEnd, options) => {
           const write1 = (field: string, quote: boolean): string =>
             quote || /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
