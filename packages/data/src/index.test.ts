@@ -14,7 +14,7 @@ test('public names', () => {
     'planLoader',
     'readFound',
     'readTokenizer',
-    'sampleSource',
+    'readerBytes',
     'visitSource',
     'withFound',
     'wordLines',

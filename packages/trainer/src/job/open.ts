@@ -75,19 +75,11 @@ export class OpenJob {
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
-    const { batchSize, workers, prefetchBatches, shuffle, shuffleWindow } = job.data;
     const tables = Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }]));
     const sliceBy = use === 'evaluate' ? job.train.sliceBy : [];
     const data = dataSpec(job, source, folder, tables, sliceBy);
-    const loader = await openLoader(found ? withFound(data, found) : data, {
-      batchSize,
-      workers,
-      seed: job.train.seed,
-      shuffle: shuffle && use === 'train',
-      shuffleWindow,
-      prefetchBatches,
-      signal,
-    });
+    const options = { ...loaderOptions(job, use), signal };
+    const loader = await openLoader(found ? withFound(data, found) : data, options);
     this.#loaders.push(loader);
     return loader;
   }

@@ -112,6 +112,10 @@ const data = z.strictObject({
   batchSize: count.default(256),
   workers: z.int().min(0).max(64).default(1),
   prefetchBatches: count.optional(),
+  /** Of the batches that are made ahead, of each loader. */
+  prefetchBytes: sizeOf().default('256MiB'),
+  /** The most memory for examples that are kept between epochs, of each loader, so that they are read once; 0: none. */
+  cache: sizeOf().default('256MiB'),
   shuffle: z.boolean().default(true),
   /** Examples that are shuffled as a whole. */
   shuffleWindow: count.optional(),
