@@ -15,9 +15,9 @@ import {
 import { Trainer } from '../trainer.ts';
 import { commonDirections } from '../objectives/without-common.ts';
 import { adaptersOf, withTransforms } from './baseline.ts';
-import { loaderOptions } from './data.ts';
 import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
+import { loaderOptions } from './loader.ts';
 import { kindOf } from './objectives/index.ts';
 import { planJob, readFrequencies } from './plan.ts';
 import { featurePaths, mapPaths, negativesPaths } from './paths.ts';
@@ -78,17 +78,11 @@ export class OpenJob {
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
-    const { shuffle, distinct } = job.data;
     const tables = Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }]));
     const sliceBy = use === 'evaluate' ? job.train.sliceBy : [];
     const data = dataSpec(job, source, folder, tables, sliceBy);
-    const loader = await openLoader(found ? withFound(data, found) : data, {
-      ...loaderOptions(job.data),
-      seed: job.train.seed,
-      shuffle: shuffle && use === 'train',
-      distinct: use === 'train' ? distinct : undefined,
-      signal,
-    });
+    const options = { ...loaderOptions(job, use), signal };
+    const loader = await openLoader(found ? withFound(data, found) : data, options);
     this.#loaders.push(loader);
     return loader;
   }
