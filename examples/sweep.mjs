@@ -17,7 +17,7 @@ export async function sweep(file, { test, metrics, label, small }) {
   const batch = small ? reduced(await readBatch(file), label, small) : await readBatch(file);
   const outcomes = await runJobs(
     batch.jobs.map(({ loaded }) => loaded),
-    { concurrency: batch.concurrency, memory: batch.memory, onEvent: showEnd },
+    { existing: 'overwrite', concurrency: batch.concurrency, memory: batch.memory, onEvent: showEnd },
   );
   const failed = outcomes.find(({ error }) => error);
   if (failed) throw failed.error;

@@ -32,7 +32,7 @@ function tableIn(printed: string): Map<string, Record<string, string>> {
   return new Map(rows.map((cells) => [cells[0]!, Object.fromEntries(cells.map((cell, i) => [header![i]!, cell]))]));
 }
 
-test('commands: adapted word vectors find more of them than frozen ones', async (context) => {
+test('commands: adapted word vectors find more of them than frozen ones', { timeout: 300_000 }, async (context) => {
   const printed = await example(context, 'commands', '--small');
   expect(printed).toMatch(/^test \d+, valid \d+, train \d{4}\n/);
   const table = tableIn(printed);
@@ -43,7 +43,7 @@ test('commands: adapted word vectors find more of them than frozen ones', async 
   expect(table.get('frozen')!['touched rows']).toBe('-');
 });
 
-test('next purchase: products that are new are found once they have vectors', async (context) => {
+test('next purchase: products that are new are found once they have vectors', { timeout: 300_000 }, async (context) => {
   const printed = await example(context, 'next-purchase', '--small');
   expect(printed).toMatch(/^4477 old and 296 new products; base \d+, train \d+, valid \d+, test \d+\n/);
   const table = tableIn(printed);
@@ -58,7 +58,7 @@ test('next purchase: products that are new are found once they have vectors', as
   expect(table.get('new products in full, the rest frozen')!['touched rows']).toMatch(/^\d{2,3}$/);
 });
 
-test('clicks: adapters come nearer to the planted model than perceptrons over frozen tables', async (context) => {
+test('clicks: adapters come nearer to the planted model than perceptrons over frozen tables', { timeout: 300_000 }, async (context) => {
   const printed = await example(context, 'clicks', '--small');
   expect(printed).toMatch(/^[\d,]+ rows in 26 tables, 10,000 examples\nthe planted model itself: auc 0\.9\d+/);
   const table = tableIn(printed);
@@ -67,7 +67,7 @@ test('clicks: adapters come nearer to the planted model than perceptrons over fr
   expect(auc('LoRA, r = 4')).toBeGreaterThan(auc('frozen'));
 });
 
-test('tenants: one lookup gives everybody their own vectors', async (context) => {
+test('tenants: one lookup gives everybody their own vectors', { timeout: 300_000 }, async (context) => {
   const printed = await example(context, 'tenants', '--tenants', '3');
   expect(printed).toMatch(/^3 jobs in .*\n3 adapters of .* on a table of 250 KiB\n/);
   const table = tableIn(printed);
