@@ -17,7 +17,7 @@ export async function sweep(file, { test, metrics, label, small }) {
   const batch = small ? reduced(await readBatch(file), label, small) : await readBatch(file);
   const outcomes = await runJobs(
     batch.jobs.map(({ loaded }) => loaded),
-    { concurrency: batch.concurrency, memory: batch.memory, onEvent: showEnd },
+    { existing: 'overwrite', concurrency: batch.concurrency, memory: batch.memory, onEvent: showEnd },
   );
   const failed = outcomes.find(({ error }) => error);
   if (failed) throw failed.error;
@@ -29,15 +29,15 @@ export async function sweep(file, { test, metrics, label, small }) {
   const table = [['', 'learning rate', `validation ${batch.metric}`, ...metrics.map((name) => `test ${name}`), 'touched rows', 'adapter']]; // prettier-ignore
   for (const [name, row] of variants) {
     const found = await evaluateRun(row.folder, test);
-    const frozen = row.settings.baseline === 'frozen';
+    const { baseline } = row.settings;
     const number = (value) => (Number.isFinite(value) ? value.toFixed(3) : '-');
     table.push([
       name,
-      frozen ? '-' : String(row.settings['optimizer.learningRate']),
+      baseline === 'frozen' ? '-' : String(row.settings['optimizer.learningRate']),
       number(row.metric),
       ...metrics.map((metric) => number(found[metric])),
-      frozen ? '-' : row.touchedRows.toLocaleString('en'),
-      frozen ? '-' : formatBytes(row.adapterBytes),
+      row.touchedRows > 0 ? row.touchedRows.toLocaleString('en') : '-',
+      row.touchedRows > 0 ? formatBytes(row.adapterBytes) : '-',
     ]);
   }
   table.splice(1, 0, table[0].map(() => '---'));

@@ -1,6 +1,6 @@
 // Makes what job.yaml names, in `out`, from a seed: 26 tables in tables.safetensors, and train.jsonl, valid.jsonl, test.jsonl of lines
 // {"click": 0 or 1, "n1": number, …, "n13": number, "c1": row, …, "c26": row}.
-//   node examples/clicks/generate.mjs [--rows 20000] [--examples 60000]
+//   node examples/clicks/generate.mjs [--rows 5000] [--examples 100000]
 //
 // Rows come by Zipf's law. The tables are what was learnt elsewhere; here, each row has moved in `planted` directions of its table. Whether somebody
 // clicks is drawn from the dot products of a few pairs of moved rows, and from the numbers. So the best anybody can do is known.
@@ -18,10 +18,10 @@ const planted = 2;
 const numbers = 13;
 /** By place in `columns`; each column is in one pair. */
 const pairs = Array.from({ length: 13 }, (_, i) => [i, i + 13]);
-const zipf = 1.05;
+const zipf = 1.2;
 
 /** @param {{ out?: string, rows?: number, examples?: number, seed?: number }} options `rows` of the largest table */
-export async function generate({ out = work, rows = 20_000, examples = 60_000, seed = 1 } = {}) {
+export async function generate({ out = work, rows = 5000, examples = 100_000, seed = 1 } = {}) {
   await mkdir(out, { recursive: true });
   // As of real logs: a few columns with many values, many with few.
   const tables = columns.map((name, i) => makeTable(name, Math.max(20, Math.round(rows * 0.75 ** i)), seed));
