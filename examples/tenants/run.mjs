@@ -13,7 +13,6 @@ import {
   matrix,
   openTable,
   readBatch,
-  readResult,
   runJobs,
 } from 'finetable';
 import { prepare, work } from './prepare.mjs';
@@ -34,7 +33,9 @@ const outcomes = await runJobs(
 const failed = outcomes.find(({ error }) => error);
 if (failed) throw failed.error;
 const seconds = (performance.now() - begun) / 1000;
-console.log(`${outcomes.length} jobs in ${seconds.toFixed(1)} s, ${formatBytes(Math.max(...(await Promise.all(outcomes.map(({ folder }) => readResult(folder)))).map(({ peakMemoryBytes }) => peakMemoryBytes)))} of memory at most`); // prettier-ignore
+const peaks = outcomes.map(({ result }) => result.peakMemoryBytes);
+const memory = formatBytes(Math.max(...peaks));
+console.log(`${outcomes.length} jobs in ${seconds.toFixed(1)} s, ${memory} of memory at most`);
 
 // One table, and all adapters on it.
 const table = await openTable(`${out}/items.npy`, { name: 'histories' });
