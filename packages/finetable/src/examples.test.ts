@@ -63,7 +63,7 @@ test(
   { timeout: 300_000 },
   async (context) => {
     const printed = await example(context, 'clicks', '--small');
-    expect(printed).toMatch(/^[\d,]+ rows in 26 tables, 10,000 examples\nthe planted model itself: auc 0\.9\d+/);
+    expect(printed).toMatch(/^[\d,]+ rows in 26 tables, 8,000 examples\nthe planted model itself: auc 0\.9\d+/);
     const table = tableIn(printed);
     expect([...table.keys()]).toEqual(['frozen', 'LoRA, r = 4', 'full']);
     const auc = (name: string): number => Number(table.get(name)!['test auc']);
