@@ -40,7 +40,11 @@ export async function sweep(file, { test, metrics, label, small }) {
       row.touchedRows > 0 ? formatBytes(row.adapterBytes) : '-',
     ]);
   }
-  table.splice(1, 0, table[0].map(() => '---'));
+  table.splice(
+    1,
+    0,
+    table[0].map(() => '---'),
+  );
   for (const cells of table) console.log(`| ${cells.join(' | ')} |`);
 }
 

@@ -110,7 +110,9 @@ function auc(scores) {
 }
 
 function logLoss(scores) {
-  return scores.reduce((sum, { score, click }) => sum + Math.log1p(Math.exp(click ? -score : score)), 0) / scores.length;
+  return (
+    scores.reduce((sum, { score, click }) => sum + Math.log1p(Math.exp(click ? -score : score)), 0) / scores.length
+  );
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -52,5 +52,9 @@ function readPair(line) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { data: { type: 'string' } } });
   const counts = await prepare(values);
-  console.log(Object.entries(counts).map(([side, count]) => `${side} ${count.toLocaleString('en')}`).join(', '));
+  console.log(
+    Object.entries(counts)
+      .map(([side, count]) => `${side} ${count.toLocaleString('en')}`)
+      .join(', '),
+  );
 }

@@ -1,5 +1,6 @@
 // Prepares the data, runs sweep.yaml and prints what the test says of each variant.
 //   node examples/commands/run.mjs [--data DIR] [--out DIR] [--small]      --small: a quick look at a tenth of the pages
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { sweep } from '../sweep.mjs';
@@ -8,9 +9,14 @@ import { prepare, work } from './prepare.mjs';
 const { values } = parseArgs({
   options: { data: { type: 'string' }, out: { type: 'string' }, small: { type: 'boolean', default: false } },
 });
-const { data, small, out = small ? `${work}-small` : work } = values;
+const { data, small } = values;
+const out = resolve(values.out ?? (small ? `${work}-small` : work));
 const counts = await prepare({ data, out, ...(small && { pages: 700 }) });
-console.log(`${Object.entries(counts).map(([side, count]) => `${side} ${count}`).join(', ')}\n`);
+console.log(
+  `${Object.entries(counts)
+    .map(([side, count]) => `${side} ${count}`)
+    .join(', ')}\n`,
+);
 
 await sweep(fileURLToPath(new URL('sweep.yaml', import.meta.url)), {
   test: `${out}/test.jsonl`,

@@ -1,12 +1,7 @@
 // Where the example's data are: two folders, `numberbatch` (vectors.f16.npy, words.txt) and `banking77` (train.csv, test.csv).
 import { findData as find } from '../data.mjs';
 
-const files = [
-  'numberbatch/vectors.f16.npy',
-  'numberbatch/words.txt',
-  'banking77/train.csv',
-  'banking77/test.csv',
-];
+const files = ['numberbatch/vectors.f16.npy', 'numberbatch/words.txt', 'banking77/train.csv', 'banking77/test.csv'];
 
 /** @param {string | undefined} given */
 export const findData = (given) => find('ConceptNet Numberbatch and BANKING77', files, given);

@@ -1,5 +1,6 @@
 // Prepares the data, trains the base, runs sweep.yaml and prints what the test says of each variant.
 //   node examples/next-purchase/run.mjs [--data DIR] [--out DIR] [--small]      --small: a quick look at a tenth of the invoices
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loadAdapters, mergeAdapter, openTable, readJob, runJob } from 'finetable';
@@ -9,7 +10,8 @@ import { prepare, work } from './prepare.mjs';
 const { values } = parseArgs({
   options: { data: { type: 'string' }, out: { type: 'string' }, small: { type: 'boolean', default: false } },
 });
-const { data, small, out = small ? `${work}-small` : work } = values;
+const { data, small } = values;
+const out = resolve(values.out ?? (small ? `${work}-small` : work));
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 const { oldRows, newRows, examples } = await prepare({ data, out, ...(small && { invoices: 4000 }) });
 console.log(`${oldRows} old and ${newRows} new products; ${Object.entries(examples).map(([part, count]) => `${part} ${count}`).join(', ')}`); // prettier-ignore

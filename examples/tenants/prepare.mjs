@@ -49,12 +49,17 @@ export async function prepare({ out = work, tenants = 100, seed = 1 } = {}) {
     }
   }
   const jobs = names.map((name) => {
-    const files = ['train', 'validation'].map((field) => `data.${field}.file: ${out}/${name}-${field.slice(0, 5)}.jsonl`);
+    const files = ['train', 'validation'].map(
+      (field) => `data.${field}.file: ${out}/${name}-${field.slice(0, 5)}.jsonl`,
+    );
     return `  - { job: *job, name: ${name}, set: { ${files.join(', ')} } }\n`;
   });
   const job = fileURLToPath(new URL('job.yaml', import.meta.url));
   const tables = ['histories', 'items'].map((table) => `tables.${table}.file: ${out}/items.npy`);
-  await writeFile(`${out}/batch.yaml`, `output: runs\nset: { ${tables.join(', ')} }\njobs:\n${jobs.join('').replaceAll('*job', job)}`);
+  await writeFile(
+    `${out}/batch.yaml`,
+    `output: runs\nset: { ${tables.join(', ')} }\njobs:\n${jobs.join('').replaceAll('*job', job)}`,
+  );
   return names;
 }
 

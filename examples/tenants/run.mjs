@@ -2,6 +2,7 @@
 // tenant's.
 //   node examples/tenants/run.mjs [--tenants 100] [--out DIR]
 import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   AdapterSet,
@@ -12,7 +13,6 @@ import {
   matrix,
   openTable,
   readBatch,
-  readResult,
   runJobs,
 } from 'finetable';
 import { prepare, work } from './prepare.mjs';
@@ -20,17 +20,22 @@ import { prepare, work } from './prepare.mjs';
 const { values } = parseArgs({
   options: { tenants: { type: 'string', default: '100' }, out: { type: 'string', default: work } },
 });
-const { out } = values;
+const out = resolve(values.out);
 const names = await prepare({ out, tenants: Number(values.tenants) });
 
 // What `finetable batch batch.yaml` does.
 const batch = await readBatch(`${out}/batch.yaml`);
 const begun = performance.now();
-const outcomes = await runJobs(batch.jobs.map(({ loaded }) => loaded), { existing: 'overwrite' });
+const outcomes = await runJobs(
+  batch.jobs.map(({ loaded }) => loaded),
+  { existing: 'overwrite' },
+);
 const failed = outcomes.find(({ error }) => error);
 if (failed) throw failed.error;
 const seconds = (performance.now() - begun) / 1000;
-console.log(`${outcomes.length} jobs in ${seconds.toFixed(1)} s, ${formatBytes(Math.max(...(await Promise.all(outcomes.map(({ folder }) => readResult(folder)))).map(({ peakMemoryBytes }) => peakMemoryBytes)))} of memory at most`); // prettier-ignore
+const peaks = outcomes.map(({ result }) => result.peakMemoryBytes);
+const memory = formatBytes(Math.max(...peaks));
+console.log(`${outcomes.length} jobs in ${seconds.toFixed(1)} s, ${memory} of memory at most`);
 
 // One table, and all adapters on it.
 const table = await openTable(`${out}/items.npy`, { name: 'histories' });
@@ -41,7 +46,9 @@ for (const { name, folder } of outcomes) {
   adapterBytes += adapter.memory.adapterBytes;
   set.add(name, adapter);
 }
-console.log(`${set.names.length} adapters of ${formatBytes(adapterBytes)} together on a table of ${formatBytes(table.sizeBytes)}`);
+console.log(
+  `${set.names.length} adapters of ${formatBytes(adapterBytes)} together on a table of ${formatBytes(table.sizeBytes)}`,
+);
 
 // Everybody's questions in one batch, by turns.
 const questions = [];
@@ -65,7 +72,9 @@ async function recall(lookup) {
 console.log(`\n| ${questions.length} questions of ${names.length} tenants | recall@20 |`);
 console.log('|---|---|');
 console.log(`| shared vectors | ${await recall((queries) => table.lookup(plan, queries))} |`);
-console.log(`| each with its tenant's adapter | ${await recall((queries) => set.lookupMixed(plan, tenants, queries))} |`);
+console.log(
+  `| each with its tenant's adapter | ${await recall((queries) => set.lookupMixed(plan, tenants, queries))} |`,
+);
 console.log(`| each with another tenant's | ${await recall((queries) => set.lookupMixed(plan, shift, queries))} |`);
 
 /** Milliseconds: the median of several, in turns. */

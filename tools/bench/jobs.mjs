@@ -26,8 +26,7 @@ export const kinds = {
   },
   ranking: {
     widths: { history: 20, next: 1 },
-    objective: () =>
-      ranking({ query: 'history', target: 'next', frequencies: new Float64Array(shape.rows).fill(1) }),
+    objective: () => ranking({ query: 'history', target: 'next', frequencies: new Float64Array(shape.rows).fill(1) }),
   },
 };
 

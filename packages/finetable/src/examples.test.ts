@@ -58,14 +58,18 @@ test('next purchase: products that are new are found once they have vectors', { 
   expect(table.get('new products in full, the rest frozen')!['touched rows']).toMatch(/^\d{2,3}$/);
 });
 
-test('clicks: adapters come nearer to the planted model than perceptrons over frozen tables', { timeout: 300_000 }, async (context) => {
-  const printed = await example(context, 'clicks', '--small');
-  expect(printed).toMatch(/^[\d,]+ rows in 26 tables, 10,000 examples\nthe planted model itself: auc 0\.9\d+/);
-  const table = tableIn(printed);
-  expect([...table.keys()]).toEqual(['frozen', 'LoRA, r = 4', 'full']);
-  const auc = (name: string): number => Number(table.get(name)!['test auc']);
-  expect(auc('LoRA, r = 4')).toBeGreaterThan(auc('frozen'));
-});
+test(
+  'clicks: adapters come nearer to the planted model than perceptrons over frozen tables',
+  { timeout: 300_000 },
+  async (context) => {
+    const printed = await example(context, 'clicks', '--small');
+    expect(printed).toMatch(/^[\d,]+ rows in 26 tables, 8,000 examples\nthe planted model itself: auc 0\.9\d+/);
+    const table = tableIn(printed);
+    expect([...table.keys()]).toEqual(['frozen', 'LoRA, r = 4', 'full']);
+    const auc = (name: string): number => Number(table.get(name)!['test auc']);
+    expect(auc('LoRA, r = 4')).toBeGreaterThan(auc('frozen'));
+  },
+);
 
 test('tenants: one lookup gives everybody their own vectors', { timeout: 300_000 }, async (context) => {
   const printed = await example(context, 'tenants', '--tenants', '3');
