@@ -97,7 +97,11 @@ export async function measureCheckpoints(report) {
       return { saving, others, mostCpu, folderBytes };
     };
     await steps(undefined);
-    const { saving, others, mostCpu, folderBytes } = await steps({ folder: join(folder, 'checkpoints'), everySteps, keep: 1 });
+    const { saving, others, mostCpu, folderBytes } = await steps({
+      folder: join(folder, 'checkpoints'),
+      everySteps,
+      keep: 1,
+    });
     await loader.close();
     report.section(
       'Checkpoints',
