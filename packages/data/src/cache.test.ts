@@ -1,13 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Batch } from './batch.ts';
 import { openLoader, type Loader } from './loader.ts';
 import type { DataSpec, LoaderOptions, Row } from './spec.ts';
+import { collect, using } from './testing/batches.ts';
+import { jsonLines, testFolder } from './testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 const examples = 61;
 /** A name may hold what is no UTF-16, which JSON can write. */
@@ -23,10 +23,9 @@ const rows: Row[] = Array.from({ length: examples }, (_, v) => ({
   price: v + 1,
   width: -v,
 }));
-const jsonl = (values: readonly Row[]): string => values.map((row) => `${JSON.stringify(row)}\n`).join('');
 const files = [0, 1, 2].map((i) => {
   const file = join(folder, `${i}.jsonl`);
-  writeFileSync(file, jsonl(rows.slice(20 * i, i === 2 ? examples : 20 * i + 20)));
+  writeFileSync(file, jsonLines(rows.slice(20 * i, i === 2 ? examples : 20 * i + 20)));
   return file;
 });
 
@@ -40,31 +39,30 @@ const data: DataSpec = {
     each: { table: 'grams', column: 'text', ngrams: {}, pooling: 'none' },
   },
   negatives: { others: { of: 'id', count: 3, exclude: ['id', 'ids'] } },
-  labels: { class: { column: 'class' }, tags: { column: 'tags', type: 'classes' }, score: { column: 'score', type: 'number' } },
+  labels: {
+    class: { column: 'class' },
+    tags: { column: 'tags', type: 'classes' },
+    score: { column: 'score', type: 'number' },
+  },
   numbers: { sizes: { column: ['price', 'width'], normalize: 'measured' } },
   weight: { column: 'price' },
   id: { column: 'name' },
   tables: { items: { rows: 100 }, words: { rows: 100 }, grams: { rows: 1000 } },
 };
 
-async function epochsOf(
+function epochsOf(
   spec: DataSpec,
   options: Partial<LoaderOptions>,
-  each: (loader: Loader, epoch: number) => void = () => undefined,
+  each: (loader: Loader) => void = () => undefined,
 ): Promise<Batch[][]> {
-  const loader = await openLoader(spec, { batchSize: 8, shuffle: true, seed: 3, ...options });
-  try {
+  return using(spec, { batchSize: 8, shuffle: true, seed: 3, ...options }, async (loader) => {
     const epochs: Batch[][] = [];
     for (let epoch = 0; epoch < 3; epoch++) {
-      const batches: Batch[] = [];
-      for await (const batch of loader.batches(epoch)) batches.push(batch);
-      epochs.push(batches);
-      each(loader, epoch);
+      epochs.push(await collect(loader.batches(epoch)));
+      each(loader);
     }
     return epochs;
-  } finally {
-    await loader.close();
-  }
+  });
 }
 
 const large = 1 << 20;
@@ -87,17 +85,20 @@ describe('with a cache', () => {
     }
   });
 
-  test.each([244, 600, 2000, 6000])('of %i bytes some examples are kept, and the others read again', async (cacheBytes) => {
-    const plain = await epochsOf(data, { workers: 0 });
-    const kept: number[] = [];
-    const batches = await epochsOf(data, { workers: 0, cacheBytes }, ({ statistics: { cache } }) => {
-      kept.push(cache.examples);
-      expect(cache.sizeBytes).toBeLessThanOrEqual(cacheBytes);
-    });
-    expect(batches).toEqual(plain);
-    expect(kept[0]).toBeLessThan(examples);
-    if (cacheBytes >= 2000) expect(kept[0]).toBeGreaterThan(0);
-  });
+  test.each([244, 600, 2000, 6000])(
+    'of %i bytes some examples are kept, and the others read again',
+    async (cacheBytes) => {
+      const plain = await epochsOf(data, { workers: 0 });
+      const kept: number[] = [];
+      const batches = await epochsOf(data, { workers: 0, cacheBytes }, ({ statistics: { cache } }) => {
+        kept.push(cache.examples);
+        expect(cache.sizeBytes).toBeLessThanOrEqual(cacheBytes);
+      });
+      expect(batches).toEqual(plain);
+      expect(kept[0]).toBeLessThan(examples);
+      if (cacheBytes >= 2000) expect(kept[0]).toBeGreaterThan(0);
+    },
+  );
 
   test('in file order, in a split, in shards', async () => {
     const spec: DataSpec = { ...data, split: { part: 0, parts: [1, 1], key: 'text' } };
@@ -146,7 +147,7 @@ describe('with a cache', () => {
 
   test('a bad row is the same error in every epoch, and the good ones of its batch are not kept twice', async () => {
     const file = join(folder, 'bad.jsonl');
-    writeFileSync(file, jsonl([{ id: 1 }, { id: 2 }, { id: 'x' }, { id: 3 }]));
+    writeFileSync(file, jsonLines([{ id: 1 }, { id: 2 }, { id: 'x' }, { id: 3 }]));
     const spec: DataSpec = {
       source: { file },
       features: { id: { table: 'items', column: 'id' } },

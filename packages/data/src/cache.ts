@@ -247,8 +247,7 @@ function decodeColumn(shape: ColumnShape, sources: readonly Int32Array[], at: Ui
       const { dtype, width } = shape;
       const cells = dtype === 'i32' ? new Int32Array(size * width) : new Float32Array(size * width);
       const bits = bitsOf(cells);
-      for (let i = 0; i < size; i++)
-        for (let c = 0; c < width; c++) bits[i * width + c] = sources[i]![at[i]!++]!;
+      for (let i = 0; i < size; i++) for (let c = 0; c < width; c++) bits[i * width + c] = sources[i]![at[i]!++]!;
       return { kind: 'cells', cells, width };
     }
     case 'texts': {

@@ -150,4 +150,3 @@ export function columnsOf(data: PreparedData): string[] {
 export function requiredColumnsOf(data: PreparedData): string[] {
   return [...new Set(Array.from(eachColumn(data), ({ name, optional }) => (optional ? [] : [name])).flat())];
 }
-

@@ -1,11 +1,11 @@
 /** What tasks are given: examples by number, in an epoch's order; or the next of what is iterated. */
 import { FinetableError, permutation } from '@finetable/core';
 import { isCached, type CacheMemory } from './cache.ts';
-import { textWindowBytes, type LoaderPlan } from './check.ts';
 import type { Keys } from './distinct.ts';
 import type { Histories } from './histories/histories.ts';
 import { ExampleOrder } from './order.ts';
 import { placeOfExamples, type TaskPlace } from './place.ts';
+import { textWindowBytes, type LoaderPlan } from './plan.ts';
 import { examplesOf, rowsOf } from './prepare.ts';
 import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
 import type { Selection } from './selection.ts';

@@ -15,7 +15,7 @@ test('public names', () => {
     'planLoader',
     'readFound',
     'readTokenizer',
-    'sampleSource',
+    'readerBytes',
     'visitSource',
     'withFound',
     'wordLines',

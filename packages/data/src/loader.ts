@@ -9,10 +9,11 @@ import { FinetableError } from '@finetable/core';
 import { batchBuffers } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { cacheMemory, cacheUse, type CacheMemory } from './cache.ts';
-import { checkData, fitToBlocks, planLoader, type LoaderPlan } from './check.ts';
+import { checkData } from './check.ts';
 import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import type { TaskPlace } from './place.ts';
+import { planLoader, type LoaderPlan } from './plan.ts';
 import { taskError, type TaskPool } from './pool.ts';
 import { checkPosition, identityOf, type DataIdentity, type LoaderPosition } from './position.ts';
 import { prepare } from './prepare.ts';
@@ -82,7 +83,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const temporary = new TemporaryFolder();
   try {
     const prepared = await prepare(runtime, data, plan, name, temporary, signal);
-    const fitted = prepared.examples ? fitToBlocks(plan, prepared.examples, options) : plan;
+    const fitted = planLoader(options, prepared.examples);
     const { source, badRows } = data;
     const index = prepared.rows ? null : prepared.index;
     const cache =

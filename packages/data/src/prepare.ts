@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { FinetableError, range } from '@finetable/core';
-import type { LoaderPlan } from './check.ts';
+import type { LoaderPlan } from './plan.ts';
 import { checkDistinct, keysOf, type Keys } from './distinct.ts';
 import { interrupted, showNames } from './errors.ts';
 import type { Interactions } from './histories/collect.ts';

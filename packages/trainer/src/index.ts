@@ -31,6 +31,7 @@ export { ctr, type CtrOptions } from './objectives/ctr.ts';
 export { custom, type CustomLoss, type CustomOptions } from './objectives/custom.ts';
 export { graph, type GraphOptions } from './objectives/graph.ts';
 export { mapped, type MapOptions } from './objectives/mapped.ts';
+export { commonDirections, withoutCommon } from './objectives/without-common.ts';
 export { ranking, type RankingOptions } from './objectives/ranking.ts';
 export { cbow, skipgram, type WordVectorOptions } from './objectives/skipgram.ts';
 export { similarity, type SimilarityOptions } from './objectives/similarity.ts';

@@ -1,6 +1,4 @@
 /** The part of a job's schema that says where examples come from, and which of them. What is read from them is in `features.ts`. */
-import { parseBytes } from '@finetable/core';
-import type { LoaderOptions } from '@finetable/data';
 import { z } from 'zod';
 import { count, name, seed, sizeOf } from './fields.ts';
 
@@ -54,7 +52,10 @@ export const data = z
     batchSize: count.default(256),
     workers: z.int().min(0).max(64).default(1),
     prefetchBatches: count.optional(),
-    prefetchBytes: sizeOf().optional(),
+    /** Of the batches that are made ahead, of each loader. */
+    prefetchBytes: sizeOf().default('256MiB'),
+    /** The most memory for examples that are kept between epochs, of each loader, so that they are read once; 0: none. */
+    cache: sizeOf().default('256MiB'),
     /** Of one task of a worker. */
     taskSeconds: z.number().positive().optional(),
     shuffle: z.boolean().default(true),
@@ -70,19 +71,6 @@ export const data = z
       if (part?.split && 'leaveOut' in part.split && !histories)
         context.addIssue({ code: 'custom', path: [use, 'split', 'leaveOut'], message: 'goes with data.histories' });
   });
-
-/** How a loader of any of the sources works. */
-export function loaderOptions({
-  batchSize,
-  workers,
-  prefetchBatches,
-  prefetchBytes,
-  taskSeconds,
-  shuffleWindow,
-}: z.output<typeof data>): LoaderOptions {
-  const bytes = prefetchBytes === undefined ? undefined : parseBytes(prefetchBytes, 'data.prefetchBytes');
-  return { batchSize, workers, prefetchBatches, prefetchBytes: bytes, taskSeconds, shuffleWindow };
-}
 
 /** Of a feature's table: ids that are not an example's own. */
 export const negatives = z.strictObject({

@@ -142,6 +142,8 @@ export const feature = z
       .optional(),
     weights: z.string().optional(),
     weighting: weighting.optional(),
+    /** Principal directions of the training examples' vectors that are taken out of all vectors. */
+    removeCommon: count.optional(),
     /** Stands for what is missing or wrong. */
     default: z.unknown().optional(),
   })

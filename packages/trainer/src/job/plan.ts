@@ -9,10 +9,12 @@ import {
   countNgrams,
   historyColumns,
   planLoader,
+  readerBytes,
   readTokenizer,
   mostIndexedPlaces,
-  sampleSource,
-  type SampleRow,
+  visitSource,
+  type Row,
+  type SourceShape,
   wordSplitter,
   type Tokenizer,
 } from '@finetable/data';
@@ -30,8 +32,8 @@ import {
   type TableRequest,
 } from '@finetable/placement';
 import { adaptersOf } from './baseline.ts';
-import { loaderOptions } from './data.ts';
 import { grownRows } from './grow.ts';
+import { loaderOptions } from './loader.ts';
 import type { LoadedJob } from './read.ts';
 import { deviceName, type Job } from './schema.ts';
 import { findDevice, type FoundDevice, type JobDevice } from './device.ts';
@@ -63,16 +65,22 @@ export async function planJob(
   const grown = tables.map((table, i) => ({ ...table, rows: added[i]! })).filter(({ rows }) => rows > 0);
   // The loaders of training and of validation are open together, each with its threads and batches.
   const loaders = job.data.validation ? 2 : 1;
+  const threads = Math.max(1, job.data.workers);
+  const { prefetchBatches, prefetchBytes, taskBatches } = planLoader(loaderOptions(job, 'train'), examples.shape);
   const { cache } = job.placement;
   const plan = planPlacement({
     tables,
     devices: [...devicesOf(job, memory), ...(found ? [found.request] : [])],
     workers: loaders * job.data.workers,
-    prefetchBatches: loaders * planLoader(loaderOptions(job.data)).prefetchBatches,
+    prefetchBatches: loaders * prefetchBatches,
+    prefetchBytes: loaders * prefetchBytes,
+    taskBatches,
     otherBytes: {
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * Math.min(examples.total ?? 0, mostIndexedPlaces),
-      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables, added, tokenizers),
+      'files as they are read': examples.shape ? loaders * threads * readerBytes(examples.shape) : 0,
+      'examples kept between epochs': keptBytes(job, examples),
+      vocabularies: loaders * threads * vocabularyBytes(job, tables, added, tokenizers),
       'frequencies of ids': loaders * countBytes(job, tables, added),
       ...Object.fromEntries(
         grown.map(({ name, ...table }) => [
@@ -226,9 +234,21 @@ function countBytes({ features }: Job, tables: readonly TableRequest[], added: r
   return 8 * rows.reduce((sum, n) => sum + n, 0);
 }
 
+/** Of examples that loaders keep: places, and what is in them, but no more than they may. */
+function keptBytes(job: Job, { total, ids }: Examples): number {
+  const words = Object.keys(job.features).reduce((sum, name) => sum + 2 + 2 * ids(name), 0);
+  const wanted = total === null ? Infinity : (exampleBytes + 4 * words) * total;
+  return (job.data.validation ? 2 : 1) * Math.min(wanted, loaderOptions(job, 'train').cacheBytes!);
+}
+
+/** Its place, file and line, a label and some numbers. */
+const exampleBytes = 40;
+
 interface Examples {
   /** null: not known. */
   readonly total: number | null;
+  /** Of the source; null where it cannot be read. */
+  readonly shape: SourceShape | null;
   /** Mean ids of one example for a feature. */
   readonly ids: (feature: string) => number;
   readonly notes: readonly string[];
@@ -237,14 +257,20 @@ interface Examples {
 /** Where the examples cannot be read; the loader, which needs them, says more about it. */
 const assumedIds = 20;
 
-/** Looks at the first examples. Tokens that are not in a vocabulary are counted too. */
+/** Looks at some of the examples. Tokens that are not in a vocabulary are counted too. */
 async function sampleExamples(job: Job, folder: string, tokenizers: Tokenizers): Promise<Examples> {
   const { split, file, ...source } = job.data.train;
+  const rows: Row[] = [];
+  const problems: string[] = [];
+  const columns = new Set(Object.values(job.features).map(({ column }) => column));
+  for (const column of columns) if (idsOfHistories(job, column) !== null) columns.delete(column);
   try {
-    const { totalRows, rows } = await sampleSource(
+    const { totalRows, shape } = await visitSource(
       { ...source, file: mapPaths(file, (path) => resolve(folder, path)) },
-      { rows: 256 },
+      { row: ({ values }) => void rows.push(values), problem: (message) => void problems.push(message) },
+      { rows: 256, columns: [...columns] },
     );
+    if (rows.length === 0) throw new Error(problems[0]);
     const means = Object.entries(job.features).map(([name, feature]) => {
       const ids = rows.reduce((sum, row) => sum + countIds(feature, row, tokenizers.get(name)), 0);
       const mean = idsOfHistories(job, feature.column) ?? ids / rows.length;
@@ -255,10 +281,10 @@ async function sampleExamples(job: Job, folder: string, tokenizers: Tokenizers):
       ...Object.entries(job.negatives).map(([name, { count }]) => [name, count] as const),
     ]);
     const share = split ? shareOf(split) : 1;
-    return { total: Math.ceil(totalRows * share), ids: (feature) => byFeature.get(feature)!, notes: [] };
+    return { total: Math.ceil(totalRows * share), shape, ids: (feature) => byFeature.get(feature)!, notes: [] };
   } catch (error) {
     const note = `${mapPaths(file, String)} could not be looked at (${(error as Error).message}): ${assumedIds} ids an example are assumed, and the adapters' rows are left out`;
-    return { total: null, ids: () => assumedIds, notes: [note] };
+    return { total: null, shape: null, ids: () => assumedIds, notes: [note] };
   }
 }
 
@@ -279,7 +305,7 @@ function shareOf(split: NonNullable<Job['data']['train']['split']>): number {
 
 function countIds(
   { column, tokens, ngrams, lookup, hash }: Job['features'][string],
-  { values }: SampleRow,
+  values: Row,
   tokenizer: Tokenizer | undefined,
 ): number {
   const value = Object.hasOwn(values, column) ? values[column] : undefined;

@@ -14,6 +14,25 @@ const minimal = () => ({
   optimizer: { type: 'adamw', learningRate: 0.01 },
 });
 
+test('merge keys of YAML copy fields, and an override of the copy leaves the other as it is', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'finetable-'));
+  const file = join(folder, 'job.yaml');
+  const rest: Record<string, unknown> = { ...minimal(), features: undefined };
+  rest['objective'] = { ...minimal().objective, input: ['text', 'more'] };
+  const lines = [
+    ...Object.entries(rest).flatMap(([name, value]) => (value ? [`${name}: ${JSON.stringify(value)}`] : [])),
+    'features:',
+    '  text: &text',
+    '    { table: words, column: text, tokens: { vocabulary: words.txt, pattern: a+ }, weighting: { type: sif, a: 0.1 } }',
+    '  more: { <<: *text, column: more }',
+  ];
+  await writeFile(file, lines.join('\n'));
+  const { job } = await readJob(file, ['features.more.weighting.a=0.5']);
+  expect(job.features['text']).toMatchObject({ column: 'text', tokens: { pattern: 'a+' }, weighting: { a: 0.1 } });
+  expect(job.features['more']).toEqual({ ...job.features['text'], column: 'more', weighting: { type: 'sif', a: 0.5 } });
+  await rm(folder, { recursive: true });
+});
+
 test('every default is written out', () => {
   expect(checkJob(minimal())).toEqual({
     name: 'intents',

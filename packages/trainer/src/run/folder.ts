@@ -113,7 +113,7 @@ async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun)
 
 /** Fields that may differ when a run is resumed: they change no result. */
 const free =
-  /^(data\.(workers|prefetchBatches)|train\.(threads|keepCheckpoints|prefetch|tensorboard)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split)|report)$/;
+  /^(data\.(workers|prefetchBatches|prefetchBytes|taskSeconds|cache|test)|train\.(threads|keepCheckpoints|prefetch|tensorboard)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split)|report)$/;
 
 function firstDifference(before: unknown, now: unknown, path = ''): string | null {
   if (free.test(path)) return null;

@@ -109,7 +109,8 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
     const adapters = open.createAdapters();
     const { epochs, budget, accumulateBatches } = job.train;
     const steps = Math.min(epochs * Math.ceil(train.batchesPerEpoch / accumulateBatches), budget.steps ?? Infinity);
-    const trainer = await open.trainer(adapters, train, steps);
+    const common = await open.commonDirections(train, options.signal);
+    const trainer = await open.trainer(adapters, train, common, steps);
     return await inFolder(
       resolve(options.folder ?? runFolder(loaded)),
       loaded,

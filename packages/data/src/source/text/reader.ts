@@ -2,11 +2,11 @@
 import { isUtf8 } from 'node:buffer';
 import { closeSync } from 'node:fs';
 import { upperBound } from '@finetable/core';
-import type { FileIndex, FileReader, FirstRow, Records, TextPlaces } from '../source.ts';
-import { csvParser, parseCsvRow } from './csv.ts';
+import type { FileIndex, Records, TextPlaces } from '../source.ts';
+import { csvParser } from './csv.ts';
 import { checkUnchanged, fileChanged, openFile, readAt } from '../file.ts';
 import { checkRecordBytes, notUtf8 } from './record.ts';
-import { jsonlParser, parseJsonRow } from './jsonl.ts';
+import { jsonlParser } from './jsonl.ts';
 import { RecordScanner } from './scan.ts';
 
 /** Appends one record's values, `out[c]` being the wanted column c. @throws INVALID_DATA naming the line */
@@ -27,7 +27,8 @@ type RecordVisitor = (text: string, line: number) => void;
 /** Neighbours are read together up to about this size, so that long records do not pile up as bytes. */
 const runBytes = 4 << 20;
 
-export class TextReader implements FileReader {
+/** Reads one file's examples, each at its place. */
+export class TextReader {
   readonly values: Records['values'];
   readonly unit = 'line';
   readonly #index: FileIndex;
@@ -57,7 +58,12 @@ export class TextReader implements FileReader {
     this.#fd = openFile(path, file);
   }
 
-  /** @param window as of `SourceReader.read` */
+  /**
+   * Appends the wanted columns of `rows` (numbers within the file) to `out`, and their lines to `lines` from `at` on.
+   * @param window as of `SourceReader.read`
+   * @returns bytes read
+   * @throws INVALID_DATA naming the line, INVALID_FILE where the file has changed, IO
+   */
   read(
     rows: Uint32Array,
     out: readonly unknown[][],
@@ -72,21 +78,6 @@ export class TextReader implements FileReader {
     return this.#places.stride > 1 && window !== null
       ? this.#readOfBlocks(rows, visit, window)
       : this.#readRecords(rows, visit);
-  }
-
-  readFirst(count: number, mostBytes: number): FirstRow[] {
-    const { columns, file } = this.#index;
-    const { delimiter, starts } = this.#places;
-    while (count > 1 && starts[count]! - starts[0]! > mostBytes) count--;
-    const out: FirstRow[] = [];
-    this.#readRecords(
-      Uint32Array.from({ length: count }, (_, i) => i),
-      (text, line) => {
-        const values = columns ? parseCsvRow(text, file, line, columns, delimiter) : parseJsonRow(text, file, line);
-        out.push({ line, values });
-      },
-    );
-    return out;
   }
 
   close(): void {
