@@ -46,7 +46,7 @@ test.each([
   [['train', 'job.yaml', '--resume', '--overwrite'], "option '--resume' cannot be used with option '--overwrite'", ''],
   [['train', 'job.yaml', '--threads', '2.5'], "argument '2.5' is invalid. Allowed: an integer of 1 or more", ''],
   [['train', 'job.yaml', '--threads', '0'], 'Allowed: an integer of 1 or more', ''],
-  [['evaluate', 'runs/x'], "required option '--data <file>' not specified", ''],
+  [['evaluate', 'runs/x'], 'runs/x is not a run: it has no job.yaml', ''],
   [['convert', 'a.npy', 'b.safetensors', '--dtype', 'f64'], 'Allowed choices are f32, f16', ''],
 ])('%j is refused with status 2', async (argv, message, hint) => {
   const { status, stdout, stderr } = await runHere(argv);

@@ -50,14 +50,15 @@ export class RowsSnapshot {
     }
   }
 
-  /** A store's rows as they were, once. */
+  /** A store's rows as they were, once; a chunk is overwritten by the next one. */
   async *read(store: RowStore): AsyncGenerator<Uint8Array> {
     const index = this.#stores.indexOf(store);
     const width = bytesOfRow(store);
     const most = Math.max(1, Math.floor(chunkBytes / width));
+    const buffer = new Uint8Array(Math.min(most, this.#rows) * width);
     for (let row = 0; row < this.#rows; row += most) {
       const count = Math.min(most, this.#rows - row);
-      const chunk = new Uint8Array(count * width);
+      const chunk = buffer.subarray(0, count * width);
       this.#kernels.readBytes(store, row * width, chunk);
       const blocks = this.#copies[index]!;
       for (let i = 0; i < count; i++) {
