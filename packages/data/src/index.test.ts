@@ -8,6 +8,7 @@ test('public names', () => {
     'countNgrams',
     'defaultTokenPattern',
     'foundIn',
+    'mostCacheBytes',
     'mostIndexedPlaces',
     'openLoader',
     'openStaticModel',

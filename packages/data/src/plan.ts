@@ -83,15 +83,15 @@ const windowExamples = 1 << 18;
  * decodes the blocks for itself.
  */
 function fitToBlocks(plan: LoaderPlan, source: SourceShape, options: LoaderOptions): LoaderPlan {
+  const { batchSize, workers, prefetchBatches } = plan;
+  const wholeBatches = (examples: number): number => Math.ceil(examples / batchSize) * batchSize;
   if (source.randomAccess) {
     if (!source.strided || options.shuffleWindow !== undefined) return plan;
     const window = Math.floor(textWindowBytes / (source.sizeBytes / source.examples));
-    return { ...plan, shuffleWindow: Math.max(plan.batchSize, Math.min(plan.shuffleWindow, window)) };
+    return { ...plan, shuffleWindow: wholeBatches(Math.min(plan.shuffleWindow, window)) };
   }
-  const { batchSize, workers, prefetchBatches } = plan;
   const { count, examples: largest, sizeBytes: bytes } = source.largestBlock;
   if (count * bytes <= keptBytes && source.examples <= plan.shuffleWindow) return plan;
-  const wholeBatches = (examples: number): number => Math.ceil(examples / batchSize) * batchSize;
   const window = wholeBatches(blocksOfWindow(source) * largest);
   const shuffleWindow =
     options.shuffleWindow === undefined ? window : wholeBatches(Math.max(options.shuffleWindow, largest));

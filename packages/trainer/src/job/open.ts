@@ -15,6 +15,7 @@ import {
 import { Trainer } from '../trainer.ts';
 import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
+import { loaderOptions } from './loader.ts';
 import { kindOf } from './objectives/index.ts';
 import { planJob, readFrequencies } from './plan.ts';
 import { featurePaths, mapPaths } from './paths.ts';

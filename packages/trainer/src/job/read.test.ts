@@ -19,7 +19,15 @@ test('every default is written out', () => {
     name: 'intents',
     tables: { words: { file: 'words.safetensors', placement: 'auto', sortedByFrequency: false } },
     placement: { memory: '75%', device: 'cpu' },
-    data: { train: { file: 'train.jsonl' }, batchSize: 256, workers: 1, shuffle: true, badRows: 'error' },
+    data: {
+      train: { file: 'train.jsonl' },
+      batchSize: 256,
+      workers: 1,
+      shuffle: true,
+      cache: '256MiB',
+      prefetchBytes: '256MiB',
+      badRows: 'error',
+    },
     labels: {},
     numbers: {},
     features: {

@@ -3,6 +3,7 @@
  * file's folder. Nothing is opened before a job has passed.
  */
 import { isFinetableError, parseBytes } from '@finetable/core';
+import { mostCacheBytes } from '@finetable/data';
 import { z } from 'zod';
 import { metricNames, metricOf } from '../metrics/index.ts';
 import { feature, label, numbers, weight } from './features.ts';
@@ -19,10 +20,16 @@ const rate = z.number().min(0);
 export const deviceName = 'tfjs';
 const home = z.enum(['mapped', 'ram', deviceName]);
 
-const sizeOf = (total?: number) =>
+const sizeOf = (total?: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
   z.union([z.number(), z.string()]).superRefine((value, context) => {
     try {
-      parseBytes(value, '', total);
+      const bytes = parseBytes(value, '', total);
+      if (bytes >= least && bytes <= most) return;
+      const allowed = bytes < least ? `at least ${least}` : `at most ${most}`;
+      context.addIssue({
+        code: 'custom',
+        message: `${JSON.stringify(value)} is no size that can be; allowed: ${allowed} bytes`,
+      });
     } catch (error) {
       if (!isFinetableError(error)) throw error;
       context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });
@@ -113,9 +120,9 @@ const data = z.strictObject({
   workers: z.int().min(0).max(64).default(1),
   prefetchBatches: count.optional(),
   /** Of the batches that are made ahead, of each loader. */
-  prefetchBytes: sizeOf().default('256MiB'),
+  prefetchBytes: sizeOf(undefined, 1).default('256MiB'),
   /** The most memory for examples that are kept between epochs, of each loader, so that they are read once; 0: none. */
-  cache: sizeOf().default('256MiB'),
+  cache: sizeOf(undefined, 0, mostCacheBytes).default('256MiB'),
   shuffle: z.boolean().default(true),
   /** Examples that are shuffled as a whole. */
   shuffleWindow: count.optional(),
