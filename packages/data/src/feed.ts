@@ -6,7 +6,7 @@ import type { Histories } from './histories/histories.ts';
 import { ExampleOrder } from './order.ts';
 import { placeOfExamples, type TaskPlace } from './place.ts';
 import { textWindowBytes, type LoaderPlan } from './plan.ts';
-import { examplesOf, rowsOf } from './prepare.ts';
+import { examplesOf, rowsOf } from './task-examples.ts';
 import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
 import type { Selection } from './selection.ts';
 import { addSkipped, noneSkipped } from './skipped.ts';
