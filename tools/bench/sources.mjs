@@ -210,10 +210,10 @@ export async function measureMemory(report) {
   }
 }
 
-/** FINETABLE_BENCH_GB of JSON Lines (default 5, 0 for none), read once with two workers. */
+/** FINETABLE_BENCH_GB of JSON Lines (default 5, 0 for none), read once with two workers, shuffled and in order. */
 async function readLargeFile(report, folder) {
   const gigabytes = Number(process.env.FINETABLE_BENCH_GB ?? 5);
-  const what = `${gigabytes} GB of JSON Lines, shuffled, two workers: resident memory`;
+  const what = `${gigabytes} GB of JSON Lines, two workers: resident memory`;
   const { bavail, bsize } = statfsSync(folder);
   if (!(gigabytes > 0)) return report.missing(what, '-', 'FINETABLE_BENCH_GB says so');
   if (bavail * bsize < 1.2e9 * gigabytes) {
@@ -222,23 +222,22 @@ async function readLargeFile(report, folder) {
   const file = join(folder, 'large.jsonl');
   const fd = openSync(file, 'w');
   const chunk = Buffer.from(Array.from({ length: 50_000 }, (_, i) => `${JSON.stringify(example(i))}\n`).join(''));
-  for (let bytes = 0; bytes < gigabytes * 1e9; bytes += chunk.length) writeSync(fd, chunk);
+  let fileBytes = 0;
+  for (; fileBytes < gigabytes * 1e9; fileBytes += chunk.length) writeSync(fd, chunk);
   closeSync(fd);
-  // By itself, since this process has memory of what it measured before.
-  const options = JSON.stringify({ spec: spec(file), batchSize });
-  const run = promisify(execFile);
-  const { stdout } = await run(process.execPath, [fileURLToPath(new URL('read-large.mjs', import.meta.url)), options]);
-  const { base, curve, opened, examples, seconds } = JSON.parse(stdout);
-  report.value(
-    what,
-    '-',
-    [Math.max(...curve)],
-    ' MB',
-    { atMost: goals.residentMegabytes },
-    `before: ${base.toFixed(0)} MB`,
-  );
-  const points = Array.from({ length: 21 }, (_, i) => curve[Math.floor((i * (curve.length - 1)) / 20)].toFixed(0));
-  report.remark(
-    `${examples} examples in ${seconds.toFixed(0)} s, of which ${opened.toFixed(0)} s for the index; resident MB at every twentieth of it: ${points.join(', ')}.`,
-  );
+  for (const shuffle of [true, false]) {
+    const how = shuffle ? 'shuffled' : 'in order';
+    // By itself, since this process has memory of what it measured before.
+    const options = JSON.stringify({ spec: spec(file), batchSize, shuffle });
+    const script = fileURLToPath(new URL('read-large.mjs', import.meta.url));
+    const { stdout } = await promisify(execFile)(process.execPath, [script, options]);
+    const { base, curve, opened, examples, sizeBytes, seconds } = JSON.parse(stdout);
+    const goal = { atMost: goals.residentMegabytes };
+    report.value(`${what}, ${how}`, '-', [Math.max(...curve)], ' MB', goal, `before: ${base.toFixed(0)} MB`);
+    const points = Array.from({ length: 21 }, (_, i) => curve[Math.floor((i * (curve.length - 1)) / 20)].toFixed(0));
+    report.remark(
+      `${how}: ${examples} examples in ${seconds.toFixed(0)} s, of which ${opened.toFixed(0)} s for the index; for the batches each byte of the file was read ${(sizeBytes / fileBytes).toFixed(2)} times; ` +
+        `resident MB at every twentieth of it: ${points.join(', ')}.`,
+    );
+  }
 }

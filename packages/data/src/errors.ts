@@ -15,7 +15,28 @@ export function describePlace({ file, line, column, unit }: Place): string {
 }
 
 export function invalidData(place: Place, message: string, details: ErrorDetails = {}): FinetableError {
+  if (counting) return someBadValue;
   return new FinetableError('INVALID_DATA', `${describePlace(place)}: ${message}`, { ...place, ...details });
+}
+
+/** Of values that are only counted: to describe each, and where it was found, takes longer than to read the row. */
+const someBadValue = new FinetableError('INVALID_DATA', 'a bad value');
+let counting = false;
+
+/** Whether what is wrong with a value is not asked for. */
+export function isCounting(): boolean {
+  return counting;
+}
+
+/** `work`, up to its first wait, with errors of bad values that do not say what they are. */
+export function onlyCounting<T>(work: () => T): T {
+  const before = counting;
+  counting = true;
+  try {
+    return work();
+  } finally {
+    counting = before;
+  }
 }
 
 /** What a bad value of a record throws, or a record that cannot be read; nothing else does. */
@@ -25,6 +46,7 @@ export function isBadValue(error: unknown): error is FinetableError {
 
 /** A value as people can read it in a message; long ones are cut. */
 export function show(value: unknown): string {
+  if (counting) return '';
   const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value, showBigInt) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

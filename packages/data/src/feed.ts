@@ -6,7 +6,7 @@ import type { Histories } from './histories/histories.ts';
 import { ExampleOrder } from './order.ts';
 import { placeOfExamples, type TaskPlace } from './place.ts';
 import { textWindowBytes, type LoaderPlan } from './plan.ts';
-import { examplesOf, rowsOf } from './prepare.ts';
+import { examplesOf, rowsOf } from './task-examples.ts';
 import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
 import type { Selection } from './selection.ts';
 import { addSkipped, noneSkipped } from './skipped.ts';
@@ -69,12 +69,12 @@ export function exampleFeed(
     if (order.examples <= window) return 0;
     return shuffle ? epoch * Math.ceil(order.examples / window) + Math.floor(place / window) : null;
   };
-  /** Batches from `from` on that a task makes: of decoded blocks all of one window. */
+  /** Batches from `from` on that a task makes: where blocks are kept, all of one window. */
   const countFrom = (from: number, taskBatches: number): number => {
     // With a shard every batch is cut, so a task is one batch.
     if (plan.shard.count > 1) return 1;
     const count = Math.min(taskBatches, batchesPerEpoch - from);
-    if (!decoded || order.examples <= window) return count;
+    if (!kept || order.examples <= window || window % batchSize !== 0) return count;
     const perWindow = window / batchSize;
     return Math.min(count, perWindow - (from % perWindow), taskBatches - (from % taskBatches));
   };

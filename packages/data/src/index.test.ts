@@ -9,6 +9,7 @@ test('public names', () => {
     'defaultTokenPattern',
     'foundIn',
     'historyColumns',
+    'mostCacheBytes',
     'mostIndexedPlaces',
     'openLoader',
     'openStaticModel',

@@ -64,6 +64,7 @@ export type {
   WeightingSpec,
   WeightSpec,
 } from './spec.ts';
+export { mostCacheBytes } from './cache.ts';
 export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
 export { foundIn, readFound, withFound, writeFound, type FoundData, type FoundFeature } from './found.ts';
 export { historyColumns } from './histories/columns.ts';

@@ -1,6 +1,6 @@
 /** Labels: class names to class indices, one or several; numbers. */
 import type { Jagged } from '@finetable/core';
-import { invalidData, isBadValue, show, showNames } from './errors.ts';
+import { invalidData, isBadValue, isCounting, onlyCounting, show, showNames } from './errors.ts';
 import { IdList } from './id-list.ts';
 import { valueOf } from './source/missing.ts';
 import { readNumber } from './source/numbers.ts';
@@ -61,7 +61,7 @@ function orElse<T>(otherwise: T | undefined, read: Read<T>): Read<T> {
   if (otherwise === undefined) return read;
   return (records, i) => {
     try {
-      return read(records, i);
+      return onlyCounting(() => read(records, i));
     } catch (error) {
       if (!isBadValue(error)) throw error;
       return otherwise;
@@ -162,7 +162,7 @@ function unknownClass(
   name: string,
   indices: ReadonlyMap<string, number>,
 ): never {
-  const nearest = nearestNames(name, [...indices.keys()]);
+  const nearest = isCounting() ? [] : nearestNames(name, [...indices.keys()]);
   throw invalidData(
     placeOf(records, i, column),
     `unknown class ${show(name)}; the nearest of the ${indices.size} known: ${showNames(nearest)}`,

@@ -1,6 +1,6 @@
 /** Numbers beside the ids: columns to `[size, n] f32`. */
 import { matrix, type Matrix } from '@finetable/core';
-import { invalidData, isBadValue } from './errors.ts';
+import { invalidData, isBadValue, onlyCounting } from './errors.ts';
 import { addMoment, combineMoments, momentsOf, noMoments, type MomentSums } from './exact-sum.ts';
 import { readNumber } from './source/numbers.ts';
 import { placeOf, type Records } from './source/source.ts';
@@ -34,7 +34,7 @@ export function compileNumbers(spec: NumbersSpec): (records: Records) => Matrix 
 function readOr<T>(records: Records, i: number, column: string, log1p: boolean, otherwise: T | undefined): number | T {
   if (otherwise === undefined) return read(records, i, column, log1p);
   try {
-    return read(records, i, column, log1p);
+    return onlyCounting(() => read(records, i, column, log1p));
   } catch (error) {
     if (!isBadValue(error)) throw error;
     return otherwise;

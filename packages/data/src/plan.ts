@@ -68,8 +68,8 @@ function planOf(options: LoaderOptions): LoaderPlan {
   return { ...plan, prefetchBatches, taskBatches };
 }
 
-/** Of a window of text whose places are not all noted: each thread keeps its blocks. */
-export const textWindowBytes = 32 << 20;
+/** Of a window of text whose places are not all noted: each thread keeps its blocks, which are of about 1 MiB. */
+export const textWindowBytes = 8 << 20;
 
 /** Blocks of a window: those at its ends are decoded for two windows. */
 const windowBlocks = 8;
@@ -77,26 +77,29 @@ const windowBlocks = 8;
 const windowExamples = 1 << 18;
 
 /**
- * The plan for blocks that are decoded as a whole. Where not all of them fit into a thread's memory, examples are shuffled a window
- * of blocks at a time, and a task is a window, so that a block is decoded about once in an epoch; then there are as many batches
+ * The plan for blocks that are read as a whole. Where not all of them fit into a thread's memory, examples are shuffled a window
+ * of blocks at a time, and a task is a window, so that a block is read about once in an epoch; then there are as many batches
  * made ahead as keep all threads at work, unless `prefetchBatches` says how many: then windows take several tasks, and each thread
- * decodes the blocks for itself.
+ * reads the blocks for itself.
  */
 function fitToBlocks(plan: LoaderPlan, source: SourceShape, options: LoaderOptions): LoaderPlan {
-  if (source.randomAccess) {
-    if (!source.strided || options.shuffleWindow !== undefined) return plan;
-    const window = Math.floor(textWindowBytes / (source.sizeBytes / source.examples));
-    return { ...plan, shuffleWindow: Math.max(plan.batchSize, Math.min(plan.shuffleWindow, window)) };
-  }
-  const { batchSize, workers, prefetchBatches } = plan;
-  const { count, examples: largest, sizeBytes: bytes } = source.largestBlock;
-  if (count * bytes <= keptBytes && source.examples <= plan.shuffleWindow) return plan;
-  const wholeBatches = (examples: number): number => Math.ceil(examples / batchSize) * batchSize;
-  const window = wholeBatches(blocksOfWindow(source) * largest);
-  const shuffleWindow =
-    options.shuffleWindow === undefined ? window : wholeBatches(Math.max(options.shuffleWindow, largest));
-  if (workers === 0 || options.prefetchBatches !== undefined) return { ...plan, shuffleWindow };
-  const taskBatches = window / batchSize;
+  const { batchSize, workers, prefetchBatches, shuffle } = plan;
+  const { randomAccess, strided, examples, sizeBytes, largestBlock } = source;
+  // In order any text is read once.
+  if (randomAccess && !(strided && shuffle)) return plan;
+  if (!randomAccess && largestBlock.count * largestBlock.sizeBytes <= keptBytes && examples <= plan.shuffleWindow)
+    return plan;
+  const wholeBatches = (count: number): number => Math.ceil(count / batchSize) * batchSize;
+  const least = randomAccess ? 1 : largestBlock.examples;
+  const window = wholeBatches(
+    randomAccess ? Math.min(windowExamples, (textWindowBytes / sizeBytes) * examples) : blocksOfWindow(source) * least,
+  );
+  const given = options.shuffleWindow;
+  const shuffleWindow = given === undefined ? window : wholeBatches(Math.max(given, least));
+  // The blocks of a larger window of text are not kept.
+  const isKept = !randomAccess || shuffleWindow <= window;
+  if (workers === 0 || options.prefetchBatches !== undefined || !isKept) return { ...plan, shuffleWindow };
+  const taskBatches = (randomAccess ? shuffleWindow : window) / batchSize;
   return {
     ...plan,
     shuffleWindow,

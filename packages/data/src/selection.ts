@@ -38,6 +38,11 @@ export function rankOf({ bits, before }: Selection, row: number): number {
   return row % 32 === 0 ? rank : rank + ones(bits[word]! & (2 ** (row & 31) - 1));
 }
 
+/** Whether an example is. */
+export function isSelected({ bits }: Selection, row: number): boolean {
+  return ((bits[row >>> 5]! >>> (row & 31)) & 1) === 1;
+}
+
 /** Turns places among the selected examples, `[0, count)`, into numbers of examples. */
 export function selectRows({ bits, before }: Selection, places: Uint32Array): void {
   let group = 0;

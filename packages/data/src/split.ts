@@ -1,7 +1,9 @@
 /** Which part of a source an example is in: by a hash of its key, so that it never changes sides; or by its time. */
+import { invalidData } from './errors.ts';
 import { valueOf } from './source/missing.ts';
-import type { Records } from './source/source.ts';
+import { placeOf, type Records } from './source/source.ts';
 import { readTime, timeOf } from './source/times.ts';
+import { exactNumbers, isExact } from './source/values.ts';
 import type { FractionSplit, LeaveOutSplit, SplitSpec, TimeSplit } from './spec.ts';
 import { hashText } from './xxhash64.ts';
 
@@ -21,7 +23,7 @@ export function inSplit(split: RowSplit, first: number, records: Records): boole
 function inFraction(split: FractionSplit, first: number, records: Records): boolean[] {
   const { key, part, others = false } = split;
   return Array.from(records.lines, (_, i) => {
-    const text = key === undefined ? String(first + i) : keyText(valueOf(records, i, key));
+    const text = key === undefined ? String(first + i) : keyText(records, i, key);
     return (partOf(text, split) === part) !== others;
   });
 }
@@ -35,8 +37,15 @@ function inTime({ time: { column, from, to } }: TimeSplit, records: Records): bo
   });
 }
 
-function keyText(value: unknown): string {
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+/** @throws INVALID_DATA for a number that is not exact: two keys would be one */
+function keyText(records: Records, i: number, key: string): string {
+  const exact = (_: string, value: unknown): unknown => {
+    if (typeof value === 'bigint') return String(value);
+    if (typeof value !== 'number' || isExact(value)) return value;
+    throw invalidData(placeOf(records, i, key), `found ${value}; allowed: ${exactNumbers}`, { value: String(value) });
+  };
+  const value = exact('', valueOf(records, i, key));
+  return typeof value === 'object' ? JSON.stringify(value, exact) : String(value);
 }
 
 const hash = { high: 0, low: 0 };

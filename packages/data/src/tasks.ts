@@ -4,7 +4,7 @@ import { FinetableError, range, toPlainError } from '@finetable/core';
 import { BatchAssembler } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { ExampleCache } from './cache.ts';
-import { isBadValue, throwIfStopped } from './errors.ts';
+import { isBadValue, onlyCounting, throwIfStopped } from './errors.ts';
 import { hashIds } from './distinct.ts';
 import { columnsOf, ExampleExtractor, requiredColumnsOf, type Extracted } from './extract.ts';
 import { compileFeature, type FeatureExtractor } from './feature/feature.ts';
@@ -35,7 +35,14 @@ import type {
 } from './protocol.ts';
 import { checkColumns } from './source/missing.ts';
 import { recordsOf, type GivenRows } from './source/rows.ts';
-import { scanFile, SourceReader, type FileIndex, type Records, type SourceIndex } from './source/source.ts';
+import {
+  scanFile,
+  sliceRecords,
+  SourceReader,
+  type FileIndex,
+  type Records,
+  type SourceIndex,
+} from './source/source.ts';
 import { inSplit, splitColumns, type RowSplit } from './split.ts';
 import { gatherersOf, type Gatherer } from './survey.ts';
 
@@ -165,7 +172,7 @@ export class TaskRunner {
     return { type: 'collect', found: collector.collected(), bad };
   }
 
-  /** Where one of a group is bad, its halves are visited. */
+  /** Where one of a group is bad, its halves are visited; they are read again only where it was reading that failed. */
   async #eachGood(
     index: SourceIndex | null,
     data: PreparedData,
@@ -175,25 +182,39 @@ export class TaskRunner {
   ): Promise<BadExamples> {
     const excluded: number[] = [];
     const problems: string[] = [];
-    const look = async (
+    /** What is wrong is said of the first bad ones alone. */
+    const tried = <T>(work: () => T): T => (problems.length < notedProblems ? work() : onlyCounting(work));
+    const noteOne = (error: unknown, number: number): void => {
+      if (!isBadValue(error)) throw error;
+      excluded.push(number);
+      if (problems.length < notedProblems) problems.push(error.message);
+    };
+    const visitHalves = (records: Records, numbers: Uint32Array): void => {
+      try {
+        tried(() => visit(records, numbers));
+      } catch (error) {
+        if (numbers.length === 1 || !isBadValue(error)) return noteOne(error, numbers[0]!);
+        const middle = numbers.length >> 1;
+        visitHalves(sliceRecords(records, 0, middle), numbers.subarray(0, middle));
+        visitHalves(sliceRecords(records, middle, numbers.length), numbers.subarray(middle));
+      }
+    };
+    const readHalves = async (
       numbers: Uint32Array,
       read: (numbers: Uint32Array) => Records | Promise<Records>,
     ): Promise<void> => {
+      let records: Records;
       try {
-        visit(await read(numbers), numbers);
+        records = await tried(() => read(numbers));
       } catch (error) {
-        if (!isBadValue(error)) throw error;
-        if (numbers.length > 1) {
-          const middle = numbers.length >> 1;
-          await look(numbers.subarray(0, middle), read);
-          await look(numbers.subarray(middle), read);
-          return;
-        }
-        excluded.push(numbers[0]!);
-        if (problems.length < notedProblems) problems.push(error.message);
+        if (numbers.length === 1 || !isBadValue(error)) return noteOne(error, numbers[0]!);
+        const middle = numbers.length >> 1;
+        await readHalves(numbers.subarray(0, middle), read);
+        return readHalves(numbers.subarray(middle), read);
       }
+      visitHalves(records, numbers);
     };
-    await this.#groups(index, data, columns, examples, look);
+    await this.#groups(index, data, columns, examples, readHalves);
     return { excluded: Uint32Array.from(excluded), problems };
   }
 

@@ -84,10 +84,11 @@ export async function visitSource(
     const index = indexOf(indices);
     const visitedRows = await visit(index, visitor, most, options.columns, signal);
     const { format, columns, unreadable } = index.files[0]!;
-    const { files: _, ...shape } = index;
+    const { examples, sizeBytes, randomAccess, strided, largestBlock } = index;
+    const shape = { examples, sizeBytes, randomAccess, strided, largestBlock };
     return {
       ...{ format: format as SourceFormat, columns, unreadable: Object.fromEntries(unreadable) },
-      ...{ sizeBytes: index.sizeBytes, totalRows: index.examples, visitedRows, shape },
+      ...{ sizeBytes, totalRows: examples, visitedRows, shape },
     };
   } finally {
     temporary.remove();

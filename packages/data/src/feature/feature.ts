@@ -1,6 +1,6 @@
 /** Features: columns in, one bag of ids per example out. */
 import { FinetableError, type Jagged } from '@finetable/core';
-import { isBadValue, show } from '../errors.ts';
+import { isBadValue, onlyCounting, show } from '../errors.ts';
 import { IdList } from '../id-list.ts';
 import type { Records } from '../source/source.ts';
 import type { FeatureSpec } from '../spec.ts';
@@ -81,7 +81,7 @@ function encoderOfAll(spec: FeatureSpec, rows: number): Encoder {
 function encodeOr(encode: Encoder, otherwise: Int32Array, records: Records, i: number, ids: IdList): void {
   const before = ids.length;
   try {
-    encode(records, i, ids);
+    onlyCounting(() => encode(records, i, ids));
   } catch (error) {
     if (!isBadValue(error)) throw error;
     ids.truncate(before);

@@ -1,6 +1,6 @@
 /** Integer ids: a column with an integer or a list of integers. */
 import { FinetableError } from '@finetable/core';
-import { describePlace, show, type Place } from '../errors.ts';
+import { describePlace, invalidData, isCounting, show, type Place } from '../errors.ts';
 import { readNumbers, refuseNumber } from '../source/numbers.ts';
 import { placeOf } from '../source/source.ts';
 import type { FeatureSpec } from '../spec.ts';
@@ -20,6 +20,7 @@ export function integerEncoder({ column, table }: FeatureSpec, rows: number): En
 }
 
 function outOfRange(place: Place, id: number, rows: number, table: string): FinetableError {
+  if (isCounting()) return invalidData(place, '');
   return new FinetableError(
     'ID_OUT_OF_RANGE',
     `${describePlace(place)}: id ${id}; allowed: 0 to ${rows - 1}, as table ${show(table)} has ${rows} rows`,

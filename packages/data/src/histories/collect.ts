@@ -3,7 +3,7 @@ import { invalidData, show } from '../errors.ts';
 import { valueOf } from '../source/missing.ts';
 import { placeOf, type Records } from '../source/source.ts';
 import { readTime, type TimeKind } from '../source/times.ts';
-import { nameOf } from '../source/values.ts';
+import { exactNumbers, nameOf } from '../source/values.ts';
 import type { HistoriesSpec, ListHistories } from '../spec.ts';
 import { TextCodes } from './names.ts';
 
@@ -95,14 +95,19 @@ export class InteractionCollector {
 function keyOf(value: unknown, records: Records, i: number, column: string): string {
   const name = nameOf(value);
   if (name === null || name === '') {
-    const allowed = 'a text that is not empty, a number, true or false';
+    const allowed = typeof value === 'number' ? exactNumbers : 'a text that is not empty, a number, true or false';
     throw invalidData(placeOf(records, i, column), `found ${show(value)}; allowed: ${allowed}`, { value: show(value) });
   }
-  return records.values === 'text' ? name : JSON.stringify(value);
+  if (records.values === 'text') return name;
+  return typeof value === 'bigint' ? name + bigintMark : JSON.stringify(value);
 }
 
+/** Behind the digits of a 64-bit integer that no number holds: no JSON ends like this. */
+const bigintMark = 'n';
+
 export function valueOfKey(key: string, values: Records['values']): unknown {
-  return values === 'text' ? key : JSON.parse(key);
+  if (values === 'text') return key;
+  return key.endsWith(bigintMark) ? BigInt(key.slice(0, -bigintMark.length)) : JSON.parse(key);
 }
 
 function listOf(records: Records, i: number, { list, separator }: ListHistories): readonly unknown[] {

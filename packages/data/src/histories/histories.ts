@@ -3,7 +3,7 @@
  * and items once. Interaction `p`, its place in this order, is an example: its item is the target, those before it the history.
  */
 import { FinetableError } from '@finetable/core';
-import { selectionOf, type Selection } from '../selection.ts';
+import { isSelected, selectionOf, type Selection } from '../selection.ts';
 import type { Records } from '../source/source.ts';
 import type { HistoriesSpec, LeaveOutSplit } from '../spec.ts';
 import type { Interactions } from './collect.ts';
@@ -131,8 +131,4 @@ function leftOf({ leaveOut, count = 1 }: LeaveOutSplit, begin: number, end: numb
   if (leaveOut === 'test') return [end - count, end];
   if (leaveOut === 'validation') return [end - 2 * count, end - count];
   return [begin, end - 2 * count];
-}
-
-function isSelected({ bits }: Selection, row: number): boolean {
-  return ((bits[row >>> 5]! >>> (row & 31)) & 1) === 1;
 }

@@ -37,8 +37,9 @@ export function readNumbers(records: Records, i: number, column: string, out: nu
 /** The one number of record i. @throws INVALID_DATA where there is none (null, an empty text), or it is not finite in f32 */
 export function readNumber(records: Records, i: number, column: string, allowed: string): number {
   const value = valueOf(records, i, column);
-  if (typeof value === 'number') {
-    if (Number.isFinite(Math.fround(value))) return value;
+  if (typeof value === 'number' || typeof value === 'bigint') {
+    const number = Number(value);
+    if (Number.isFinite(Math.fround(number))) return number;
   } else if (records.values === 'text' && numberText.test((value as string).trim())) {
     const number = Number(value);
     if (Number.isFinite(Math.fround(number))) return number;

@@ -94,6 +94,17 @@ export interface Records extends RecordPlaces {
   readonly sizeBytes: number;
 }
 
+/** Records `begin .. end`. */
+export function sliceRecords(records: Records, begin: number, end: number): Records {
+  const { fileOf, lines, columns } = records;
+  return {
+    ...records,
+    fileOf: fileOf && fileOf.slice(begin, end),
+    lines: lines.slice(begin, end),
+    columns: new Map(Array.from(columns, ([name, values]) => [name, values.slice(begin, end)])),
+  };
+}
+
 /** Where record i has its value of a column. */
 export function placeOf({ files, fileOf, lines, unit }: RecordPlaces, i: number, column: string): Place {
   return { file: files[fileOf ? fileOf[i]! : 0]!, line: lines[i]!, column, ...(unit === 'row' && { unit }) };

@@ -6,12 +6,31 @@ import { placeOf, type Records } from './source.ts';
 
 const allowedOne = 'a text, a number, true or false';
 
-/** Text as it is; JSON numbers and booleans as JSON writes them; null for what else there is. */
+/**
+ * Text as it is; JSON numbers and booleans as JSON writes them; 64-bit integers by their digits; null for what else there is, and for numbers
+ * that JSON has lost digits of: two names would be one.
+ */
 export function nameOf(value: unknown): string | null {
-  if (typeof value === 'string') return value;
-  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  return null;
+  switch (typeof value) {
+    case 'string':
+      return value;
+    case 'number':
+      return isExact(value) ? String(value) : null;
+    case 'boolean':
+    case 'bigint':
+      return String(value);
+    default:
+      return null;
+  }
 }
+
+/** Whether a number of JSON is the one that was written: an integer past 2^53 may be its neighbour. */
+export function isExact(value: number): boolean {
+  return Number.isSafeInteger(value) || (Number.isFinite(value) && !Number.isInteger(value));
+}
+
+/** What is allowed instead of a number that is not exact. */
+export const exactNumbers = 'integers within 2^53, and larger ones as text';
 
 /** @throws INVALID_DATA where record i has none */
 export function readName(records: Records, i: number, column: string): string {
@@ -45,5 +64,6 @@ function fail(records: Records, i: number, column: string, value: unknown, allow
 }
 
 function refuse(records: Records, i: number, column: string, value: unknown, allowed: string): FinetableError {
-  return invalidData(placeOf(records, i, column), `found ${show(value)}; allowed: ${allowed}`, { value: show(value) });
+  const instead = typeof value === 'number' ? exactNumbers : allowed;
+  return invalidData(placeOf(records, i, column), `found ${show(value)}; allowed: ${instead}`, { value: show(value) });
 }

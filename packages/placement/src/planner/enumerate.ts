@@ -20,7 +20,8 @@ export function enumerateOptions(table: Table, devices: readonly Device[], cache
   const { request } = table;
   if (request.shards) return [{ kind: 'fixed', shards: fixedShards(table, devices) }];
   if (request.device !== undefined) return [{ kind: 'rows', chain: [deviceIndex(table, devices, request.device)] }];
-  const indices = request.among?.map((name) => deviceIndex(table, devices, name)).sort((a, b) => a - b) ?? devices.map((_, i) => i);
+  const indices =
+    request.among?.map((name) => deviceIndex(table, devices, name)).sort((a, b) => a - b) ?? devices.map((_, i) => i);
   const options: Option[] = indices.map((device) => ({ kind: 'rows', chain: [device] }));
   if (request.split === 'column') {
     for (const first of indices)

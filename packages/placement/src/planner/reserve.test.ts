@@ -78,4 +78,12 @@ test('threads and batches in flight add up, other memory by its name', () => {
   expect(none['batches in flight']).toBe(3 * batchBytes(200, 150, 10) + 16 * 200);
   expect(some['batches in flight']).toBe(18 * batchBytes(200, 150, 10) + 3 * 16 * 200);
   expect(some['batch matrices']).toBe(none['batch matrices']);
+  // Bounded by bytes, but for what the threads make before they know how large it is.
+  const batch = batchBytes(200, 150, 10);
+  const inFlight = (more: object): number =>
+    reservedBytes({ ...base, workers: 3, prefetchBatches: 16, ...more }, [150])['batches in flight']! - 3 * 16 * 200;
+  expect(inFlight({ prefetchBytes: 10.5 * batch })).toBe(12.5 * batch);
+  expect(inFlight({ prefetchBytes: 1 })).toBe(5 * batch);
+  expect(inFlight({ prefetchBytes: 1, taskBatches: 4 })).toBe(14 * batch);
+  expect(inFlight({ prefetchBytes: 1, taskBatches: 8 })).toBe(18 * batch);
 });

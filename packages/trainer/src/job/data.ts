@@ -1,4 +1,5 @@
 /** The part of a job's schema that says where examples come from, and which of them. What is read from them is in `features.ts`. */
+import { mostCacheBytes } from '@finetable/data';
 import { z } from 'zod';
 import { count, name, seed, sizeOf } from './fields.ts';
 
@@ -53,9 +54,9 @@ export const data = z
     workers: z.int().min(0).max(64).default(1),
     prefetchBatches: count.optional(),
     /** Of the batches that are made ahead, of each loader. */
-    prefetchBytes: sizeOf().default('256MiB'),
+    prefetchBytes: sizeOf(undefined, 1).default('256MiB'),
     /** The most memory for examples that are kept between epochs, of each loader, so that they are read once; 0: none. */
-    cache: sizeOf().default('256MiB'),
+    cache: sizeOf(undefined, 0, mostCacheBytes).default('256MiB'),
     /** Of one task of a worker. */
     taskSeconds: z.number().positive().optional(),
     shuffle: z.boolean().default(true),

@@ -10,10 +10,16 @@ export const count = z.int().min(1);
 export const seed = z.int().min(0);
 
 /** Bytes, or text such as `"8GiB"`; with a total also a share of it, `"75%"`. */
-export const sizeOf = (total?: number) =>
+export const sizeOf = (total?: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
   z.union([z.number(), z.string()]).superRefine((value, context) => {
     try {
-      parseBytes(value, '', total);
+      const bytes = parseBytes(value, '', total);
+      if (bytes >= least && bytes <= most) return;
+      const allowed = bytes < least ? `at least ${least}` : `at most ${most}`;
+      context.addIssue({
+        code: 'custom',
+        message: `${JSON.stringify(value)} is no size that can be; allowed: ${allowed} bytes`,
+      });
     } catch (error) {
       if (!isFinetableError(error)) throw error;
       context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });

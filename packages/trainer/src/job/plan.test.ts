@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { writeNpy, writeSafetensors } from '@finetable/formats';
@@ -102,6 +102,33 @@ test('two loaders where there is validation data', async () => {
   const two = await planJob(job({ data: { ...data, validation: { file: 'train.jsonl' } } }), memory);
   expect(two.reserved['loader threads']).toBe(2 * one.reserved['loader threads']!);
   expect(two.reserved['batches in flight']).toBeGreaterThan(1.5 * one.reserved['batches in flight']!);
+});
+
+test('batches in flight are bounded by bytes, and examples that are kept are counted', async () => {
+  const data = { train: { file: 'train.jsonl' }, batchSize: 10, workers: 2 };
+  const reserved = async (more: object, epochs = 2): Promise<Readonly<Record<string, number>>> =>
+    (await planJob(job({ data: { ...data, ...more }, train: { epochs } }), memory)).reserved;
+  const usual = await reserved({});
+  expect((await reserved({ prefetchBytes: 1 }))['batches in flight']).toBeLessThan(usual['batches in flight']!);
+  // 60 examples of 2 ids on average.
+  const kept = 60 * (40 + 4 * (2 + 2 * 2));
+  expect(usual['examples kept between epochs']).toBe(kept);
+  expect((await reserved({ validation: { file: 'train.jsonl' } }))['examples kept between epochs']).toBe(2 * kept);
+  expect((await reserved({ cache: 100 }))['examples kept between epochs']).toBe(100);
+  expect((await reserved({ cache: 0 }))['examples kept between epochs']).toBe(0);
+  expect((await reserved({}, 1))['examples kept between epochs']).toBe(0);
+  const { size } = await stat(join(folder, 'train.jsonl'));
+  expect(usual['files as they are read']).toBe(2 * size);
+});
+
+test.each([
+  ['cache', '5GiB', 'data.cache'],
+  ['prefetchBytes', 0, 'data.prefetchBytes'],
+  ['cache', 'much', 'data.cache'],
+])('data.%s: %j is refused', (name, value, path) => {
+  expect(() => job({ data: { train: { file: 'train.jsonl' }, [name]: value } })).toThrow(
+    expect.objectContaining({ code: 'INVALID_JOB', message: expect.stringContaining(`${path}: `) as string }),
+  );
 });
 
 test('the budget: a share, a size, and never more than is free', async () => {
