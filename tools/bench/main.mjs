@@ -1,6 +1,7 @@
 // Every row that needs nothing but this checkout; see docs/benchmarks.md. `npm run bench` builds, then runs this. With names of parts as
 // arguments it measures those and writes nothing.
 import { measureAdapters } from './adapters.mjs';
+import { measureBatch } from './batch.mjs';
 import { measureDtypes, measurePortable } from './dtypes.mjs';
 import { measureLookups } from './lookup.mjs';
 import { describeMachine, heading } from './machine.mjs';
@@ -33,6 +34,7 @@ const parts = {
   memory: measureMemory,
   tfjs: measureTfjs,
   waiting: measureWaiting,
+  batch: measureBatch,
 };
 const begun = performance.now();
 const machine = describeMachine();
