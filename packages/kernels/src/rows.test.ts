@@ -73,16 +73,28 @@ testBoth('a new store holds zeros; a row given twice keeps its last value', (ker
 });
 
 testBoth('stored bytes are read and written at any offset', (kernels) => {
-  // 24 MiB: more than one chunk of the portable store.
-  const store = kernels.createRows(3 * 2 ** 19, 4, 'f32');
+  // Across 2 GiB, where the portable store's second chunk begins. Few of its pages are ever written.
+  const store = kernels.createRows(2 ** 27 + 2 ** 19, 4, 'f32');
   const bytes = Uint8Array.from({ length: 3_000_001 }, (_, i) => i * 31);
-  const at = 2 ** 24 - 1_234_567;
+  const at = 2 ** 31 - 1_234_567;
   kernels.writeBytes(store, at, bytes);
   const out = new Uint8Array(bytes.length + 2);
   kernels.readBytes(store, at - 1, out);
   expect(out[0]).toBe(0);
   expect(out[out.length - 1]).toBe(0);
   expect(Buffer.from(out.buffer, 1, bytes.length).equals(Buffer.from(bytes.buffer))).toBe(true);
+  store.close();
+});
+
+testBoth('a bag has rows on both sides of 2 GiB', (kernels) => {
+  const store = kernels.createRows(2 ** 27 + 8, 8, 'f16');
+  const rows = [0, 1, 2, 3, 2 ** 27 - 1, 2 ** 27, 2 ** 27 + 1, 7, 2 ** 27 + 7];
+  rows.forEach((row, i) =>
+    kernels.scatterRows(store, Int32Array.of(row), matrix(1, 8, new Float32Array(8).fill(2 ** i))),
+  );
+  const out = matrix(1, 8);
+  kernels.lookup({ base: [{ store, firstRow: 0 }], plan: makePlan(jagged([rows]), store.rows), out });
+  expect([...out.data]).toEqual(new Array(8).fill(2 ** rows.length - 1));
   store.close();
 });
 
@@ -135,6 +147,36 @@ const bytesOf = (kernels: Kernels, store: RowStore): Uint8Array => {
   kernels.readBytes(store, 0, bytes);
   return bytes;
 };
+
+testBoth(
+  'rows are read as they are stored, in any order and more than once, of every dtype without scales',
+  (kernels) => {
+    for (const dtype of ['f32', 'f16', 'bf16', 'i32'] as const) {
+      const store = kernels.createRows(100, 3, dtype);
+      const whole = Uint8Array.from({ length: store.sizeBytes }, (_, i) => (i * 7) % 251);
+      kernels.writeBytes(store, 0, whole);
+      const width = store.sizeBytes / 100;
+      const rows = Int32Array.of(99, 0, 41, 99);
+      const out = new Uint8Array(rows.length * width).fill(255);
+      kernels.readRows(store, rows, out);
+      expect(out).toEqual(
+        Uint8Array.from([...rows].flatMap((row) => [...whole.subarray(row * width, (row + 1) * width)])),
+      );
+      expect(() => kernels.readRows(store, Int32Array.of(100), new Uint8Array(width))).toThrow(
+        code('ID_OUT_OF_RANGE', '100'),
+      );
+      expect(() => kernels.readRows(store, rows, new Uint8Array(width))).toThrow(
+        code('INVALID_ARGUMENT', `readRows: out must have ${4 * width} bytes, found ${width}`),
+      );
+      store.close();
+      expect(() => kernels.readRows(store, rows, out)).toThrow(code('CLOSED'));
+    }
+    const scaled = kernels.createRows(2, 4, 'int8');
+    expect(() => kernels.readRows(scaled, Int32Array.of(0), new Uint8Array(4))).toThrow(
+      code('INVALID_ARGUMENT', 'without scales, found int8'),
+    );
+  },
+);
 
 function storeOf(kernels: Kernels, values: Matrix, { dtype, groupDims }: RowFormat): RowStore {
   const store = kernels.createRows(values.rows, values.cols, dtype, groupDims);

@@ -13,7 +13,7 @@
  * @module
  */
 export { Trainer, type TrainerOptions } from './trainer.ts';
-export type { BestEvaluation, FitOptions, FitResult, TrainingEvent } from './fit.ts';
+export type { BestEvaluation, Budget, EarlyEnd, EvaluateEvery, FitOptions, FitResult, TrainingEvent } from './fit.ts';
 export type { ModelOptions } from './model.ts';
 export type {
   DenseParameter,

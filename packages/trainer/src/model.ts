@@ -27,7 +27,7 @@ type Copies = ReadonlyMap<string, Matrix>;
 /** What batches are made of. */
 type ModelData = Pick<DataSpec, 'features' | 'negatives' | 'numbers'> & Partial<Pick<DataSpec, 'labels'>>;
 
-interface Trained {
+export interface Trained {
   readonly sums: MetricSums;
   readonly gradients: ReadonlyMap<string, AdapterGradients>;
 }

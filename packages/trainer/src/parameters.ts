@@ -46,10 +46,13 @@ export class ParameterGroup {
     await save(path, [...this.#values(), ...values], {});
   }
 
-  /** Values and optimiser state: what training goes on from. */
-  async saveState(path: string): Promise<void> {
+  /** Copies of values and optimiser state, which training goes on from. @returns what writes them */
+  async copyState(): Promise<(path: string) => Promise<void>> {
     const { values, state } = await this.#snapshot();
-    await save(path, [...this.#values(), ...this.#states(), ...values, ...state], { step: String(this.#step) });
+    const tensors = [...this.#values(), ...this.#states(), ...values, ...state];
+    const copies = tensors.map((tensor) => ({ ...tensor, data: tensor.data.slice() }));
+    const metadata = { step: String(this.#step) };
+    return (path) => save(path, copies, metadata);
   }
 
   /** @throws MISMATCH where a shape differs; INVALID_FILE */

@@ -8,9 +8,10 @@ import type { OptimizerSpec } from '@finetable/lora';
 import { Checkpoints } from './checkpoint.ts';
 import { checkFitOptions, type FitOptions, type FitResult } from './fit.ts';
 import { evaluate, type EvaluateOptions } from './evaluate.ts';
-import { Loop, startProgress } from './loop.ts';
+import { Loop } from './loop.ts';
 import { Model, type ModelOptions } from './model.ts';
 import { ParameterGroup } from './parameters.ts';
+import { startProgress } from './progress.ts';
 
 export interface TrainerOptions extends ModelOptions {
   readonly optimizer: OptimizerSpec;
@@ -57,13 +58,16 @@ export class Trainer {
       this.#fitting = false;
       await checkpoints.close();
     }
+    const endedBy = progress.epoch < (options.epochs ?? 1) ? progress.ended : null;
     return {
       steps: progress.step,
       epochs: progress.epoch,
       examples: progress.examples,
+      tokens: progress.tokens,
       train: progress.train,
       best: progress.best,
-      stoppedEarly: progress.done && progress.epoch < (options.epochs ?? 1),
+      stoppedEarly: endedBy !== null,
+      endedBy,
       seconds: progress.seconds,
       waitSeconds: progress.waitSeconds,
     };

@@ -5,14 +5,7 @@
 import { FinetableError, upperBound } from '@finetable/core';
 import { show, showNames } from '../errors.ts';
 import { OpenFiles } from './open-files.ts';
-import {
-  nameIndex,
-  type BlockFormat,
-  type FileIndex,
-  type FirstRow,
-  type Records,
-  type SourceIndex,
-} from './source.ts';
+import { nameIndex, type BlockFormat, type FileIndex, type Records, type SourceIndex } from './source.ts';
 
 /** Value of a column at a row of its block, as the format's library gives it. */
 export type ColumnValues = (row: number) => unknown;
@@ -25,8 +18,8 @@ export interface DecodedBlock {
 }
 
 export interface BlockFile {
-  /** @param rows of the block that are wanted, from its first on; default: all @throws INVALID_FILE, IO */
-  decode(block: number, rows?: number): Promise<DecodedBlock>;
+  /** @throws INVALID_FILE, IO */
+  decode(block: number): Promise<DecodedBlock>;
   close(): void;
 }
 
@@ -126,23 +119,6 @@ export class BlockReader {
     }
     return sizeBytes;
   }
-}
-
-/** The first `count` examples of a file, without the columns that cannot be read. @param file opened for the readable columns */
-export async function firstRowsOf(index: FileIndex, file: BlockFile, count: number): Promise<FirstRow[]> {
-  const { examples, blocks } = index;
-  const readable = readableColumns(index);
-  const rows: FirstRow[] = [];
-  const wanted = Math.min(count, examples);
-  for (let block = 0; rows.length < wanted; block++) {
-    const [first, size] = [blocks[block]!, Math.min(blocks[block + 1]!, wanted) - blocks[block]!];
-    const { columns } = await file.decode(block, size);
-    for (let row = 0; row < size; row++) {
-      const values = Object.fromEntries(readable.map((name, c) => [name, columns[c]!(row)]));
-      rows.push({ line: first + row + 1, values });
-    }
-  }
-  return rows;
 }
 
 export function readableColumns({ columns, unreadable }: FileIndex): string[] {

@@ -96,7 +96,15 @@ test('on a terminal: a line for each running job, what ended above it, and nothi
   const terminal = new Captured(60);
   const reporter = batchBars(terminal, 3);
   const job = (i: number) => ({ job: i, name: `a-job-with-a-name-of-its-own-rank-${i}`, folder: `runs/${i}` });
-  const start = { type: 'start', epochs: 2, stepsPerEpoch: 10, examples: 80, step: 0 } as const;
+  const start = {
+    type: 'start',
+    epochs: 2,
+    stepsPerEpoch: 10,
+    steps: 20,
+    secondsLeft: null,
+    examples: 80,
+    step: 0,
+  } as const;
   const events: BatchEvent[] = [
     { type: 'begin', ...job(0) },
     { type: 'begin', ...job(1) },

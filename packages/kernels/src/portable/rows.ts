@@ -19,8 +19,9 @@ const arrays = {
   i32: Int32Array,
 } as const;
 
-// 16 MiB: far below what any typed array may hold, large enough that finding the chunk costs little.
-const chunkBytes = 2 ** 24;
+// 2 GiB, whose elements an int32 counts. Rows of one chunk are read in one loop over one array; memory of a chunk that was never
+// written costs nothing.
+const chunkBytes = 2 ** 31;
 
 export abstract class PortableRows implements RowStore {
   readonly rows: number;

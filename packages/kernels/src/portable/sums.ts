@@ -138,7 +138,9 @@ export class RowSum {
 
   #columnsPerWord(store: PortableRows): number {
     const columns = columnsPerWord[store.dtype];
-    return store.inWords && this.#width % columns === 0 && this.#segment % columns === 0 ? columns : 0;
+    // Halves are added two words at a time.
+    const step = store.dtype === 'f16' ? 2 * columns : columns;
+    return store.inWords && this.#width % step === 0 && this.#segment % step === 0 ? columns : 0;
   }
 
   #seekRun(run: number): void {
@@ -191,12 +193,24 @@ export class RowSum {
 
   /** What is read is of no use but that the reads cannot be left out. */
   #readLines(): number {
-    const dtype = this.#dtype;
-    if (dtype === 'f32') return readFloats(this.#data as Float32Array[], this.#held, this.#width);
-    if (this.#perWord > 0) return readWords(this.#words, this.#held, this.#width / this.#perWord);
+    const data = this.#data;
+    let read = 0;
+    for (let first = 0, end; first < this.#held; first = end) {
+      end = first + 1;
+      while (end < this.#held && data[end] === data[first]) end++;
+      read += this.#readRows(first, end);
+    }
+    return read;
+  }
+
+  /** Of rows `[first, end)`, all in one array. */
+  #readRows(first: number, end: number): number {
+    const [dtype, data] = [this.#dtype, this.#data[first]];
+    if (dtype === 'f32') return readFloats(data as Float32Array, first, end, this.#width);
+    if (this.#perWord > 0) return readWords(this.#words[first]!, first, end, this.#width / this.#perWord);
     if (this.#unpacked) return 0;
-    if (dtype === 'f16' || dtype === 'bf16') return readShorts(this.#data as Int16Array[], this.#held, this.#width);
-    return readBytes(this.#data as Int8Array[], this.#held, dtype === 'int4' ? this.#width >> 1 : this.#width);
+    if (dtype === 'f16' || dtype === 'bf16') return readShorts(data as Int16Array, first, end, this.#width);
+    return readBytes(data as Int8Array, first, end, dtype === 'int4' ? this.#width >> 1 : this.#width);
   }
 
   /** Factors for the columns from `column` on; false where they are the weights. */
@@ -246,30 +260,30 @@ export class RowSum {
   }
 }
 
-// These read one element of every cache line of the rows, the first line of all rows before the second of any: inner loops so
-// small that many reads are under way at once.
+// These read one element of every cache line of rows `[first, end)` of x, the first line of all rows before the second of any:
+// inner loops so small that many reads are under way at once.
 
-function readFloats(rows: readonly Float32Array[], count: number, width: number): number {
+function readFloats(x: Float32Array, first: number, end: number, width: number): number {
   let sum = 0;
-  for (let i = 0; i < width; i += lineBytes / 4) for (let r = 0; r < count; r++) sum += rows[r]![at[r]! + i]!;
+  for (let c = 0; c < width; c += lineBytes / 4) for (let i = first; i < end; i++) sum += x[at[i]! + c]!;
   return sum;
 }
 
-function readWords(rows: readonly Int32Array[], count: number, width: number): number {
+function readWords(x: Int32Array, first: number, end: number, width: number): number {
   let sum = 0;
-  for (let i = 0; i < width; i += lineBytes / 4) for (let r = 0; r < count; r++) sum |= rows[r]![wordsAt[r]! + i]!;
+  for (let c = 0; c < width; c += lineBytes / 4) for (let i = first; i < end; i++) sum |= x[wordsAt[i]! + c]!;
   return sum;
 }
 
-function readShorts(rows: readonly Int16Array[], count: number, width: number): number {
+function readShorts(x: Int16Array, first: number, end: number, width: number): number {
   let sum = 0;
-  for (let i = 0; i < width; i += lineBytes / 2) for (let r = 0; r < count; r++) sum |= rows[r]![at[r]! + i]!;
+  for (let c = 0; c < width; c += lineBytes / 2) for (let i = first; i < end; i++) sum |= x[at[i]! + c]!;
   return sum;
 }
 
-function readBytes(rows: readonly Int8Array[], count: number, width: number): number {
+function readBytes(x: Int8Array, first: number, end: number, width: number): number {
   let sum = 0;
-  for (let i = 0; i < width; i += lineBytes) for (let r = 0; r < count; r++) sum |= rows[r]![at[r]! + i]!;
+  for (let c = 0; c < width; c += lineBytes) for (let i = first; i < end; i++) sum |= x[at[i]! + c]!;
   return sum;
 }
 

@@ -7,7 +7,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FinetableError } from '@finetable/core';
-import type { TrainingProgress } from '../checkpoint.ts';
+import type { TrainingProgress } from '../progress.ts';
 import type { LoadedJob } from '../job/read.ts';
 import { isBetter } from '../metrics/index.ts';
 import { readLogged } from '../report/read.ts';

@@ -17,9 +17,10 @@ import { commonDirections } from '../objectives/without-common.ts';
 import { adaptersOf, withTransforms } from './baseline.ts';
 import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
+import { loaderOptions } from './loader.ts';
 import { kindOf } from './objectives/index.ts';
 import { planJob, readFrequencies } from './plan.ts';
-import { featurePaths, mapPaths } from './paths.ts';
+import { featurePaths, mapPaths, negativesPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
 import { asksForDevice, deviceName, type Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
@@ -77,19 +78,11 @@ export class OpenJob {
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
-    const { batchSize, workers, prefetchBatches, shuffle, shuffleWindow } = job.data;
     const tables = Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }]));
     const sliceBy = use === 'evaluate' ? job.train.sliceBy : [];
     const data = dataSpec(job, source, folder, tables, sliceBy);
-    const loader = await openLoader(found ? withFound(data, found) : data, {
-      batchSize,
-      workers,
-      seed: job.train.seed,
-      shuffle: shuffle && use === 'train',
-      shuffleWindow,
-      prefetchBatches,
-      signal,
-    });
+    const options = { ...loaderOptions(job, use), signal };
+    const loader = await openLoader(found ? withFound(data, found) : data, options);
     this.#loaders.push(loader);
     return loader;
   }
@@ -138,9 +131,11 @@ export class OpenJob {
   ): Promise<Trainer> {
     const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
     const { job, folder } = this.loaded;
-    const featureDims = Object.fromEntries(
-      Object.entries(job.features).map(([name, { table }]) => [name, this.tables[table]!.dim]),
-    );
+    const tableOf = [
+      ...Object.entries(job.features).map(([name, { table }]) => [name, table] as const),
+      ...Object.entries(job.negatives).map(([name, { of }]) => [name, job.features[of]!.table] as const),
+    ];
+    const featureDims = Object.fromEntries(tableOf.map(([name, table]) => [name, this.tables[table]!.dim]));
     const numberDims = Object.fromEntries(
       Object.entries(job.numbers).map(([name, { column }]) => [name, typeof column === 'string' ? 1 : column.length]),
     );
@@ -230,6 +225,10 @@ function dataSpec(
         name,
         { ...featurePaths(feature, path), removeCommon: undefined } as DataSpec['features'][string],
       ]),
+    ),
+    histories: job.data.histories,
+    negatives: Object.fromEntries(
+      Object.entries(job.negatives).map(([name, negatives]) => [name, negativesPaths(negatives, path)]),
     ),
     labels: Object.fromEntries(
       labels.map((label) => {
