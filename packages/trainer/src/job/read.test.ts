@@ -38,7 +38,7 @@ test('every default is written out', () => {
     name: 'intents',
     tables: { words: { file: 'words.safetensors', placement: 'auto', sortedByFrequency: false } },
     placement: { memory: '75%', device: 'cpu' },
-    data: { train: { file: 'train.jsonl' }, batchSize: 256, workers: 1, shuffle: true, badRows: 'error' },
+    data: { train: { file: 'train.jsonl' }, batchSize: 256, workers: 1, cache: '256MiB', prefetchBytes: '256MiB', shuffle: true, badRows: 'error' }, // prettier-ignore
     negatives: {},
     labels: {},
     numbers: {},
