@@ -1,6 +1,7 @@
 // Every row that needs nothing but this checkout; see docs/benchmarks.md. `npm run bench` builds, then runs this. With names of parts as
 // arguments it measures those and writes nothing.
 import { measureAdapters } from './adapters.mjs';
+import { measureBatch } from './batch.mjs';
 import { measureCheckpoints } from './checkpoints.mjs';
 import { measureDtypes, measurePortable } from './dtypes.mjs';
 import { measureLookups } from './lookup.mjs';
@@ -35,6 +36,7 @@ const parts = {
   tfjs: measureTfjs,
   waiting: measureWaiting,
   checkpoints: measureCheckpoints,
+  batch: measureBatch,
 };
 const begun = performance.now();
 const machine = describeMachine();

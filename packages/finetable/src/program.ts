@@ -326,16 +326,29 @@ function addNearest(program: Command, io: Io): void {
 function addEmbed(program: Command, io: Io): void {
   program
     .command('embed')
-    .description('vectors of texts, by a static embedding model or an adapted one')
-    .argument('<model>', 'folder of a sentence-transformers StaticEmbedding or model2vec model')
+    .description('vectors of texts or ids, by a run, a table and its adapter, or a static embedding model')
+    .argument(
+      '<model>',
+      'run folder; .safetensors, .safetensors.index.json or .npy; or folder of a sentence-transformers StaticEmbedding or model2vec model',
+    )
     .option('--text <text>', 'a text to embed; may be repeated', append)
-    .option('--file <file>', 'texts to embed, one a line')
-    .option('--adapter <folder>', "embed as this adapter changes the model's table")
-    .option('--output <file>', '.npy to write, [texts, dims] f32 (default: print one JSON object per text)')
+    .option('--ids <list>', 'ids to embed, such as 1,2,3', rowList)
+    .option('--file <file>', 'texts or ids, one a line; of a run or a table also .jsonl, .csv, .tsv, .parquet, .arrow')
+    .option('--column <name>', "the file's column with texts or ids (default: the feature's; of a table id)")
+    .option('--id <name>', 'a column that names the rows of the file (default: their numbers)')
+    .option('--feature <name>', 'of a run with several features: whose vectors')
+    .option('--adapter <folder>', 'embed as this adapter changes the table; a run has its own')
+    .option('--tensor <name>', 'which tensor of a safetensors file is the table')
+    .option('--normalize', 'scale vectors to length 1 (default: of a run, as training compared them)')
+    .option('--no-normalize', 'leave them as they are')
+    .option('--workers <n>', 'threads that read and tokenise', positiveInteger, 1)
+    .option('--output <file>', '.npy, .safetensors, .jsonl or .parquet to write (default: print one JSON object each)')
     .option('--json', 'with --output, tell what was written as one JSON object')
     .addHelpText(
       'after',
       examples(
+        'finetable embed runs/intents --file texts.jsonl --output vectors.parquet --workers 2',
+        'finetable embed vectors.safetensors --adapter runs/intents/adapter --ids 1,2,3',
         'finetable embed potion-base-8M --text "a cat" --text "a dog"',
         'finetable embed potion-base-8M --file texts.txt --adapter runs/intents/adapter --output vectors.npy',
       ),
@@ -421,8 +434,15 @@ export interface ConvertOptions {
 
 export interface EmbedOptions {
   readonly text?: readonly string[];
+  readonly ids?: readonly number[];
   readonly file?: string;
+  readonly column?: string;
+  readonly id?: string;
+  readonly feature?: string;
   readonly adapter?: string;
+  readonly tensor?: string;
+  readonly normalize?: boolean;
+  readonly workers: number;
   readonly output?: string;
   readonly json?: boolean;
 }

@@ -6,6 +6,7 @@ test('the public names', () => {
     [
       "adapterFormat",
       "checkOutput",
+      "checkVectorsPath",
       "ioError",
       "isPlainModule",
       "isScales",
@@ -35,6 +36,7 @@ test('the public names', () => {
       "saveSparseAdapter",
       "saveStaticFolder",
       "sha256File",
+      "vectorFormats",
       "verifyManifest",
       "withSpool",
       "writeFileAtomic",
@@ -44,6 +46,7 @@ test('the public names', () => {
       "writeQuantizedTable",
       "writeSafetensors",
       "writeTableBlocks",
+      "writeVectors",
     ]
   `);
 });

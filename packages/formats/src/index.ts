@@ -43,6 +43,7 @@ export { writeSafetensors, type TensorSource } from './safetensors/write.ts';
 export { openKerasFile, type KerasEmbedding, type KerasFile } from './keras/file.ts';
 export { type KerasDtype } from './keras/decode.ts';
 export { readNpy, readNpyF32, readNpyHeader, writeNpy } from './npy.ts';
+export { checkVectorsPath, vectorFormats, writeVectors, type VectorPart, type VectorsOptions } from './vectors.ts';
 export { type Duplicates, type WordBlock } from './words/block.ts';
 export { readWordVectors, type WordVectors, type WordVectorsOptions } from './words/read.ts';
 export { isPlainModule, matchPattern } from './adapter/config.ts';

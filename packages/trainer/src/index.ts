@@ -56,6 +56,7 @@ export { batchRows, bestOfBaselines, rungName, writeBatchCsv, writeBatchHtml, ty
 export { checkBatch, readBatch, type BatchJob, type LoadedBatch } from './batch/read.ts';
 export type { HalvingOptions, Rung, Stopped } from './batch/halving.ts';
 export { runJobs, type BatchEvent, type JobOutcome, type RunJobsOptions } from './batch/run-jobs.ts';
+export { openEmbedder, type EmbeddedPart, type Embedder, type EmbedInput, type EmbedOptions } from './embed/embed.ts';
 export { writeReport } from './report/write.ts';
 export { compareRuns, comparisonRows, type ComparedRun } from './report/compare.ts';
 export type { Neighbour, Probe, TableChanges } from './report/changes.ts';

@@ -193,6 +193,17 @@ export class Model {
     }
   }
 
+  /** Vectors of a batch as the objective reads them, by feature; good until the next batch. */
+  async embed(batch: Batch, pooled: PooledBatch | null): Promise<Readonly<Record<string, Matrix>>> {
+    const there = new DeviceBatch(batch, this.#tables, this.adapters, pooled);
+    try {
+      const inputs = this.#lookup(batch, false, pooled, await there.read(there.adapt(false)));
+      return this.objective.transformed?.(inputs) ?? inputs;
+    } finally {
+      there.dispose();
+    }
+  }
+
   /** Looks for the rows that an objective's queries ask for, exactly and over the whole table. @param k 0: nothing is looked for */
   async retrieve(outputs: Outputs | undefined, k: number): Promise<Outputs | undefined> {
     if (!outputs?.queries || k === 0) return outputs;

@@ -104,6 +104,8 @@ export interface Objective {
   ): MetricSums | Promise<MetricSums>;
   /** The same without gradients. */
   evaluate(inputs: Readonly<Record<string, Matrix>>, batch: Batch): Evaluated | Promise<Evaluated>;
+  /** What it reads instead of the inputs, where it transforms them first: what vectors are to others. */
+  transformed?(inputs: Readonly<Record<string, Matrix>>): Readonly<Record<string, Matrix>>;
   /** Moves the parameters by their gradients, which the trainer may have clipped; default: the trainer's optimiser moves them. */
   update?(): void;
   /** Told that the trainer's optimiser has moved the parameters. */

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { matrix } from '@finetable/core';
@@ -8,7 +8,7 @@ import { readNpy } from '@finetable/formats';
 import { createAdapter, saveAdapters } from '@finetable/lora';
 import { expect, test } from 'vitest';
 import { runHere } from '../testing/capture.ts';
-import { temporaryFolder } from '../testing/tiny-job.ts';
+import { temporaryFolder, writeTinyJob } from '../testing/tiny-job.ts';
 
 const model = fileURLToPath(new URL('../../../data/test/static/m2v-words', import.meta.url));
 const D = 16;
@@ -84,13 +84,45 @@ test('lines of a file into an npy file, the empty ones too; an adapter changes t
   expect(await embed(model, '--file', file, '--output', output)).toBe(`${output}: F32 [0, ${D}]\n`);
 });
 
+test('a run: a data file into any format, as it was trained; a table and its adapter: ids', async () => {
+  const { folder, job, run } = await writeTinyJob();
+  expect((await runHere(['train', job])).status).toBe(0);
+  const [data, adapter] = [join(folder, 'valid.jsonl'), join(run, 'adapter')];
+  const ids = (await readFile(data, 'utf8')).split('\n').map((line) => (JSON.parse(line) as { ids: number[] }).ids);
+  const lines = linesOf(await embed(run, '--file', data)) as unknown as { line: number; vector: number[] }[];
+  expect(lines.map(({ line }) => line)).toEqual(ids.map((_, i) => i + 1));
+
+  const list = join(folder, 'ids.txt');
+  await writeFile(list, ids.map((row) => row.join(' ')).join('\n'));
+  for (const ending of ['npy', 'safetensors', 'jsonl', 'parquet']) {
+    const output = join(folder, `vectors.${ending}`);
+    expect(await embed(run, '--file', data, '--output', output, '--workers', '2')).toBe(`${output}: F32 [24, 8]\n`);
+  }
+  const { data: written } = await readNpy(join(folder, 'vectors.npy'));
+  expect([...(written as Float32Array)]).toEqual(lines.flatMap(({ vector }) => vector));
+  // The table with the run's adapter, and the same lists of ids: the same means.
+  const table = join(folder, 'table.safetensors');
+  const rows = linesOf(await embed(table, '--adapter', adapter, '--file', list)) as unknown as { id: number[]; vector: number[] }[]; // prettier-ignore
+  expect(rows.map(({ id }) => id)).toEqual(ids);
+  expect(rows.map(({ vector }) => vector)).toEqual(lines.map(({ vector }) => vector));
+  const [one] = linesOf(await embed(table, '--ids', '5,7')) as unknown as { id: number }[];
+  expect(one!.id).toBe(5);
+
+  expect(await refused(run, '--text', 'a')).toContain('--text to embed, but what is embedded are ids');
+  expect(await refused(model, '--ids', '1')).toContain('--ids to embed, but what is embedded are texts');
+  expect(await refused(run, '--file', list, '--id', 'x')).toContain('--column and --id go with .jsonl');
+  expect(await refused(run, '--file', data, '--output', join(folder, 'x.txt'))).toContain('allowed: .npy');
+  await writeFile(list, '1\ntwo\n');
+  expect(await refused(run, '--file', list)).toContain('ids.txt, line 2: found "two"; allowed: an id, or several');
+});
+
 test('what people get wrong', async () => {
   const folder = await temporaryFolder();
   const file = join(folder, 'texts.txt');
   await writeFile(file, Buffer.concat([Buffer.from('good\n'), Buffer.of(0xe9, 10)]));
-  expect(await refused(model)).toContain('embed: nothing to embed; allowed: one of --text, --file');
+  expect(await refused(model)).toContain('embed: nothing to embed; allowed: one of --text, --ids, --file');
   expect(await refused(model, '--text', 'a', '--file', file)).toContain('both --text and --file to embed');
-  expect(await refused(join(folder, 'absent'), '--text', 'a')).toContain('model.safetensors: no such file');
+  expect(await refused(join(folder, 'absent'), '--text', 'a')).toContain('absent: no such file or folder');
   expect(await refused(model, '--file', join(folder, 'absent.txt'))).toContain('absent.txt');
   expect(await refused(model, '--text', 'a', '--adapter', join(folder, 'absent'))).toContain('absent');
   const output = join(folder, 'vectors.npy');

@@ -126,7 +126,7 @@ export class OpenJob {
   async trainer(
     adapters: Readonly<Record<string, Adapter>>,
     { classes }: Pick<Loader, 'classes'>,
-    common: Readonly<Record<string, Matrix>> = this.#noDirections(),
+    common: Readonly<Record<string, Matrix>> = this.noDirections(),
     steps = 1,
   ): Promise<Trainer> {
     const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
@@ -148,7 +148,8 @@ export class OpenJob {
     });
   }
 
-  #noDirections(): Record<string, Matrix> {
+  /** Zeros in the shape of `commonDirections`. */
+  noDirections(): Record<string, Matrix> {
     const features = Object.entries(this.loaded.job.features);
     return Object.fromEntries(
       features.flatMap(([name, { table, removeCommon }]) =>

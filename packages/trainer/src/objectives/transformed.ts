@@ -103,6 +103,11 @@ export class TransformedObjective implements Objective {
     return { ...evaluated, outputs: { ...evaluated.outputs!, queries: { ...queries, transforms } } };
   }
 
+  transformed(inputs: Matrices): Matrices {
+    const own = this.#forward(inputs);
+    return this.#objective.transformed?.(own) ?? own;
+  }
+
   updated(): void {
     this.#transform.updated?.();
     this.#objective.updated?.();
