@@ -26,6 +26,7 @@ export default defineConfig({
   test: {
     include: ['src/**/*.test.ts'],
     testTimeout: 60_000,
+    expect: { poll: { timeout: 30_000 } },
     // A stray console line fails the suite: the library never prints.
     onConsoleLog: (log) => {
       throw new Error(`a test or the library printed: ${log}`);

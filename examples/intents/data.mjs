@@ -1,26 +1,15 @@
 // Where the example's data are: two folders, `numberbatch` (vectors.f16.npy, words.txt) and `banking77` (train.csv, test.csv).
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { findData as find } from '../data.mjs';
 
-const besideTheCheckout = fileURLToPath(new URL('../../../shared/data', import.meta.url));
+const files = [
+  'numberbatch/vectors.f16.npy',
+  'numberbatch/words.txt',
+  'banking77/train.csv',
+  'banking77/test.csv',
+];
 
 /** @param {string | undefined} given */
-export function findData(given = process.env.FINETABLE_DATA ?? besideTheCheckout) {
-  const folder = resolve(given);
-  const missing = [
-    'numberbatch/vectors.f16.npy',
-    'numberbatch/words.txt',
-    'banking77/train.csv',
-    'banking77/test.csv',
-  ].filter((name) => !existsSync(`${folder}/${name}`));
-  if (missing.length === 0) return folder;
-  console.error(`This example needs ConceptNet Numberbatch and BANKING77, which are not part of the project.`);
-  console.error(
-    `${folder} has no ${missing.join(', ')}. Name the folder with --data or FINETABLE_DATA; README.md says what goes into it.`,
-  );
-  process.exit(2);
-}
+export const findData = (given) => find('ConceptNet Numberbatch and BANKING77', files, given);
 
 /** The jobs name `data/...`; these overrides put the folder that was found in its place. */
 export function jobPaths(folder) {

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { makePlan, matrix, RandomStream } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { baseOnly, lookups, pooled, states, V } from './lookup.mjs';
+import * as jobs from './jobs.mjs';
 import { describeMachine, heading } from './machine.mjs';
 import { medianOf, takeTurns } from './measure.mjs';
 import { hugePages, PeerFailed, startPeer } from './peers/process.mjs';
@@ -228,9 +229,43 @@ async function measureTfjs() {
   await compareFits(...whole, null);
 }
 
+/** An epoch of ours in turns with the same batches there. */
+async function compareJobs(kind) {
+  const what = `a ${kind} job`;
+  const batches = jobs.makeIds(jobs.kinds[kind]);
+  const file = jobs.writeExamples(folder, kind, batches);
+  const config = { ...jobs.shape, kind, widths: Object.values(jobs.kinds[kind].widths), threads, warmUp: 20 };
+  const peer = {
+    against: 'PyTorch, frozen table + sparse=True factors + SparseAdam, huge pages',
+    script: 'torch_job.py',
+    environment: hugePages.torch,
+  };
+  await beside(what, peer, config, batches, async (warm, name) => {
+    const kernels = loadKernels();
+    const own = [];
+    for (const mode of ['lazy', 'exact']) own.push(await jobs.openJob(kernels, kind, file, mode));
+    const works = [...own.map(({ epoch }) => epoch), () => warm.run(0, batches.length)];
+    const times = await takeTurns(works, { rounds: 12, warmUp: 2 });
+    report.speedRatio(what, name, times[0], times[2], { atLeast: 1.5 });
+    report.speedRatio(`${what}, exact AdamW`, name, times[1], times[2]);
+    const examples = (1000 * batches.length * jobs.shape.batchSize) / medianOf(times[0]);
+    report.remark(`Ours: ${Math.round(examples).toLocaleString('en')} examples a second.`);
+    for (const job of own) await job.close();
+  });
+}
+
+async function measureJobs() {
+  const { rows, dim, rank, batchSize } = jobs.shape;
+  report.section(
+    'Whole jobs',
+    `Examples per second, lazy AdamW: V = ${rows / million}M, D = ${dim}, r = ${rank}, f32, batches of ${batchSize} with uniform ids, up to ${threads} threads on both sides. Ours reads and parses a JSON Lines file in a loader worker, and plans, trains and reports by \`Trainer.fit\`; theirs has all batches as tensors before.`,
+  );
+  for (const kind of Object.keys(jobs.kinds)) await compareJobs(kind);
+}
+
 try {
   const { whole } = await runParts(
-    { steps: measureSteps, lookup: measureLookups, nearest: measureNearest, tfjs: measureTfjs },
+    { steps: measureSteps, jobs: measureJobs, lookup: measureLookups, nearest: measureNearest, tfjs: measureTfjs },
     report,
   );
   if (whole) report.write('peers', heading('npm run bench:peers', machine, begun));

@@ -38,7 +38,7 @@ export {
 export { matrix, rowsOf, Scratch, type Matrix } from './matrix.ts';
 export { HeUniformRows } from './he-uniform.ts';
 export { permutation, philox, RandomStream } from './random.ts';
-export { lowerBound, range } from './range.ts';
+export { lowerBound, range, upperBound } from './range.ts';
 export { checkJagged, jagged, type Jagged } from './jagged.ts';
 export {
   makePlan,

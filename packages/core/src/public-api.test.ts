@@ -38,6 +38,7 @@ it('exports these names', () => {
       "storedRowBytes",
       "tensorDtypeBytes",
       "toPlainError",
+      "upperBound",
     ]
   `);
 });

@@ -6,12 +6,27 @@ export function range(count: number): Int32Array {
 }
 
 /** The first index of ascending `values` that is not below `limit`. */
-export function lowerBound(values: Int32Array, limit: number): number {
+export function lowerBound(values: ArrayLike<number>, limit: number): number {
   let low = 0;
   let high = values.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
     if (values[middle]! < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * The first index of ascending `values` that is above `limit`. Of the `[n + 1]` bounds of n ranges, the one before it is the range that
+ * `limit` lies in, past empty ones.
+ */
+export function upperBound(values: ArrayLike<number>, limit: number): number {
+  let low = 0;
+  let high = values.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (values[middle]! <= limit) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -1,44 +1,34 @@
-/** Batches out of records: extract, plan. One per thread, since it keeps the vocabularies loaded. */
+/** Batches out of extracted examples: negatives drawn, plans made. */
 import { makeSharedPlan, planBuffers, type Jagged, type LookupPlan, type Matrix, type Pooling } from '@finetable/core';
 import type { Batch, FeatureBags } from './batch.ts';
-import { compileWeight } from './example-weight.ts';
-import { compileFeature, type FeatureExtractor } from './feature/feature.ts';
-import { compileLabel, type LabelValues } from './label.ts';
-import { columnsOfNumbers, compileNumbers } from './numbers.ts';
+import { columnKey, type Extracted, type ExtractedColumns } from './extract.ts';
 import { excludedColumns, NegativeSampler } from './negatives.ts';
 import type { PreparedData } from './protocol.ts';
-import type { Records } from './source/source.ts';
-import { readName } from './source/values.ts';
 
 export class BatchAssembler {
   readonly #data: PreparedData;
-  readonly #features: ReadonlyMap<string, FeatureExtractor>;
-  readonly #labels: ReadonlyMap<string, (records: Records) => LabelValues>;
   readonly #negatives: ReadonlyMap<string, NegativeSampler>;
-  readonly #numbers: ReadonlyMap<string, (records: Records) => Matrix>;
-  readonly #weights: ((records: Records) => Float32Array) | null;
 
-  /** @param data of which everything is known; batches of other data show only which records are bad */
+  /** @param data of which everything is known */
   constructor(data: PreparedData) {
     this.#data = data;
-    const { features, labels, numbers = {}, weight, tables } = data;
-    this.#features = mapValues(features, (spec, name) => compileFeature(spec, tables[spec.table]!.rows, name));
     const { negatives = {}, aliases = {}, seed = 0 } = data;
-    this.#negatives = mapValues(negatives, (_, name) => new NegativeSampler(name, data, aliases[name] ?? null, seed));
-    this.#labels = mapValues(labels, compileLabel);
-    this.#numbers = mapValues(numbers, compileNumbers);
-    this.#weights = weight ? compileWeight(weight) : null;
+    this.#negatives = new Map(
+      Object.keys(negatives).map((name) => [name, new NegativeSampler(name, data, aliases[name] ?? null, seed)]),
+    );
   }
 
-  /** @param of the examples: their numbers in the source */
+  /**
+   * @param examples whose arrays the batch takes over
+   * @param numbers of the examples in the source
+   */
   make(
     epoch: number,
     index: number,
-    records: Records,
-    of: Uint32Array,
+    { places, columns }: Extracted,
+    numbers: Uint32Array,
   ): { readonly batch: Batch; readonly planSeconds: number } {
-    const { files, fileOf, unit, lines } = records;
-    const size = lines.length;
+    const size = places.lines.length;
     const bags: Record<string, FeatureBags> = {};
     const byTable = new Map<string, { firstBag: number; ids: Jagged; pooling: Pooling }[]>();
     const add = (name: string, table: string, ids: Jagged, pooling: Pooling, offsets?: Int32Array): void => {
@@ -49,15 +39,15 @@ export class BatchAssembler {
       bags[name] = { table, firstBag, bags: ids.offsets.length - 1, ...(offsets && { offsets }) };
       shared.push({ firstBag, ids, pooling });
     };
-    for (const [name, { extract }] of this.#features) {
-      const { table, pooling = 'mean' } = this.#data.features[name]!;
-      const ids = extract(records);
+    for (const [name, { table, pooling = 'mean' }] of Object.entries(this.#data.features)) {
+      const ids = bagsOf(columns, columnKey.feature(name));
       if (pooling === 'none') add(name, table, bagsOfOne(ids), 'sum', ids.offsets);
       else add(name, table, ids, pooling);
     }
     for (const [name, sampler] of this.#negatives) {
       const spec = this.#data.negatives![name]!;
-      const values = sampler.draw(epoch, of, records);
+      const excluded = excludedColumns(this.#data, spec).map((_, i) => bagsOf(columns, columnKey.excluded(name, i)));
+      const values = sampler.draw(epoch, numbers, excluded, places);
       const offsets = Int32Array.from({ length: size + 1 }, (_, i) => i * spec.count);
       add(name, this.#data.features[spec.of]!.table, bagsOfOne({ values, offsets }), 'sum', offsets);
     }
@@ -65,88 +55,49 @@ export class BatchAssembler {
     const plans: Record<string, LookupPlan> = {};
     for (const [table, shared] of byTable) plans[table] = makeSharedPlan(shared, this.#data.tables[table]!.rows, table);
     const planSeconds = (performance.now() - planning) / 1000;
-    const numbers: Record<string, Matrix> = {};
-    for (const [name, read] of this.#numbers) numbers[name] = read(records);
-    const weights = this.#weights ? this.#weights(records) : null;
-    const batch = {
-      ...{ epoch, index, size, plans, features: bags, ...this.#labelsOf(records), numbers, weights },
-      ...{ ids: this.#idsOf(records), files, fileOf, unit, lines },
-    };
+    const batch = { epoch, index, size, plans, features: bags, ...this.#valuesOf(columns, size), ...places };
     return { batch, planSeconds };
   }
 
-  /** @throws what `make` throws for the first bad record */
-  check(records: Records): void {
-    for (const { extract } of this.#features.values()) extract(records);
-    for (const sampler of this.#negatives.values()) sampler.excluded(records);
-    for (const read of this.#numbers.values()) read(records);
-    this.#weights?.(records);
-    this.#labelsOf(records);
-    this.#idsOf(records);
-  }
-
-  #labelsOf(records: Records): Pick<Batch, 'labels' | 'targets' | 'labelSets'> {
+  #valuesOf(
+    columns: ExtractedColumns,
+    size: number,
+  ): Pick<Batch, 'labels' | 'targets' | 'labelSets' | 'numbers' | 'weights' | 'ids'> {
+    const { labels: specs, numbers: numberSpecs = {}, weight, id } = this.#data;
     const labels: Record<string, Int32Array> = {};
     const targets: Record<string, Float32Array> = {};
     const labelSets: Record<string, Jagged> = {};
-    for (const [name, read] of this.#labels) {
-      const found = read(records);
-      if (found.type === 'class') labels[name] = found.indices;
-      else if (found.type === 'number') targets[name] = found.values;
-      else labelSets[name] = found.sets;
+    for (const [name, { type = 'class' }] of Object.entries(specs)) {
+      const key = columnKey.label(name);
+      if (type === 'class') labels[name] = cellsOf<Int32Array>(columns, key);
+      else if (type === 'number') targets[name] = cellsOf<Float32Array>(columns, key);
+      else labelSets[name] = bagsOf(columns, key);
     }
-    return { labels, targets, labelSets };
+    const numbers: Record<string, Matrix> = {};
+    for (const name of Object.keys(numberSpecs)) {
+      const data = cellsOf<Float32Array>(columns, columnKey.number(name));
+      const { width } = columns.get(columnKey.number(name)) as { readonly width: number };
+      numbers[name] = { rows: size, cols: width, data };
+    }
+    const weights = weight ? cellsOf<Float32Array>(columns, columnKey.weight) : null;
+    const ids = id ? (columns.get(columnKey.id) as { readonly texts: readonly string[] }).texts : null;
+    return { labels, targets, labelSets, numbers, weights, ids };
   }
+}
 
-  #idsOf(records: Records): string[] | null {
-    const { id } = this.#data;
-    return id ? Array.from(records.lines, (_, i) => readName(records, i, id.column)) : null;
-  }
+// Which kind of column there is by a key is for the specification to say, which both sides have.
+
+function bagsOf(columns: ExtractedColumns, key: string): Jagged {
+  return (columns.get(key) as { readonly bags: Jagged }).bags;
+}
+
+function cellsOf<T extends Int32Array | Float32Array>(columns: ExtractedColumns, key: string): T {
+  return (columns.get(key) as { readonly cells: Int32Array | Float32Array }).cells as T;
 }
 
 /** Each id a bag. */
 function bagsOfOne(ids: Jagged): Jagged {
   return { ...ids, offsets: Int32Array.from({ length: ids.values.length + 1 }, (_, i) => i) };
-}
-
-function mapValues<S, T>(specs: Readonly<Record<string, S>>, compile: (spec: S, name: string) => T): Map<string, T> {
-  return new Map(Object.entries(specs).map(([name, spec]) => [name, compile(spec, name)]));
-}
-
-/** A column that batches are made of. */
-interface Column {
-  readonly name: string;
-  /** Whether something stands for missing values. */
-  readonly optional: boolean;
-}
-
-function* eachColumn(data: PreparedData): Iterable<Column> {
-  const { features, negatives = {}, labels, numbers = {}, weight, id } = data;
-  const of = (name: string, spec: { readonly default?: unknown }): Column => ({
-    name,
-    optional: spec.default !== undefined,
-  });
-  for (const spec of Object.values(features)) {
-    yield of(spec.column, spec);
-    for (const column of spec.hash?.crossWith ?? []) yield of(column, spec);
-    if (spec.weights !== undefined) yield of(spec.weights, spec);
-  }
-  for (const spec of Object.values(negatives))
-    for (const column of excludedColumns(data, spec)) yield of(column, features[spec.of]!);
-  for (const spec of Object.values(labels)) yield of(spec.column, spec);
-  for (const spec of Object.values(numbers)) for (const column of columnsOfNumbers(spec)) yield of(column, spec);
-  if (weight) yield of(weight.column, weight);
-  if (id) yield of(id.column, {});
-}
-
-/** Every column that a batch is made of, each once. */
-export function columnsOf(data: PreparedData): string[] {
-  return [...new Set(Array.from(eachColumn(data), ({ name }) => name))];
-}
-
-/** Those that every record must have. */
-export function requiredColumnsOf(data: PreparedData): string[] {
-  return [...new Set(Array.from(eachColumn(data), ({ name, optional }) => (optional ? [] : [name])).flat())];
 }
 
 /** The buffers under a batch, each once although arrays may share one: a buffer can be transferred only once. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { checkData, planLoader } from './check.ts';
+import { checkData } from './check.ts';
+import { planLoader } from './plan.ts';
 import type { DataSpec, FeatureSpec, LoaderOptions, TokenSpec } from './spec.ts';
 
 const data = (feature: Partial<FeatureSpec> = {}, more: Partial<DataSpec> = {}): DataSpec => ({

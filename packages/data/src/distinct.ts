@@ -3,7 +3,7 @@
  * for a later batch. Keys that have just as many examples left as there are batches go into each of them, so that the last
  * batches do not end up with what does not go together.
  */
-import { FinetableError } from '@finetable/core';
+import { FinetableError, lowerBound } from '@finetable/core';
 import { hashText } from './xxhash64.ts';
 
 /** Plain data. */
@@ -28,17 +28,13 @@ export function keysOf(hashes: Float64Array): Keys {
   const sorted = hashes.slice().sort();
   let count = 0;
   for (let i = 0; i < sorted.length; i++) if (i === 0 || sorted[i] !== sorted[i - 1]) sorted[count++] = sorted[i]!;
+  const distinct = sorted.subarray(0, count);
   const sizes = new Uint32Array(count);
   const codes = new Uint32Array(hashes.length);
   for (let i = 0; i < hashes.length; i++) {
-    let [low, high] = [0, count - 1];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (sorted[middle]! < hashes[i]!) low = middle + 1;
-      else high = middle;
-    }
-    codes[i] = low;
-    sizes[low]!++;
+    const code = lowerBound(distinct, hashes[i]!);
+    codes[i] = code;
+    sizes[code]!++;
   }
   return { codes, sizes };
 }

@@ -1,39 +1,22 @@
 /** Everything that a batch may hold, from files and arrays, whatever the number of workers. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Batch } from './batch.ts';
 import { openLoader } from './loader.ts';
 import type { DataSpec, LoaderOptions, Row } from './spec.ts';
+import { bagsOf, collect, using } from './testing/batches.ts';
+import { testFolder } from './testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-function write(name: string, content: string): string {
-  const file = join(folder, name);
-  writeFileSync(file, content);
-  return file;
-}
+const { write } = testFolder();
 
 const tables = { words: { rows: 40 }, items: { rows: 1000 } };
 
 async function load(spec: Partial<DataSpec>, options: Partial<LoaderOptions> = {}) {
   const data: DataSpec = { source: { rows: [] }, features: {}, labels: {}, tables, ...spec };
-  const loader = await openLoader(data, { batchSize: 16, workers: 0, ...options });
-  try {
-    const batches: Batch[] = [];
-    for await (const batch of loader.batches(0)) batches.push(batch);
+  return using(data, { batchSize: 16, workers: 0, ...options }, async (loader) => {
+    const batches = await collect(loader.batches(0));
     return { batches, data: loader.data, classes: loader.classes, statistics: loader.statistics };
-  } finally {
-    await loader.close();
-  }
+  });
 }
-
-const idsOf = ({ plans }: Batch, table: string): number[][] => {
-  const { offsets, placeRows } = plans[table]!;
-  return Array.from({ length: offsets.length - 1 }, (_, i) => [...placeRows.subarray(offsets[i], offsets[i + 1])]);
-};
 
 /** Rows v with everything in them that there can be. */
 const words = ['the', 'cat', 'sat', 'on', 'a', 'mat'];
@@ -141,7 +124,7 @@ describe('all of it', () => {
     const byRow = (weighting as { counts: Float64Array }).counts;
     expect([...byRow.subarray(0, 2 + expected.length)]).toEqual([0, 0, ...expected.map(([, n]) => n)]);
     const [batch] = batches;
-    const ids = idsOf(batch!, 'words');
+    const ids = bagsOf(batch!, 'words');
     const total = 180;
     for (let i = 0; i < 16; i++) {
       const texts = (rows[i]!['text'] as string).split(' ');
@@ -282,10 +265,10 @@ describe('bad rows', () => {
       weight: { column: 'w', default: 0.5 },
     });
     const [batch] = batches;
-    const [oslo, rome] = [idsOf(batch!, 'items')[0], idsOf(batch!, 'items')[1]];
+    const [oslo, rome] = [bagsOf(batch!, 'items')[0], bagsOf(batch!, 'items')[1]];
     expect(oslo).not.toEqual(rome);
-    expect(idsOf(batch!, 'items')[2]).toEqual(rome);
-    expect(idsOf(batch!, 'words')).toEqual([[0, 1], [2], [2]]);
+    expect(bagsOf(batch!, 'items')[2]).toEqual(rome);
+    expect(bagsOf(batch!, 'words')).toEqual([[0, 1], [2], [2]]);
     expect(batch!.targets['y']).toEqual(Float32Array.of(1, -1, -1));
     expect(batch!.labels['c']).toEqual(Int32Array.of(1, 0, 0));
     expect(batch!.labelSets['s']).toEqual({ values: Int32Array.of(0, 0, 0), offsets: Int32Array.of(0, 1, 2, 3) });
@@ -316,9 +299,9 @@ test('text of a CSV file means numbers, lists and names', async () => {
     labels: { city: { column: 'city' }, tags: { column: 'tags', type: 'classes', separator: '|' } },
     numbers: { n: { column: ['n', 'empty'], default: 7 } },
   });
-  expect(idsOf(batches[0]!, 'items')).toEqual([[3, 4], [5]]);
+  expect(bagsOf(batches[0]!, 'items')).toEqual([[3, 4], [5]]);
   expect(data.features['tags']!.lookup!.vocabulary).toEqual({ words: ['y', 'x'], counts: [1, 1] });
-  expect(idsOf(batches[0]!, 'words')).toEqual([[1, 0], []]);
+  expect(bagsOf(batches[0]!, 'words')).toEqual([[1, 0], []]);
   expect(classes).toEqual({ city: ['Oslo', 'Rome'], tags: ['x', 'y'] });
   expect(batches[0]!.labelSets['tags']).toEqual({ values: Int32Array.of(0, 1), offsets: Int32Array.of(0, 2, 2) });
   expect(batches[0]!.numbers['n']!.data).toEqual(Float32Array.of(1.5, 7, -20, 7));

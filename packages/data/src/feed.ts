@@ -1,10 +1,11 @@
 /** What tasks are given: examples by number, in an epoch's order; or the next of what is iterated. */
 import { FinetableError, permutation } from '@finetable/core';
-import { textWindowBytes, type LoaderPlan } from './check.ts';
+import { isCached, type CacheMemory } from './cache.ts';
 import type { Keys } from './distinct.ts';
 import type { Histories } from './histories/histories.ts';
 import { ExampleOrder } from './order.ts';
 import { placeOfExamples, type TaskPlace } from './place.ts';
+import { textWindowBytes, type LoaderPlan } from './plan.ts';
 import { examplesOf, rowsOf } from './prepare.ts';
 import type { BatchesRequest, ScreenReply, TaskExamples } from './protocol.ts';
 import type { Selection } from './selection.ts';
@@ -53,6 +54,7 @@ export function exampleFeed(
   keys: Keys | null,
   name: string,
   plan: LoaderPlan,
+  cache: CacheMemory | null,
 ): Feed {
   const { shuffle, shuffleWindow: window, seed, batchSize } = plan;
   const distinct = keys && { keys, batchSize };
@@ -83,10 +85,12 @@ export function exampleFeed(
     const end = Math.min(begin + count * batchSize, order.examples);
     const all = order.rows(epoch, begin, end);
     const number = kept ? windowOf(epoch, begin) : null;
-    const request = { type: 'batches', epoch, first, batchSize, window: number } as const;
-    if (plan.shard.count === 1) return { ...request, examples: examplesOf(rows, histories, name, all) };
     const { begin: from, end: to } = partOf(all.length, plan);
-    return { ...request, examples: examplesOf(rows, histories, name, all.subarray(from, to)) };
+    const own = plan.shard.count === 1 ? all : all.subarray(from, to);
+    // Rows of a program are copied for the worker, unless it needs none of them.
+    const sent = cache && isCached(cache, own) ? null : rows;
+    const examples = examplesOf(sent, histories, name, own);
+    return { type: 'batches', epoch, first, batchSize, window: number, examples };
   };
 
   return {

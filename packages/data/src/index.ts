@@ -66,14 +66,15 @@ export type {
 } from './spec.ts';
 export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
 export { foundIn, readFound, withFound, writeFound, type FoundData, type FoundFeature } from './found.ts';
-export { planLoader, type LoaderPlan } from './check.ts';
+export { historyColumns } from './histories/columns.ts';
+export { planLoader, readerBytes, type LoaderPlan } from './plan.ts';
+export type { SourceShape } from './source/source.ts';
 export { openLoader, type Loader } from './loader.ts';
 export type { DataIdentity, LoaderPosition } from './position.ts';
 export type { Retried } from './pool.ts';
 export type { Skipped } from './skipped.ts';
 export type { LoaderStatistics, StageSeconds } from './statistics.ts';
-export { sampleSource, type SampleOptions, type SampleRow, type SourceSample } from './sample.ts';
-export { visitSource, type RowVisitor, type SourceVisit, type VisitedRow } from './visit.ts';
+export { visitSource, type RowVisitor, type SourceVisit, type VisitedRow, type VisitOptions } from './visit.ts';
 export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/model.ts';
 export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
 export { countNgrams } from './feature/ngrams.ts';

@@ -9,14 +9,14 @@ import { readName, readNames } from './source/values.ts';
 import type { DataSpec, LabelSpec } from './spec.ts';
 import type { Gatherer } from './survey.ts';
 
-/** What a batch has of a label. */
-export type LabelValues =
-  | { readonly type: 'class'; readonly indices: Int32Array }
-  | { readonly type: 'number'; readonly values: Float32Array }
-  | { readonly type: 'classes'; readonly sets: Jagged };
+/** Reads what a batch has of a label; new arrays. It throws INVALID_DATA where a value is wrong and there is no default. */
+export type LabelReader =
+  | { readonly type: 'class'; readonly read: (records: Records) => Int32Array }
+  | { readonly type: 'number'; readonly read: (records: Records) => Float32Array }
+  | { readonly type: 'classes'; readonly read: (records: Records) => Jagged };
 
-/** Before its classes are known every name is class 0. @throws INVALID_DATA where a value is wrong and there is no default */
-export function compileLabel(spec: LabelSpec): (records: Records) => LabelValues {
+/** Before its classes are known every name is class 0. */
+export function compileLabel(spec: LabelSpec): LabelReader {
   const { column, type = 'class' } = spec;
   const indices = spec.classes && classIndices(spec.classes);
   const indexOf = (name: string, records: Records, i: number): number =>
@@ -25,12 +25,12 @@ export function compileLabel(spec: LabelSpec): (records: Records) => LabelValues
     case 'class': {
       const usual = spec.default === undefined ? undefined : (indices?.get(spec.default as string) ?? 0);
       const read = orElse(usual, (records, i) => indexOf(readName(records, i, column), records, i));
-      return (records) => ({ type, indices: Int32Array.from(records.lines, (_, i) => read(records, i)) });
+      return { type, read: (records) => Int32Array.from(records.lines, (_, i) => read(records, i)) };
     }
     case 'number': {
       const allowed = 'numbers within the range of f32';
       const read = orElse(spec.default as number | undefined, (records, i) => readNumber(records, i, column, allowed));
-      return (records) => ({ type, values: Float32Array.from(records.lines, (_, i) => read(records, i)) });
+      return { type, read: (records) => Float32Array.from(records.lines, (_, i) => read(records, i)) };
     }
     case 'classes': {
       const names: string[] = [];
@@ -40,15 +40,16 @@ export function compileLabel(spec: LabelSpec): (records: Records) => LabelValues
         for (const name of names) indexOf(name, records, i);
         return names;
       });
-      return (records) => {
+      const readSets = (records: Records): Jagged => {
         const offsets = new Int32Array(records.lines.length + 1);
         ids.clear();
         for (let i = 0; i < records.lines.length; i++) {
           for (const name of new Set(read(records, i))) ids.push(indexOf(name, records, i));
           offsets[i + 1] = ids.length;
         }
-        return { type, sets: { values: ids.copy(), offsets } };
+        return { values: ids.copy(), offsets };
       };
+      return { type, read: readSets };
     }
   }
 }
@@ -109,7 +110,7 @@ export function* classGatherers({ labels }: Pick<DataSpec, 'labels'>): Iterable<
         columns: [column],
         start: () => new Set(typeof spec.default === 'number' ? [] : [spec.default ?? []].flat()),
         add: (found, records) => {
-          if (check) check(records);
+          if (check) check.read(records);
           else for (let i = 0; i < records.lines.length; i++) for (const name of read(records, i)) found.add(name);
         },
         combine: (found, later) => {
@@ -150,7 +151,7 @@ export function compareCodePoints(a: string, b: string): number {
 const rank = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit);
 
 /** The index of each class. */
-export function classIndices(classes: readonly string[]): Map<string, number> {
+function classIndices(classes: readonly string[]): Map<string, number> {
   return new Map(classes.map((name, i) => [name, i]));
 }
 

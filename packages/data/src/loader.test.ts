@@ -1,23 +1,17 @@
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { LookupPlan } from '@finetable/core';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Batch } from './batch.ts';
 import { openLoader, type Loader } from './loader.ts';
 import type { DataSpec, LoaderOptions, TokenizerSpec } from './spec.ts';
 import { readTokenizer } from './tokenizer/tokenizer.ts';
+import { collect, using as usingLoader } from './testing/batches.ts';
+import { testFolder } from './testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-function write(name: string, content: string): string {
-  const file = join(folder, name);
-  writeFileSync(file, content);
-  return file;
-}
+const { path: folder, write } = testFolder();
 
 /** Example v is on line 2v + 1 and holds v everywhere. */
 const examples = 103;
@@ -38,20 +32,8 @@ const data: DataSpec = {
   tables: { items: { rows: examples + 1 }, grams: { rows: 5000 } },
 };
 
-async function using<T>(options: LoaderOptions, use: (loader: Loader) => Promise<T>, spec = data): Promise<T> {
-  const loader = await openLoader(spec, options);
-  try {
-    return await use(loader);
-  } finally {
-    await loader.close();
-  }
-}
-
-const collect = async (batches: AsyncIterable<Batch>): Promise<Batch[]> => {
-  const all: Batch[] = [];
-  for await (const batch of batches) all.push(batch);
-  return all;
-};
+const using = <T>(options: LoaderOptions, use: (loader: Loader) => Promise<T>, spec = data): Promise<T> =>
+  usingLoader(spec, options, use);
 
 const idsOf = (plan: LookupPlan, bag: number): number[] => [
   ...plan.placeRows.subarray(plan.offsets[bag], plan.offsets[bag + 1]),

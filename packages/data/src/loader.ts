@@ -8,10 +8,12 @@
 import { FinetableError } from '@finetable/core';
 import { batchBuffers } from './assemble.ts';
 import type { Batch } from './batch.ts';
-import { checkData, fitToBlocks, planLoader, type LoaderPlan } from './check.ts';
+import { cacheMemory, cacheUse, type CacheMemory } from './cache.ts';
+import { checkData } from './check.ts';
 import { interrupted } from './errors.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import type { TaskPlace } from './place.ts';
+import { planLoader, type LoaderPlan } from './plan.ts';
 import { taskError, type TaskPool } from './pool.ts';
 import { checkPosition, identityOf, type DataIdentity, type LoaderPosition } from './position.ts';
 import { prepare } from './prepare.ts';
@@ -81,10 +83,18 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
   const temporary = new TemporaryFolder();
   try {
     const prepared = await prepare(runtime, data, plan, name, temporary, signal);
-    const fitted = prepared.examples ? fitToBlocks(plan, prepared.examples, options) : plan;
+    const fitted = planLoader(options, prepared.examples);
     const { source, badRows } = data;
     const index = prepared.rows ? null : prepared.index;
-    const pool = createPool({ data: prepared.shared, index }, plan, runtime);
+    const cache =
+      prepared.examples &&
+      cacheMemory(
+        prepared.examples.examples,
+        prepared.selection?.count ?? prepared.examples.examples,
+        prepared.index!.files.map(({ file }) => file),
+        plan.cacheBytes,
+      );
+    const pool = createPool({ data: prepared.shared, index, cache }, plan, runtime);
     const totals = { skipped: prepared.skipped, retried: prepared.retried };
     const find = async (given: GivenRows): Promise<ScreenReply> => {
       const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
@@ -103,6 +113,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
           keys,
           name,
           fitted,
+          cache,
         )
       : streamFeed(
           source.rows!,
@@ -111,7 +122,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
           options.shuffleWindow,
           typeof badRows === 'object' ? { limit: badRows.skip, find } : null,
         );
-    return new BatchLoader(prepared.data, fitted, feed, name, pool, temporary, signal, totals);
+    return new BatchLoader(prepared.data, fitted, feed, cache, name, pool, temporary, signal, totals);
   } catch (error) {
     temporary.remove();
     throw error;
@@ -133,6 +144,7 @@ class BatchLoader implements Loader {
   readonly #name: string;
   readonly #plan: LoaderPlan;
   readonly #feed: Feed;
+  readonly #cache: CacheMemory | null;
   readonly #pool: TaskPool;
   readonly #temporary: TemporaryFolder;
   readonly #signal: AbortSignal | undefined;
@@ -149,6 +161,7 @@ class BatchLoader implements Loader {
     data: DataSpec,
     plan: LoaderPlan,
     feed: Feed,
+    cache: CacheMemory | null,
     name: string,
     pool: TaskPool,
     temporary: TemporaryFolder,
@@ -167,6 +180,7 @@ class BatchLoader implements Loader {
     this.#name = name;
     this.#plan = plan;
     this.#feed = feed;
+    this.#cache = cache;
     this.#pool = pool;
     this.#temporary = temporary;
     this.#signal = signal;
@@ -175,7 +189,7 @@ class BatchLoader implements Loader {
   }
 
   get statistics(): LoaderStatistics {
-    return this.#counter.statistics(this.#found, this.#pool.retried);
+    return this.#counter.statistics(this.#found, this.#pool.retried, cacheUse(this.#cache));
   }
 
   get position(): LoaderPosition {

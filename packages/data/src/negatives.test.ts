@@ -1,19 +1,19 @@
 /** Negatives: from which distribution, none that is excluded, the same for all workers; on real purchases, too. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { aliasTable, drawAlias } from './alias.ts';
 import type { Batch } from './batch.ts';
 import { foundIn, readFound, withFound, writeFound } from './found.ts';
 import { openLoader } from './loader.ts';
 import type { DataSpec, LoaderOptions, NegativesSpec, Row } from './spec.ts';
+import { batchesOf as anyBatchesOf } from './testing/batches.ts';
+import { testFolder } from './testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 const spec = (rows: readonly Row[], negatives: Partial<NegativesSpec>, more: Partial<DataSpec> = {}): DataSpec => ({
   source: { rows },
@@ -24,16 +24,8 @@ const spec = (rows: readonly Row[], negatives: Partial<NegativesSpec>, more: Par
   ...more,
 });
 
-async function batchesOf(data: DataSpec, options: Partial<LoaderOptions> = {}, epoch = 0): Promise<readonly Batch[]> {
-  const loader = await openLoader(data, { batchSize: 100, workers: 0, ...options });
-  try {
-    const batches: Batch[] = [];
-    for await (const batch of loader.batches(epoch)) batches.push(batch);
-    return batches;
-  } finally {
-    await loader.close();
-  }
-}
+const batchesOf = (data: DataSpec, options: Partial<LoaderOptions> = {}, epoch = 0): Promise<Batch[]> =>
+  anyBatchesOf(data, { batchSize: 100, ...options }, { epoch });
 
 /** Of each example: ids of a feature. */
 function idsOf(batch: Batch, name: string): number[][] {

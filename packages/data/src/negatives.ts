@@ -6,7 +6,7 @@ import { FinetableError, RandomStream, type Jagged } from '@finetable/core';
 import { aliasTable, drawAlias, type AliasTable } from './alias.ts';
 import { invalidData } from './errors.ts';
 import { compileFeature, type FeatureExtractor } from './feature/feature.ts';
-import { placeOf, type Records } from './source/source.ts';
+import { placeOf, type RecordPlaces } from './source/source.ts';
 import type { DataSpec, FrequencyDistribution, NegativesSpec } from './spec.ts';
 
 /** Random numbers of one negative: two for each try, the last two for the exact draw after them. */
@@ -19,6 +19,17 @@ export function excludedColumns(
   { of, exclude }: NegativesSpec,
 ): readonly string[] {
   return exclude ?? [features[of]!.column];
+}
+
+/** Reads the ids of a column that are no negatives, as the feature does. */
+export function excludedExtractor(
+  { features, tables }: Pick<DataSpec, 'features' | 'tables'>,
+  { of }: NegativesSpec,
+  column: string,
+): FeatureExtractor {
+  const feature = features[of]!;
+  const unweighted = { ...feature, column, last: undefined, weights: undefined, weighting: undefined };
+  return compileFeature(unweighted, tables[feature.table]!.rows, of);
 }
 
 const defaultExponent = 0.75;
@@ -45,7 +56,6 @@ export class NegativeSampler {
   readonly #aliases: AliasTable | null;
   readonly #seed: number;
   readonly #columns: readonly string[];
-  readonly #excluded: readonly FeatureExtractor[];
 
   /** @param aliases of its distribution; null where it is uniform, or nothing is drawn */
   constructor(name: string, data: Omit<DataSpec, 'source'>, aliases: AliasTable | null, seed: number) {
@@ -57,24 +67,17 @@ export class NegativeSampler {
     this.#aliases = aliases;
     this.#seed = seed;
     this.#columns = excludedColumns(data, spec);
-    const unweighted = { ...feature, last: undefined, weights: undefined, weighting: undefined };
-    this.#excluded = this.#columns.map((column) => compileFeature({ ...unweighted, column }, this.#rows, spec.of));
-  }
-
-  /** The ids that are not drawn, by column. @throws INVALID_DATA, ID_OUT_OF_RANGE */
-  excluded(records: Records): Jagged[] {
-    return this.#excluded.map(({ extract }) => extract(records));
   }
 
   /**
    * `[size * count]`: those of example i from `i * count` on, drawn with replacement.
    * @param numbers of the examples in the source
+   * @param columns the ids of each example that are not drawn, by column
    * @throws INVALID_DATA where all that could be drawn is excluded
    */
-  draw(epoch: number, numbers: Uint32Array, records: Records): Int32Array {
+  draw(epoch: number, numbers: Uint32Array, columns: readonly Jagged[], places: RecordPlaces): Int32Array {
     const { count } = this.#spec;
     const random = new RandomStream(this.#seed, `negatives/${this.#name}/${epoch}`);
-    const columns = this.excluded(records);
     const out = new Int32Array(numbers.length * count);
     const excluded = new Set<number>();
     for (let i = 0; i < numbers.length; i++) {
@@ -86,7 +89,7 @@ export class NegativeSampler {
         const id = this.#one(random, first + k * slotNumbers, excluded);
         if (id < 0) {
           const message = `negatives ${JSON.stringify(this.#name)}: all ${this.#rows} rows that could be drawn are excluded`;
-          throw invalidData(placeOf(records, i, this.#columns[0]!), message);
+          throw invalidData(placeOf(places, i, this.#columns[0]!), message);
         }
         out[i * count + k] = id;
       }

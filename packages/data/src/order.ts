@@ -2,9 +2,8 @@
  * In which order an epoch takes its examples: a pure function of the source's blocks, the seed and the epoch, so that any part of
  * any epoch can be made at any time, the same for any number of workers.
  */
-import { FinetableError, permutation } from '@finetable/core';
+import { FinetableError, permutation, upperBound } from '@finetable/core';
 import { distinctOrder, type Keys } from './distinct.ts';
-import { lastAtMost } from './last-at-most.ts';
 import { rankOf, selectRows, type Selection } from './selection.ts';
 import type { SourceIndex } from './source/source.ts';
 
@@ -88,7 +87,7 @@ export class ExampleOrder {
   #places(epoch: number, begin: number, size: number): Uint32Array {
     const { order, firsts } = this.#shuffledBlocks(epoch);
     const places = new Uint32Array(size);
-    let block = lastAtMost(firsts, begin);
+    let block = upperBound(firsts, begin) - 1;
     for (let i = 0; i < size;) {
       const inBlock = begin + i - firsts[block]!;
       const count = Math.min(firsts[block + 1]! - firsts[block]! - inBlock, size - i);

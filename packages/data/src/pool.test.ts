@@ -1,15 +1,14 @@
 /** What happens when threads fail, are stopped, or are in the way. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openLoader, openLoaderOn, type Loader } from './loader.ts';
 import type { DataSpec, LoaderOptions, Row } from './spec.ts';
+import { testFolder } from './testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 /** Every thread that was started, to see that none is left. */
 let threads: Worker[] = [];

@@ -1,15 +1,14 @@
 /** A loader that is restored goes on with exactly the next batch. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Batch } from './batch.ts';
-import { openLoader, type Loader } from './loader.ts';
 import type { LoaderPosition } from './position.ts';
 import type { DataSpec, LoaderOptions, SourceSpec } from './spec.ts';
+import { using } from './testing/batches.ts';
+import { testFolder } from './testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 const examples = 22;
 const rows = Array.from({ length: examples }, (_, id) => ({ id }));
@@ -45,15 +44,6 @@ const orders: Readonly<Record<string, LoaderOptions>> = {
 };
 
 const plain = ({ epoch, index, plans, lines }: Batch): unknown => ({ epoch, index, plans, lines });
-
-async function using<T>(data: DataSpec, options: LoaderOptions, use: (loader: Loader) => Promise<T>): Promise<T> {
-  const loader = await openLoader(data, options);
-  try {
-    return await use(loader);
-  } finally {
-    await loader.close();
-  }
-}
 
 const cases = Object.keys(sources).flatMap((source) => Object.keys(orders).map((order) => [source, order] as const));
 

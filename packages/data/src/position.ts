@@ -1,6 +1,6 @@
 /** Where a loader is: the next batch, and of what, so that another loader goes on only where it would make the same batches. */
 import { FinetableError } from '@finetable/core';
-import type { LoaderPlan } from './check.ts';
+import type { LoaderPlan } from './plan.ts';
 import type { Feed } from './feed.ts';
 import { checkInteger } from './refuse.ts';
 import type { DataSpec, SplitSpec } from './spec.ts';

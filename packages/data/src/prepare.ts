@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { FinetableError, range } from '@finetable/core';
-import type { LoaderPlan } from './check.ts';
+import type { LoaderPlan } from './plan.ts';
 import { checkDistinct, keysOf, type Keys } from './distinct.ts';
 import { interrupted, showNames } from './errors.ts';
 import type { Interactions } from './histories/collect.ts';
@@ -112,6 +112,7 @@ async function prepareStream(pool: TaskPool, data: DataSpec, name: string, plan:
       path: 'split',
     });
   if (plan.distinct !== null) throw refuse('distinct', plan.distinct, 'none for what is iterated');
+  if (plan.cacheBytes > 0) throw refuse('cacheBytes', plan.cacheBytes, '0 for what is iterated');
   const [path] = unknownPaths(data);
   if (path !== undefined) {
     const message = 'has to be given, since examples that are iterated cannot be looked through before';

@@ -2,6 +2,7 @@
 import type { PlainError } from '@finetable/core';
 import type { AliasTable } from './alias.ts';
 import type { Batch } from './batch.ts';
+import type { CacheMemory } from './cache.ts';
 import type { Interactions } from './histories/collect.ts';
 import type { Histories } from './histories/histories.ts';
 import type { FileIndex, SourceIndex } from './source/source.ts';
@@ -29,6 +30,8 @@ export interface WorkerSetup {
   readonly data: PreparedData;
   /** Null where tasks bring their examples along. */
   readonly index: SourceIndex | null;
+  /** Null where nothing is kept. */
+  readonly cache: CacheMemory | null;
 }
 
 /** Finds the examples of a file. */

@@ -1,4 +1,5 @@
 /** Some of the examples of a source: one bit each, in memory that threads share, and how many come before. */
+import { upperBound } from '@finetable/core';
 
 const groupBits = 10;
 const groupSize = 1 << groupBits;
@@ -42,7 +43,7 @@ export function selectRows({ bits, before }: Selection, places: Uint32Array): vo
   let group = 0;
   for (let i = 0; i < places.length; i++) {
     const place = places[i]!;
-    if (before[group]! > place || before[group + 1]! <= place) group = groupOf(before, place);
+    if (before[group]! > place || before[group + 1]! <= place) group = upperBound(before, place) - 1;
     let left = place - before[group]!;
     let word = group * 32;
     for (let count = ones(bits[word]!); count <= left; count = ones(bits[++word]!)) left -= count;
@@ -50,16 +51,6 @@ export function selectRows({ bits, before }: Selection, places: Uint32Array): vo
     for (; left > 0; left--) value &= value - 1;
     places[i] = word * 32 + (31 - Math.clz32(value & -value));
   }
-}
-
-function groupOf(before: Float64Array, place: number): number {
-  let [low, high] = [0, before.length - 2];
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (before[middle]! <= place) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }
 
 function ones(word: number): number {

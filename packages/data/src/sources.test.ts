@@ -1,19 +1,18 @@
 /** Several files, programs' rows, splits and shards: what comes of them, for any number of workers. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Batch } from './batch.ts';
 import { openLoader } from './loader.ts';
-import type { DataSpec, LoaderOptions, Row, SourceSpec } from './spec.ts';
+import type { DataSpec, Row, SourceSpec } from './spec.ts';
+import { jsonLines, testFolder } from './testing/folder.ts';
+import { batchesOf, idsOf } from './testing/batches.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 const rows = (from: number, to: number): Row[] =>
   Array.from({ length: to - from }, (_, i) => ({ id: from + i, user: `u${(from + i) % 7}` }));
-const jsonl = (values: readonly Row[]): string => values.map((row) => `${JSON.stringify(row)}\n`).join('');
 const spec = (source: SourceSpec, more: Partial<DataSpec> = {}): DataSpec => ({
   source,
   features: { id: { table: 'items', column: 'id' } },
@@ -22,28 +21,11 @@ const spec = (source: SourceSpec, more: Partial<DataSpec> = {}): DataSpec => ({
   ...more,
 });
 
-async function batchesOf(
-  data: DataSpec,
-  options: Partial<LoaderOptions> = {},
-  epochs = 1,
-  from = 0,
-): Promise<readonly Batch[]> {
-  const loader = await openLoader(data, { batchSize: 4, workers: 0, ...options });
-  try {
-    const batches: Batch[] = [];
-    for await (const batch of loader.batches(0, from, epochs)) batches.push(batch);
-    return batches;
-  } finally {
-    await loader.close();
-  }
-}
-const idsOf = (batches: readonly Batch[]): number[] => batches.flatMap(({ plans }) => [...plans['items']!.placeRows]);
-
 describe('several files', () => {
   mkdirSync(join(folder, 'parts'));
   const files = [0, 1, 2].map((i) => {
     const file = join(folder, 'parts', `part-${i}.jsonl`);
-    writeFileSync(file, jsonl(rows(i * 10, i * 10 + 10)));
+    writeFileSync(file, jsonLines(rows(i * 10, i * 10 + 10)));
     return file;
   });
 
@@ -83,9 +65,12 @@ describe("a program's rows", () => {
     const labels = { user: { column: 'user' } };
     const data = spec({ rows: rows(0, 30) }, { labels });
     const file = join(folder, 'same.jsonl');
-    writeFileSync(file, jsonl(rows(0, 30)));
+    writeFileSync(file, jsonLines(rows(0, 30)));
     const options = { workers, shuffle: true, seed: 4 };
-    const [given, read] = [await batchesOf(data, options, 2), await batchesOf(spec({ file }, { labels }), options, 2)];
+    const [given, read] = [
+      await batchesOf(data, options, { epochs: 2 }),
+      await batchesOf(spec({ file }, { labels }), options, { epochs: 2 }),
+    ];
     expect(given.map(({ plans, labels: found }) => [plans, found])).toEqual(
       read.map(({ plans, labels: found }) => [plans, found]),
     );
@@ -106,7 +91,7 @@ describe("a program's rows", () => {
           }
         },
       };
-      const all = await batchesOf(spec(source), { workers }, 2);
+      const all = await batchesOf(spec(source), { workers }, { epochs: 2 });
       expect(all.map(({ epoch, index, size }) => [epoch, index, size])).toEqual([
         [0, 0, 4],
         [0, 1, 4],
@@ -120,12 +105,12 @@ describe("a program's rows", () => {
         ...Array.from({ length: 11 }, (_, i) => i),
       ]);
       expect(epochs).toEqual([0, 1]);
-      expect(await batchesOf(spec(source), { workers }, 2, 2)).toEqual(all.slice(2));
-      const shuffled = await batchesOf(spec(source), { workers, shuffle: true, shuffleWindow: 8 }, 2);
+      expect(await batchesOf(spec(source), { workers }, { epochs: 2, from: 2 })).toEqual(all.slice(2));
+      const shuffled = await batchesOf(spec(source), { workers, shuffle: true, shuffleWindow: 8 }, { epochs: 2 });
       expect(idsOf(shuffled.slice(0, 2)).toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
-      expect(await batchesOf(spec(source), { workers, shuffle: true, shuffleWindow: 8 }, 2, 1)).toEqual(
-        shuffled.slice(1),
-      );
+      expect(
+        await batchesOf(spec(source), { workers, shuffle: true, shuffleWindow: 8 }, { epochs: 2, from: 1 }),
+      ).toEqual(shuffled.slice(1));
     },
   );
 
@@ -167,7 +152,9 @@ describe("a program's rows", () => {
       'rows, row 1: found 1; allowed: an object',
     );
     const once = rows(0, 4).values();
-    await expect(batchesOf(spec({ rows: once }), {}, 2)).rejects.toThrow(/no examples in epoch 1; where an iterable/);
+    await expect(batchesOf(spec({ rows: once }), {}, { epochs: 2 })).rejects.toThrow(
+      /no examples in epoch 1; where an iterable/,
+    );
     await expect(batchesOf(spec({ rows: once }, { labels: { y: { column: 'user' } } }))).rejects.toMatchObject({
       details: { path: 'labels.y.classes' },
     });

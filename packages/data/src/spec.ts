@@ -374,6 +374,11 @@ export interface LoaderOptions {
   /** Their bytes: where they are more, none is begun before others are consumed. At least one task is made. Default 256 MiB. */
   readonly prefetchBytes?: number | undefined;
   /**
+   * Memory for examples that are kept between epochs, all threads together: ids, labels and numbers, 4 bytes each and 20 more an example. What
+   * there is no room for is read again. Default 0; up to 4 GiB. For what is known whole.
+   */
+  readonly cacheBytes?: number | undefined;
+  /**
    * The longest that a worker may be at one task; after it the worker is replaced, as where one fails, and the task tried once more.
    * The pass over a file that finds its examples gets as long again for each 256 MiB. Default 300.
    */

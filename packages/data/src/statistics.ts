@@ -25,6 +25,8 @@ export interface LoaderStatistics {
     /** Tasks in workers. */
     readonly busyTasks: number;
   };
+  /** Examples that are kept, so that they are not read again; and the memory that they take. */
+  readonly cache: { readonly examples: number; readonly sizeBytes: number };
   /** Bad rows that were left out, and what is wrong with the first of them. */
   readonly skipped: Skipped;
   /** Tasks that a worker failed at, opening included, and that were done again. */
@@ -91,7 +93,7 @@ export class StatisticsCounter {
     this.#totals.waitSeconds += seconds;
   }
 
-  statistics({ skipped, retried }: Found, later: Retried): LoaderStatistics {
+  statistics({ skipped, retried }: Found, later: Retried, cache: LoaderStatistics['cache']): LoaderStatistics {
     const { examples, sizeBytes } = this.#totals;
     const seconds = this.#elapsed;
     const rate = (count: number): number => (seconds === 0 ? 0 : count / seconds);
@@ -99,7 +101,7 @@ export class StatisticsCounter {
       ...this.#totals,
       ...{ seconds, examplesPerSecond: rate(examples), bytesPerSecond: rate(sizeBytes) },
       ...{ stages: { ...this.#stages }, queue: { ...this.#queue } },
-      ...{ skipped, retried: addRetried(retried, later) },
+      ...{ cache, skipped, retried: addRetried(retried, later) },
     };
   }
 

@@ -1,10 +1,12 @@
 /** The work itself, the same on a worker thread and on the caller's. */
 import { setImmediate } from 'node:timers/promises';
-import { FinetableError, toPlainError } from '@finetable/core';
-import { BatchAssembler, columnsOf, requiredColumnsOf } from './assemble.ts';
+import { FinetableError, range, toPlainError } from '@finetable/core';
+import { BatchAssembler } from './assemble.ts';
 import type { Batch } from './batch.ts';
+import { ExampleCache } from './cache.ts';
 import { isBadValue, throwIfStopped } from './errors.ts';
 import { hashIds } from './distinct.ts';
+import { columnsOf, ExampleExtractor, requiredColumnsOf, type Extracted } from './extract.ts';
 import { compileFeature, type FeatureExtractor } from './feature/feature.ts';
 import { columnsOfHistories, InteractionCollector } from './histories/collect.ts';
 import { givenRecords, HistoryColumns, HistoryReader } from './histories/columns.ts';
@@ -47,11 +49,11 @@ export const notedProblems = 10;
 export class TaskRunner {
   readonly #setup: WorkerSetup | null;
   readonly #signal: AbortSignal | undefined;
-  #assembler: BatchAssembler | null = null;
+  #maker: BatchMaker | null = null;
   /** Of the data that is being prepared: a thread prepares one. */
   #gatherers: ReadonlyMap<string, Gatherer> | null = null;
   #keyFeature: FeatureExtractor | null = null;
-  #screener: BatchAssembler | null = null;
+  #screener: ExampleExtractor | null = null;
   #reader: SourceReader | HistoryReader | null = null;
   #histories: HistoryColumns | null = null;
 
@@ -141,9 +143,9 @@ export class TaskRunner {
 
   async #screen({ data: given, index, examples }: ScreenRequest): Promise<ScreenReply> {
     const data = given ?? this.#setup!.data;
-    this.#screener ??= new BatchAssembler(data);
+    this.#screener ??= new ExampleExtractor(data);
     const screener = this.#screener;
-    const bad = await this.#eachGood(index, data, columnsOf(data), examples, (records) => screener.check(records));
+    const bad = await this.#eachGood(index, data, columnsOf(data), examples, (records) => screener.extract(records));
     return { type: 'screen', ...bad };
   }
 
@@ -255,25 +257,29 @@ export class TaskRunner {
 
   async #batches({ epoch, first, batchSize, window, examples }: BatchesRequest): Promise<BatchesReply> {
     if (!this.#setup) throw new FinetableError('INVALID_ARGUMENT', 'batches were asked for before they were prepared');
-    const { data } = this.#setup;
     const began = performance.now();
     const batches: Batch[] = [];
     let [sizeBytes, readSeconds, planSeconds] = [0, 0, 0];
     let error = null;
     try {
-      this.#assembler ??= new BatchAssembler(data);
+      const { extractor, cache, assembler } = (this.#maker ??= makerOf(this.#setup));
       const numbers = examples.rows ?? examples.given.numbers;
       // A shard of a small batch may have no example; it is a batch all the same, so that all processes have as many.
       for (let begin = 0; begin === 0 || begin < numbers.length; begin += batchSize) {
-        const reading = performance.now();
-        const records = await this.#read(this.#setup, examples, window, begin, begin + batchSize);
-        readSeconds += (performance.now() - reading) / 1000;
         const of = numbers.subarray(begin, begin + batchSize);
-        const made = this.#assembler.make(epoch, first + batches.length, records, of);
+        const extract = async (places: Uint32Array | null): Promise<Extracted> => {
+          const reading = performance.now();
+          const records = await this.#read(this.#setup!, examples, window, begin, places ?? range(of.length));
+          readSeconds += (performance.now() - reading) / 1000;
+          sizeBytes += records.sizeBytes;
+          return extractor.extract(records);
+        };
+        const extracted = cache && of.length > 0 ? await cache.read(of, extract) : await extract(null);
+        const made = assembler.make(epoch, first + batches.length, extracted, of);
         batches.push(made.batch);
         planSeconds += made.planSeconds;
-        sizeBytes += records.sizeBytes;
       }
+      if (cache?.complete) this.close();
     } catch (thrown) {
       error = toPlainError(thrown);
     }
@@ -281,24 +287,47 @@ export class TaskRunner {
     return { type: 'batches', batches, error, sizeBytes, workSeconds, readSeconds, planSeconds };
   }
 
+  /** @param places of the examples, counted from `begin` */
   #read(
     { data, index }: WorkerSetup,
     { rows, given }: TaskExamples,
     window: number | null,
     begin: number,
-    end: number,
+    places: Iterable<number>,
   ): Records | Promise<Records> {
     const columns = columnsOf(data);
-    if (!given)
-      return (this.#reader ??= this.#open(index!, data, columns, true)).read(rows.subarray(begin, end), window);
+    const all = Uint32Array.from(places, (place) => begin + place);
+    if (!given) {
+      const reader = (this.#reader ??= this.#open(index!, data, columns, true));
+      return reader.read(
+        all.map((i) => rows[i]!),
+        window,
+      );
+    }
     const { name, numbers } = given;
-    const some = { name, rows: given.rows.slice(begin, end), numbers: numbers.subarray(begin, end) };
+    const some = { name, rows: Array.from(all, (i) => given.rows[i]), numbers: all.map((i) => numbers[i]!) };
     return this.#given(some, data, columns);
   }
 }
 
+/** What makes batches out of examples. */
+interface BatchMaker {
+  readonly extractor: ExampleExtractor;
+  readonly cache: ExampleCache | null;
+  readonly assembler: BatchAssembler;
+}
+
+function makerOf({ data, cache }: WorkerSetup): BatchMaker {
+  const extractor = new ExampleExtractor(data);
+  return {
+    extractor,
+    cache: cache && new ExampleCache(cache, extractor.shapes),
+    assembler: new BatchAssembler(data),
+  };
+}
+
 function check({ data, index }: CheckRequest): CheckReply {
-  new BatchAssembler(data);
+  new ExampleExtractor(data);
   const columns = columnsOf(data);
   const ofRows = data.grouped ? new HistoryColumns(data.grouped).ofRows(columns) : columns;
   if (index) new SourceReader(index, ofRows).close();

@@ -2,12 +2,19 @@
 import { setImmediate } from 'node:timers/promises';
 import { isBadValue, throwIfStopped } from './errors.ts';
 import { checkInteger } from './refuse.ts';
-import type { SampleOptions, SourceSample } from './sample.ts';
 import { readableColumns } from './source/blocks.ts';
 import { isCompressed, TemporaryFolder } from './source/compressed.ts';
 import { filesOf } from './source/files.ts';
 import { Missing } from './source/missing.ts';
-import { indexOf, scanFile, SourceReader, type Records, type SourceFormat, type SourceIndex } from './source/source.ts';
+import {
+  indexOf,
+  scanFile,
+  SourceReader,
+  type Records,
+  type SourceFormat,
+  type SourceIndex,
+  type SourceShape,
+} from './source/source.ts';
 import type { FileSource, Row } from './spec.ts';
 
 export interface RowVisitor {
@@ -25,11 +32,28 @@ export interface VisitedRow {
   readonly values: Row;
 }
 
+export interface VisitOptions {
+  /** The most that are visited; default 100,000. */
+  readonly rows?: number | undefined;
+  /** Default: all that can be read. */
+  readonly columns?: readonly string[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** What was visited. */
-export interface SourceVisit extends Omit<SourceSample, 'rows' | 'columns'> {
-  /** Null where each record names its own. */
+export interface SourceVisit {
+  readonly format: SourceFormat;
+  /** Names in the order of the CSV header, or of the schema of Parquet and Arrow; null where each record names its own. */
   readonly columns: readonly string[] | null;
+  /** By name the types of columns that examples cannot be made of; rows come without them. */
+  readonly unreadable: Readonly<Record<string, string>>;
+  /** Decompressed, where it is a compressed file. */
+  readonly sizeBytes: number;
+  /** Rows of all files. */
+  readonly totalRows: number;
   readonly visitedRows: number;
+  /** For `planLoader`. */
+  readonly shape: SourceShape;
 }
 
 /** Rows read together: few of text, since some may be long; more of files whose blocks are decoded as a whole. */
@@ -37,14 +61,15 @@ const textRunRows = 128;
 const blockRunRows = 8192;
 
 /**
- * Visits up to `options.rows` (default 100,000) rows in order, on the calling thread, after a pass that finds them; gives way to other
- * work.
- * @throws as `sampleSource`, but for records that cannot be read
+ * Visits rows in order, on the calling thread, after a pass that finds them; gives way to other work. Memory does not grow with the files.
+ *
+ * @throws INVALID_ARGUMENT (`rows`, or no known format), NOT_FOUND, IO, INVALID_FILE (not a regular file, broken, or changed
+ *   while it was read), INVALID_DATA (no rows, a broken header, an unclosed quote, no such column), INTERRUPTED
  */
 export async function visitSource(
   source: FileSource,
   visitor: RowVisitor,
-  options: SampleOptions = {},
+  options: VisitOptions = {},
 ): Promise<SourceVisit> {
   const { rows: most = 100_000, signal } = options;
   checkInteger('rows', most, 1, 2 ** 31 - 1);
@@ -57,11 +82,12 @@ export async function visitSource(
       indices.push(await scanFile(file, source, { signal, path: isCompressed(file) ? temporary.pathFor(file) : file }));
     }
     const index = indexOf(indices);
-    const visitedRows = await visit(index, visitor, most, signal);
+    const visitedRows = await visit(index, visitor, most, options.columns, signal);
     const { format, columns, unreadable } = index.files[0]!;
+    const { files: _, ...shape } = index;
     return {
       ...{ format: format as SourceFormat, columns, unreadable: Object.fromEntries(unreadable) },
-      ...{ sizeBytes: index.sizeBytes, totalRows: index.examples, visitedRows },
+      ...{ sizeBytes: index.sizeBytes, totalRows: index.examples, visitedRows, shape },
     };
   } finally {
     temporary.remove();
@@ -72,11 +98,13 @@ async function visit(
   index: SourceIndex,
   visitor: RowVisitor,
   most: number,
+  wanted: readonly string[] | undefined,
   signal: AbortSignal | undefined,
 ): Promise<number> {
   const first = index.files[0]!;
+  const whole = !wanted && !first.columns;
   // What stands for a column that no record has holds the record.
-  const columns = first.columns ? readableColumns(first) : ['\0 none'];
+  const columns = wanted ?? (whole ? ['\0 none'] : readableColumns(first));
   const reader = new SourceReader(index, columns);
   const runRows = index.randomAccess ? textRunRows : blockRunRows;
   const runs = Math.ceil(index.examples / runRows);
@@ -88,7 +116,7 @@ async function visit(
       const end = Math.min(begin + runRows, index.examples, begin + most - count);
       const rows = Uint32Array.from({ length: end - begin }, (_, k) => begin + k);
       count += rows.length;
-      await readRows(reader, rows, columns, first.columns === null, visitor);
+      await readRows(reader, rows, columns, whole, visitor);
       await setImmediate();
       throwIfStopped(signal, first.file);
     }

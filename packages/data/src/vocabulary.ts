@@ -1,8 +1,9 @@
 /** The words of a source, counted on all threads: what a loader does with a vocabulary that is to be built, by itself. */
-import { checkData, planLoader } from './check.ts';
+import { checkData } from './check.ts';
 import { interrupted } from './errors.ts';
 import { vocabularyOf } from './feature/build.ts';
 import { defaultRuntime } from './threads.ts';
+import { planLoader } from './plan.ts';
 import { prepare } from './prepare.ts';
 import type { Skipped } from './skipped.ts';
 import { sourceName } from './source/files.ts';

@@ -41,7 +41,15 @@ test('train --json: nothing on stdout but events, the result last', async () => 
   const { job, run } = await writeTinyJob();
   const { status, objects } = await jsonLines(start(['train', job, '--json']));
   expect(status).toBe(0);
-  expect(objects[0]).toEqual({ type: 'start', epochs: 2, stepsPerEpoch: 20, examples: 160, step: 0 });
+  expect(objects[0]).toEqual({
+    type: 'start',
+    epochs: 2,
+    stepsPerEpoch: 20,
+    steps: 40,
+    secondsLeft: null,
+    examples: 160,
+    step: 0,
+  });
   const types = objects.map(({ type }) => type);
   expect(types.filter((type) => type === 'step')).toHaveLength(8);
   expect(types.filter((type) => type === 'checkpoint')).toHaveLength(6);

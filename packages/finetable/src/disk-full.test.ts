@@ -81,7 +81,9 @@ test.for([
     rmSync(ballast);
     const resumed = await runHere(['train', job, '--run', run, '--resume', '--json']);
     expect(resumed.status).toBe(0);
-    expect(resumed.stdout).toContain('{"type":"start","epochs":4,"stepsPerEpoch":20,"examples":160,"step":24}');
+    expect(resumed.stdout).toContain(
+      '{"type":"start","epochs":4,"stepsPerEpoch":20,"steps":80,"secondsLeft":null,"examples":160,"step":24}',
+    );
     expect((await runHere(['train', job])).status).toBe(0);
     expect(await resultBytes(run)).toEqual(await resultBytes(join(folder, 'runs', 'tiny')));
   },

@@ -62,7 +62,7 @@ function phaseOf(child: Child): Phase {
   return type === 'step' && step % checkpointEverySteps === 0 ? 'checkpoint' : 'steps';
 }
 
-test('killed at random moments and resumed, a run ends with the same bytes', { timeout: 180_000 }, async (context) => {
+test('killed at random moments and resumed, a run ends with the same bytes', { timeout: 300_000 }, async (context) => {
   if (process.platform === 'win32') return context.skip('Windows has no SIGKILL');
   const { folder, job } = await writeTinyJob({
     examples: 8 * stepsPerEpoch,
@@ -89,7 +89,11 @@ test('killed at random moments and resumed, a run ends with the same bytes', { t
   const random = (): number => numbers.below(drawn++, 10_000) / 10_000;
   const kills: Record<Phase, number> = { start: 0, steps: 0, checkpoint: 0, evaluation: 0, final: 0 };
   let afterCheckpoint = 0;
-  for (const [r, aims] of runs.entries()) {
+  const killed = (): number => phases.reduce((sum, phase) => sum + kills[phase], 0);
+  // On some machines a phase passes before the signal comes: then there are more runs.
+  const enough = (): boolean => killed() >= 20 && afterCheckpoint >= 10 && phases.every((phase) => kills[phase] > 0);
+  for (let r = 0; r < runs.length || (!enough() && r < 5 * runs.length); r++) {
+    const aims = runs[r % runs.length]!;
     const run = join(folder, `killed-${r}`);
     let reached = 0;
     for (const aim of aims) {
@@ -115,11 +119,6 @@ test('killed at random moments and resumed, a run ends with the same bytes', { t
   }
 
   const summary = JSON.stringify({ ...kills, afterCheckpoint });
-  expect(
-    phases.reduce((sum, phase) => sum + kills[phase], 0),
-    summary,
-  ).toBeGreaterThanOrEqual(20);
-  expect(afterCheckpoint, summary).toBeGreaterThanOrEqual(10);
-  for (const phase of phases) expect(kills[phase], summary).toBeGreaterThanOrEqual(1);
+  expect(enough(), summary).toBe(true);
   await context.annotate(summary);
 });

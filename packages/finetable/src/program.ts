@@ -140,11 +140,14 @@ function addPlan(program: Command, io: Io): void {
 function addEvaluate(program: Command, io: Io): void {
   program
     .command('evaluate')
-    .description("metrics of a finished run's result on a data file")
+    .description("metrics of a finished run's result on the job's data.test, or on a data file")
     .argument('<run>', "the run's folder")
-    .requiredOption('--data <file>', 'examples, .jsonl or .csv, with the columns that the job reads')
+    .option('--data <file>', "examples with the columns that the job reads; default: the job's data.test")
     .option('--json', 'print the metrics as one JSON object')
-    .addHelpText('after', examples('finetable evaluate runs/support-intents --data test.jsonl'))
+    .addHelpText(
+      'after',
+      examples('finetable evaluate runs/support-intents', 'finetable evaluate runs/support-intents --data other.jsonl'),
+    )
     .action(async (folder: string, options: EvaluateOptions) =>
       (await import('./evaluate.ts')).evaluate(folder, options, io),
     );
@@ -380,7 +383,7 @@ export interface PlanOptions {
 }
 
 export interface EvaluateOptions {
-  readonly data: string;
+  readonly data?: string;
   readonly json?: boolean;
 }
 

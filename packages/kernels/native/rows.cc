@@ -231,6 +231,19 @@ napi_value read_bytes(Call& call) {
   return nullptr;
 }
 
+// (from, rows, out)
+napi_value read_rows(Call& call) {
+  const Rows* from = call.open_rows(0);
+  int64_t count, length;
+  const int32_t* rows = call.ints(1, &count);
+  uint8_t* out = call.bytes(2, &length);
+  if (call.wrong() || !from) return nullptr;
+  const RowsView& view = from->view;
+  const int64_t row_bytes = element_bytes(view.dtype, view.dim);
+  for (int64_t i = 0; i < count; i++) memcpy(out + i * row_bytes, view.data + rows[i] * view.stride, (size_t)row_bytes);
+  return nullptr;
+}
+
 // (to, byteOffset, bytes)
 napi_value write_bytes(Call& call) {
   const Rows* to = call.open_rows(0);
@@ -251,7 +264,8 @@ napi_value count_mapped_files(Call& call) { return call.result((double)mapped_fi
 const NamedFunction row_functions[] = {
     {"createRows", entry<create_rows>}, {"openRows", entry<open_rows>},       {"closeRows", entry<close_rows>},
     {"gatherRows", entry<gather_rows>}, {"scatterRows", entry<scatter_rows>}, {"readBytes", entry<read_bytes>},
-    {"writeBytes", entry<write_bytes>}, {"mappedFiles", entry<count_mapped_files>}, {nullptr, nullptr},
+    {"readRows", entry<read_rows>},     {"writeBytes", entry<write_bytes>},   {"mappedFiles", entry<count_mapped_files>},
+    {nullptr, nullptr},
 };
 
 }  // namespace finetable

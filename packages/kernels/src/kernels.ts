@@ -373,6 +373,11 @@ export interface Kernels {
    * row without gaps, then all scales.
    */
   readBytes(store: RowStore, byteOffset: number, out: Uint8Array): void;
+  /**
+   * Copies of the raw stored bytes of rows, one row after the other; of dtypes without scales.
+   * @param out `rows.length` rows long @throws ID_OUT_OF_RANGE
+   */
+  readRows(store: RowStore, rows: Int32Array, out: Uint8Array): void;
   /** The reverse of `readBytes`. RAM only. */
   writeBytes(store: RowStore, byteOffset: number, bytes: Uint8Array): void;
 

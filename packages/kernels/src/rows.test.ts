@@ -148,6 +148,36 @@ const bytesOf = (kernels: Kernels, store: RowStore): Uint8Array => {
   return bytes;
 };
 
+testBoth(
+  'rows are read as they are stored, in any order and more than once, of every dtype without scales',
+  (kernels) => {
+    for (const dtype of ['f32', 'f16', 'bf16', 'i32'] as const) {
+      const store = kernels.createRows(100, 3, dtype);
+      const whole = Uint8Array.from({ length: store.sizeBytes }, (_, i) => (i * 7) % 251);
+      kernels.writeBytes(store, 0, whole);
+      const width = store.sizeBytes / 100;
+      const rows = Int32Array.of(99, 0, 41, 99);
+      const out = new Uint8Array(rows.length * width).fill(255);
+      kernels.readRows(store, rows, out);
+      expect(out).toEqual(
+        Uint8Array.from([...rows].flatMap((row) => [...whole.subarray(row * width, (row + 1) * width)])),
+      );
+      expect(() => kernels.readRows(store, Int32Array.of(100), new Uint8Array(width))).toThrow(
+        code('ID_OUT_OF_RANGE', '100'),
+      );
+      expect(() => kernels.readRows(store, rows, new Uint8Array(width))).toThrow(
+        code('INVALID_ARGUMENT', `readRows: out must have ${4 * width} bytes, found ${width}`),
+      );
+      store.close();
+      expect(() => kernels.readRows(store, rows, out)).toThrow(code('CLOSED'));
+    }
+    const scaled = kernels.createRows(2, 4, 'int8');
+    expect(() => kernels.readRows(scaled, Int32Array.of(0), new Uint8Array(4))).toThrow(
+      code('INVALID_ARGUMENT', 'without scales, found int8'),
+    );
+  },
+);
+
 function storeOf(kernels: Kernels, values: Matrix, { dtype, groupDims }: RowFormat): RowStore {
   const store = kernels.createRows(values.rows, values.cols, dtype, groupDims);
   kernels.scatterRows(store, upTo(values.rows), values);

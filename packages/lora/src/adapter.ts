@@ -29,7 +29,7 @@ import type {
 } from '@finetable/placement';
 import { checkAdapter } from './check.ts';
 import { ColumnNorms } from './dora.ts';
-import { RowGroup, type GroupGradients } from './group.ts';
+import { RowGroup, type GroupGradients, type PlanRows } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
 import { rateOf, ruleOf, type OptimizerSpec } from './optimizer.ts';
 import type { AdapterOptions, FactorOptions } from './options.ts';
@@ -104,6 +104,8 @@ export class Adapter {
   #step = 0;
   readonly #scratch = new Scratch();
   #kept: Kept | null = null;
+  /** Batches that gradients were made of since the last update. */
+  #pending = 0;
 
   /** @param made of an adapter that is there already, in a file or from others */
   constructor(table: ShardedTable, options: AdapterOptions, made: AdapterOrigin | null = null) {
@@ -234,6 +236,7 @@ export class Adapter {
   async deviceGradients(lookup: DeviceLookup, gradient: Matrix | readonly DeviceMatrix[]): Promise<AdapterGradients> {
     const { deltas } = this.#keptOf(lookup.plan);
     if (!deltas) throw invalid(`${this.table.name}: deviceGradients comes after adapt`);
+    this.#pending++;
     const groups = this.groups.map((group, i) => group.deviceGradients(deltas[i]!));
     await lookup.gradients(gradient, groups);
     return { groups, magnitude: null };
@@ -242,7 +245,8 @@ export class Adapter {
   /** The plan with the places of this step's dropout left out; the plan itself without. */
   #dropped(plan: LookupPlan): LookupPlan {
     const { dropout = 0, seed = 0 } = this.options;
-    return dropout > 0 ? dropPlaces(plan, dropout, seed, `${this.table.name}/dropout/${this.#step}`) : plan;
+    const stream = `${this.table.name}/dropout/${this.#step}${this.#pending > 0 ? `/${this.#pending}` : ''}`;
+    return dropout > 0 ? dropPlaces(plan, dropout, seed, stream) : plan;
   }
 
   #addDeltas(plan: LookupPlan, rescaled: LookupPlan, out: Matrix, keep: boolean): void {
@@ -308,6 +312,7 @@ export class Adapter {
   gradients(plan: LookupPlan, gradient: Matrix): AdapterGradients {
     const { used, scaling, deltas } = this.#keptOf(plan);
     if (deltas) throw invalid(`${this.table.name}: what adapt kept is on a device; use deviceGradients`);
+    this.#pending++;
     return {
       groups: this.groups.map((group) => group.gradients(used, gradient, scaling && scaling.columns)),
       magnitude: scaling && this.#magnitudeGradient(gradient, scaling),
@@ -329,8 +334,10 @@ export class Adapter {
     return out;
   }
 
-  /** One optimiser step with these gradients; rows seen for the first time get their slots here. */
-  update(plan: LookupPlan, gradients: AdapterGradients): void {
+  /**
+   * One optimiser step with these gradients, of one batch or of several (`GradientSum`); rows seen for the first time get their slots here.
+   */
+  update(plan: PlanRows, gradients: AdapterGradients): void {
     const training = this.#training;
     if (!training) throw invalid(`${this.table.name}: startTraining comes before update`);
     const used = this.#kept?.plan === plan ? this.#kept.used : plan;
@@ -346,6 +353,7 @@ export class Adapter {
       });
     }
     this.#exact = null;
+    this.#pending = 0;
     this.#step = step; // only now: gradients that a kernel refused are no step
   }
 
@@ -397,6 +405,7 @@ export class Adapter {
   /** @internal Sets the step that a file was written at; its groups are `reset` one by one. */
   resume(step: number): void {
     this.#step = step;
+    this.#pending = 0;
     this.#kept = null;
     this.#exact = null;
   }

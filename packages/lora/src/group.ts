@@ -30,7 +30,11 @@ import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer
 import type { FactorOptions, LoraOptions } from './options.ts';
 import type { RowSet } from './row-set.ts';
 import type { Schedule } from './schedule.ts';
+import type { RowsSnapshot } from './snapshot.ts';
 import { SlotMap } from './slots.ts';
+
+/** The part of a plan that an update reads. */
+export type PlanRows = Pick<LookupPlan, 'uniqueRows'>;
 
 /** Gradients of one batch; views into memory that the next batch uses again. */
 export interface GroupGradients {
@@ -87,12 +91,14 @@ export class RowGroup {
   #factors: RowStore;
   #training: GroupTraining | null = null;
   #watcher: RowWatcher | null = null;
+  /** @internal Readers of rows as they were, told before these change. */
+  readonly snapshots = new Set<RowsSnapshot>();
   /** The step that every touched row was last brought to. */
   #settled = 0;
   readonly #scratch = new Scratch();
   #slotScratch = new Int32Array(0);
   /** What `#current` found last. */
-  #found: { readonly plan: LookupPlan; readonly slots: Int32Array } | null = null;
+  #found: { readonly plan: PlanRows; readonly slots: Int32Array } | null = null;
 
   /**
    * @param where names the group in errors
@@ -336,11 +342,12 @@ export class RowGroup {
   }
 
   /** Optimiser step number `step` with these gradients; rows seen for the first time get their slots here. */
-  update(plan: LookupPlan, gradients: GroupGradients, step: number): void {
+  update(plan: PlanRows, gradients: GroupGradients, step: number): void {
     const training = this.#training!;
     const kernels = this.#kernels;
     if (gradients.rows) {
       const { rows, slots } = this.#slotsToUpdate(plan, gradients.members, step);
+      this.#keep(slots);
       const args = {
         rule: { ...training.rowRule, learningRate: training.rowRateOf(step) },
         step,
@@ -368,7 +375,7 @@ export class RowGroup {
 
   /** A plan's members and their slots, new ones included. */
   #slotsToUpdate(
-    plan: LookupPlan,
+    plan: PlanRows,
     members: Int32Array | null,
     step: number,
   ): { readonly rows: Int32Array; readonly slots: Int32Array } {
@@ -439,12 +446,18 @@ export class RowGroup {
     return this.#training?.lastSteps != null && step !== this.#settled;
   }
 
+  /** For readers of rows as they were. */
+  #keep(slots: Int32Array): void {
+    for (const snapshot of this.snapshots) snapshot.keep(slots);
+  }
+
   /** Steps that were skipped for these slots' rows, applied. */
   #catchUp(slots: Int32Array, step: number): void {
     const training = this.#training;
     const lastSteps = training?.lastSteps;
     if (!lastSteps || step === 0 || !this.#lags(step)) return;
     const { skipped, rowState: state } = training;
+    this.#keep(slots);
     const args = { skipped, step, parameters: this.#factors, state, roundingSeed: this.#seed, slots, lastSteps };
     this.#kernels.replayRows(args);
   }
@@ -453,7 +466,7 @@ export class RowGroup {
    * The slots of a plan's unique rows, those rows brought to the current step; once while the plan stays the same: an update
    * of it leaves its rows current, and one of another plan comes through here.
    */
-  #current(plan: LookupPlan, step: number): Int32Array {
+  #current(plan: PlanRows, step: number): Int32Array {
     const found = this.#found;
     if (found?.plan === plan) return found.slots;
     const u = plan.uniqueRows.length;

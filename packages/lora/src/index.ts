@@ -25,7 +25,8 @@ export {
   type LoadAdaptersOptions,
   type SaveAdaptersOptions,
 } from './files.ts';
-export { RowGroup, type GroupGradients, type GroupTraining } from './group.ts';
+export { GradientSum } from './gradient-sum.ts';
+export { RowGroup, type GroupGradients, type GroupTraining, type PlanRows } from './group.ts';
 export type {
   AdapterInit,
   AdapterOptions,
@@ -40,7 +41,7 @@ export { createAdapters, type Pattern, type PatternOptions } from './patterns.ts
 export { RowSet, type RowRange, type RowSelection } from './row-set.ts';
 export { ChangedRows } from './merge/changed-rows.ts';
 export { mergeAdapter, unmergeTable, type MergedTable, type MergeOptions, type RewriteOptions } from './merge/merge.ts';
-export { loadAdapterState, saveAdapterState } from './state.ts';
+export { AdapterSnapshot, loadAdapterState, saveAdapterState } from './state.ts';
 export {
   adagrad,
   adam,

@@ -4,14 +4,14 @@
  */
 import { FinetableError, type TensorDtype } from '@finetable/core';
 import { readSafetensorsHeader, readTensor, writeSafetensors, type TensorSource } from '@finetable/formats';
-import type { Kernels, RowStore } from '@finetable/kernels';
+import type { RowStore } from '@finetable/kernels';
 import type { Adapter } from './adapter.ts';
 import type { RowGroup } from './group.ts';
-
-const chunkBytes = 8 * 2 ** 20;
+import { RowsSnapshot } from './snapshot.ts';
 
 interface StoredRows {
   readonly name: string;
+  readonly group: RowGroup;
   readonly store: RowStore;
   readonly rows: number;
 }
@@ -37,7 +37,7 @@ function storesOf(adapter: Adapter, rows: (group: RowGroup) => number): StoredRo
     training.rowState.forEach((store, i) => stores.push({ name: `A.state.${i}`, store }));
     if (training.lastSteps) stores.push({ name: 'A.lastSteps', store: training.lastSteps });
     if (adapter.norms) stores.push({ name: 'A.counted', store: adapter.norms.counted(group) });
-    return stores.map(({ name, store }) => ({ name: prefix(group) + name, store, rows: rows(group) }));
+    return stores.map(({ name, store }) => ({ name: prefix(group) + name, group, store, rows: rows(group) }));
   });
 }
 
@@ -69,33 +69,60 @@ function settingsOf({ groups }: Adapter): Readonly<Record<string, string>> {
   );
 }
 
-/** Writes the adapter's whole state to `path`, atomically. */
-export async function saveAdapterState(path: string, adapter: Adapter): Promise<void> {
-  const kernels = adapter.table.kernels;
-  const tensors: TensorSource[] = adapter.groups.map((group) => {
-    const { rows } = group.slots;
-    return { name: `${prefix(group)}rows`, dtype: 'I32', shape: [rows.length], data: rows };
-  });
-  for (const { name, store, rows } of storesOf(adapter, ({ touchedRows }) => touchedRows)) {
-    const data = chunks(kernels, store, (rows * store.sizeBytes) / store.rows);
-    tensors.push({ name, dtype: dtypeOf(store), shape: [rows, store.dim], data });
+/** The whole state of an adapter at one moment, to be written while training goes on. */
+export class AdapterSnapshot {
+  readonly #tensors: TensorSource[] = [];
+  readonly #metadata: Readonly<Record<string, string>>;
+  readonly #rows = new Map<RowGroup, RowsSnapshot>();
+
+  /**
+   * Until it is written or let go, the adapter must be neither closed nor loaded into, and every step copies those of its rows that
+   * were there, each once.
+   */
+  constructor(adapter: Adapter) {
+    const { kernels, fingerprint } = adapter.table;
+    const stores = storesOf(adapter, ({ touchedRows }) => touchedRows);
+    for (const group of adapter.groups) {
+      // Slots are given out for good, so later ones come after these.
+      const { rows } = group.slots;
+      this.#tensors.push({ name: `${prefix(group)}rows`, dtype: 'I32', shape: [rows.length], data: rows });
+      const own = stores.filter((stored) => stored.group === group);
+      const snapshot = new RowsSnapshot(kernels, own.map(({ store }) => store), rows.length); // prettier-ignore
+      for (const { name, store } of own)
+        this.#tensors.push({
+          name,
+          dtype: dtypeOf(store),
+          shape: [rows.length, store.dim],
+          data: snapshot.read(store),
+        });
+      this.#rows.set(group, snapshot);
+      group.snapshots.add(snapshot);
+    }
+    for (const { name, data } of arraysOf(adapter)) {
+      const dtype = data instanceof Float64Array ? 'F64' : 'F32';
+      this.#tensors.push({ name, dtype, shape: [data.length], data: data.slice() });
+    }
+    this.#metadata = { step: String(adapter.step), fingerprint, settings: JSON.stringify(settingsOf(adapter)) };
   }
-  for (const { name, data } of arraysOf(adapter)) {
-    tensors.push({ name, dtype: data instanceof Float64Array ? 'F64' : 'F32', shape: [data.length], data });
+
+  /** Writes the state to `path`, atomically, and lets it go. @throws IO */
+  async save(path: string): Promise<void> {
+    try {
+      await writeSafetensors(path, this.#tensors, this.#metadata);
+    } finally {
+      this.release();
+    }
   }
-  await writeSafetensors(path, tensors, {
-    step: String(adapter.step),
-    fingerprint: adapter.table.fingerprint,
-    settings: JSON.stringify(settingsOf(adapter)),
-  });
+
+  /** Lets it go: nothing is copied for it any more. Safe to call twice. */
+  release(): void {
+    for (const [group, rows] of this.#rows) group.snapshots.delete(rows);
+  }
 }
 
-async function* chunks(kernels: Kernels, store: RowStore, bytes: number): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes; at += chunkBytes) {
-    const chunk = new Uint8Array(Math.min(chunkBytes, bytes - at));
-    kernels.readBytes(store, at, chunk);
-    yield chunk;
-  }
+/** Writes the adapter's whole state as it is now to `path`, atomically; training may go on meanwhile. */
+export async function saveAdapterState(path: string, adapter: Adapter): Promise<void> {
+  await new AdapterSnapshot(adapter).save(path);
 }
 
 /**

@@ -4,7 +4,8 @@
  *
  *     checkpoints/step-00000120/{adapter-<table>.safetensors, objective.safetensors, progress.json, manifest.json}
  *
- * The one that was written after the best evaluation stays until a better one is there.
+ * The one that was written after the best evaluation stays until a better one is there. They are written while training goes on: rows
+ * are copied as steps are about to change them (see `AdapterSnapshot`), the small rest at once.
  */
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
@@ -20,32 +21,11 @@ import {
   writeFolderAtomic,
   writeManifest,
 } from '@finetable/formats';
-import { loadAdapterState, saveAdapterState } from '@finetable/lora';
+import { AdapterSnapshot, loadAdapterState } from '@finetable/lora';
 import type { Model } from './model.ts';
-import type { MetricSums } from './objective.ts';
 import type { ParameterGroup } from './parameters.ts';
 import type { BestEvaluation, FitOptions } from './fit.ts';
-
-/** How far a training is: everything beside the model that going on needs. JSON. */
-export interface TrainingProgress {
-  readonly step: number;
-  /** The next batch: its epoch and its index there. */
-  readonly epoch: number;
-  readonly batch: number;
-  readonly examples: number;
-  readonly epochSums: MetricSums;
-  readonly epochExamples: number;
-  /** Since the last `step` event. */
-  readonly loggedSums: MetricSums;
-  readonly loggedExamples: number;
-  readonly train: Readonly<Record<string, number>>;
-  readonly best: BestEvaluation | null;
-  readonly evaluationsSinceBest: number;
-  /** Stopped early. */
-  readonly done: boolean;
-  readonly seconds: number;
-  readonly waitSeconds: number;
-}
+import { startProgress, type TrainingProgress } from './progress.ts';
 
 type Identity = Readonly<Record<string, string | number | boolean>>;
 
@@ -59,6 +39,9 @@ export class Checkpoints {
   readonly #identity: Identity;
   /** Holds the best state where no checkpoints are kept. */
   #temporary: string | null = null;
+  #writing: Promise<void> | null = null;
+  #failure: { readonly error: unknown } | null = null;
+  readonly #written: { readonly step: number; readonly folder: string }[] = [];
 
   /** @param data what its batches depend on: a checkpoint must have been made with the same, and with the options' identity */
   constructor(model: Model, group: ParameterGroup, options: FitOptions['checkpoints'] | null, data: Identity) {
@@ -69,20 +52,43 @@ export class Checkpoints {
   }
 
   /**
-   * Writes a checkpoint, then removes the oldest beyond `keep`, except that of the best evaluation.
-   * @returns its folder; null where no checkpoints are kept
+   * Begins to write a checkpoint, once the one before is written; when it is, the oldest beyond `keep` go, except that of the best
+   * evaluation. Where no checkpoints are kept, it is written for the best evaluation alone.
+   * @throws what ended the writing of the one before
    */
-  async save(progress: TrainingProgress): Promise<string | null> {
-    if (!this.#options) return null;
-    await this.#save(this.#options.folder, progress, this.#options.keep ?? 2);
-    return join(this.#options.folder, stepName(progress.step));
+  async save(progress: TrainingProgress): Promise<void> {
+    if (!this.#options && progress.best?.step !== progress.step) return;
+    await this.settle();
+    const folder = this.#options?.folder ?? (this.#temporary ??= await mkdtemp(join(tmpdir(), 'finetable-')));
+    const keep = this.#options ? (this.#options.keep ?? 2) : 0;
+    const saveObjective = await this.#group.copyState();
+    const adapters = [...this.#model.adapters].map(
+      ([name, adapter]) => [adapterFile(name), new AdapterSnapshot(adapter)] as const,
+    );
+    const write = async (path: string): Promise<void> => {
+      for (const [file, snapshot] of adapters) await snapshot.save(join(path, file));
+      await saveObjective(join(path, 'objective.safetensors'));
+      const saved = { progress, identity: this.#identity };
+      await writeFileAtomic(join(path, 'progress.json'), `${JSON.stringify(saved, null, 2)}\n`);
+      await writeManifest(path);
+    };
+    const writing = this.#write(folder, progress, keep, write).finally(() => {
+      for (const [, snapshot] of adapters) snapshot.release();
+    });
+    // Whoever asks next is told; until then a failure is not unhandled.
+    writing.catch((error: unknown) => (this.#failure = { error }));
+    this.#writing = writing;
   }
 
-  /** Keeps the state of an evaluation that was the best; where checkpoints are kept, `save` of the same progress has. */
-  async saveBest(progress: TrainingProgress): Promise<void> {
-    if (this.#options) return;
-    this.#temporary ??= await mkdtemp(join(tmpdir(), 'finetable-'));
-    await this.#save(this.#temporary, progress, 0);
+  /** Checkpoints that have been written since the last call. @throws what ended the writing of one */
+  takeWritten(): readonly { readonly step: number; readonly folder: string }[] {
+    if (this.#failure) throw this.#failure.error;
+    return this.#written.splice(0);
+  }
+
+  /** Waits until nothing is being written. @throws what ended it */
+  async settle(): Promise<void> {
+    await this.#writing;
   }
 
   /**
@@ -119,29 +125,26 @@ export class Checkpoints {
     await this.#read(join(this.#options?.folder ?? this.#temporary!, stepName(step)));
   }
 
-  /** Removes what is needed only while training. */
+  /** Waits until nothing is being written, whatever comes of it, and removes what is needed only while training. */
   async close(): Promise<void> {
+    await this.#writing?.catch(() => undefined);
     if (this.#temporary) await rm(this.#temporary, { recursive: true, force: true });
     this.#temporary = null;
   }
 
-  async #save(folder: string, progress: TrainingProgress, keep: number): Promise<void> {
-    await writeFolderAtomic(
-      join(folder, stepName(progress.step)),
-      async (path) => {
-        for (const [name, adapter] of this.#model.adapters)
-          await saveAdapterState(join(path, adapterFile(name)), adapter);
-        await this.#group.saveState(join(path, 'objective.safetensors'));
-        const saved = { progress, identity: this.#identity };
-        await writeFileAtomic(join(path, 'progress.json'), `${JSON.stringify(saved, null, 2)}\n`);
-        await writeManifest(path);
-      },
-      { replace: true },
-    );
+  async #write(
+    folder: string,
+    progress: TrainingProgress,
+    keep: number,
+    write: (path: string) => Promise<void>,
+  ): Promise<void> {
+    const path = join(folder, stepName(progress.step));
+    await writeFolderAtomic(path, write, { replace: true });
     for (const { name, step } of (await stepFolders(folder)).slice(keep)) {
       if (step === progress.best?.step) continue;
       await removeFolderAtomic(join(folder, name));
     }
+    if (this.#options) this.#written.push({ step: progress.step, folder: path });
   }
 
   async #read(path: string): Promise<TrainingProgress> {
@@ -160,7 +163,7 @@ export class Checkpoints {
     }
     for (const [name, adapter] of this.#model.adapters) await loadAdapterState(join(path, adapterFile(name)), adapter);
     await this.#group.loadState(join(path, 'objective.safetensors'));
-    return saved.progress;
+    return { ...startProgress, ...saved.progress };
   }
 }
 

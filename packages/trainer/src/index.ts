@@ -13,7 +13,7 @@
  * @module
  */
 export { Trainer, type TrainerOptions } from './trainer.ts';
-export type { BestEvaluation, FitOptions, FitResult, TrainingEvent } from './fit.ts';
+export type { BestEvaluation, Budget, EarlyEnd, EvaluateEvery, FitOptions, FitResult, TrainingEvent } from './fit.ts';
 export type { ModelOptions } from './model.ts';
 export type {
   DenseParameter,
@@ -30,6 +30,8 @@ export { contrastive, type ContrastiveOptions, type MatryoshkaOptions } from './
 export { ctr, type CtrOptions } from './objectives/ctr.ts';
 export { custom, type CustomLoss, type CustomOptions } from './objectives/custom.ts';
 export { graph, type GraphOptions } from './objectives/graph.ts';
+export { mapped, type MapOptions } from './objectives/mapped.ts';
+export { commonDirections, withoutCommon } from './objectives/without-common.ts';
 export { ranking, type RankingOptions } from './objectives/ranking.ts';
 export { cbow, skipgram, type WordVectorOptions } from './objectives/skipgram.ts';
 export { similarity, type SimilarityOptions } from './objectives/similarity.ts';
@@ -50,8 +52,9 @@ export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';
 export { evaluateRun, readResult, readRunJob, runFolder, runJob, type RunOptions, type RunResult } from './run/run.ts';
-export { batchRows, writeBatchCsv, writeBatchHtml, type BatchRow } from './batch/results.ts';
+export { batchRows, bestOfBaselines, rungName, writeBatchCsv, writeBatchHtml, type BatchRow } from './batch/results.ts';
 export { checkBatch, readBatch, type BatchJob, type LoadedBatch } from './batch/read.ts';
+export type { HalvingOptions, Rung, Stopped } from './batch/halving.ts';
 export { runJobs, type BatchEvent, type JobOutcome, type RunJobsOptions } from './batch/run-jobs.ts';
 export { writeReport } from './report/write.ts';
 export { compareRuns, comparisonRows, type ComparedRun } from './report/compare.ts';

@@ -1,8 +1,8 @@
 import { jagged, makePlan, makeSharedPlan, matrix, type Matrix } from '@finetable/core';
-import type { Batch } from '@finetable/data';
 import { adamw, createAdapter } from '@finetable/lora';
 import { createTable, type ShardedTable } from '@finetable/placement';
 import { expect, test } from 'vitest';
+import { exampleBatch } from './check-gradients.ts';
 import { Model } from './model.ts';
 import type { Objective } from './objective.ts';
 
@@ -54,10 +54,7 @@ const features = {
 };
 
 /** Two examples; `recent` and `liked` share a table. */
-const batch: Batch = {
-  epoch: 0,
-  index: 0,
-  size: 2,
+const batch = exampleBatch(2, {
   plans: {
     items: makeSharedPlan(
       [
@@ -76,17 +73,9 @@ const batch: Batch = {
     user: { table: 'users', firstBag: 0, bags: 2 },
     shop: { table: 'shops', firstBag: 0, bags: 2 },
   },
-  labels: {},
-  targets: {},
-  labelSets: {},
-  numbers: {},
-  weights: null,
-  ids: null,
   files: ['f'],
-  fileOf: null,
   unit: 'line',
-  lines: Float64Array.of(1, 2),
-};
+});
 
 function build(loss?: number) {
   const { objective, seen } = recorder({ recent: 1, liked: 10, user: 100, shop: 1000 }, loss);

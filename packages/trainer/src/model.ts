@@ -9,6 +9,7 @@ import { gradientArrays, type Adapter, type AdapterGradients } from '@finetable/
 import type { DeviceLookup, DeviceMatrix, ShardedTable } from '@finetable/placement';
 import { DeviceBatch, releasePooled, type PooledBatch } from './device-batch.ts';
 import { badRow, nonFinite } from './non-finite.ts';
+import { nearestTransformed } from './transformed-nearest.ts';
 import type { Outputs, QueryOutputs, RetrievalOutputs } from './metrics/outputs.ts';
 import type { DenseParameter, DeviceObjective, Evaluated, MetricSums, Objective } from './objective.ts';
 
@@ -26,7 +27,7 @@ type Copies = ReadonlyMap<string, Matrix>;
 /** What batches are made of. */
 type ModelData = Pick<DataSpec, 'features' | 'negatives' | 'numbers'> & Partial<Pick<DataSpec, 'labels'>>;
 
-interface Trained {
+export interface Trained {
   readonly sums: MetricSums;
   readonly gradients: ReadonlyMap<string, AdapterGradients>;
 }
@@ -199,14 +200,16 @@ export class Model {
   }
 
   async #retrieve(queries: QueryOutputs, k: number): Promise<RetrievalOutputs> {
-    const { feature, vectors, metric, relevant, seen, popularity } = queries;
+    const { feature, vectors, metric, transforms = [], relevant, seen, popularity } = queries;
     const name = this.#features[feature]!.table;
-    const searched = this.adapters.get(name) ?? this.#tables.get(name)!;
-    const { rows } = this.#tables.get(name)!;
+    const [table, adapter] = [this.#tables.get(name)!, this.adapters.get(name)];
+    const { rows } = table;
     // So many more are looked for that k are left without those that do not count.
     const most = seen ? Math.max(0, ...seen.offsets.subarray(1).map((end, i) => end - seen.offsets[i]!)) : 0;
     const asked = Math.min(rows, k + most);
-    const { rows: nearest } = await searched.nearest(vectors, asked, { metric });
+    const nearest = transforms.length
+      ? await nearestTransformed(table, adapter, { vectors, metric, transforms }, asked)
+      : (await (adapter ?? table).nearest(vectors, asked, { metric })).rows;
     const width = Math.min(k, rows);
     const found = new Int32Array(vectors.rows * width).fill(-1);
     for (let i = 0; i < vectors.rows; i++) {

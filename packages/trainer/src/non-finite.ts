@@ -32,11 +32,12 @@ export function badRow(name: string, table: ShardedTable, plan: LookupPlan, bag:
   );
 }
 
-/** Where a batch's examples come from, short enough for a message. */
-function linesOf({ files, fileOf, lines, unit }: Batch): string {
+/** Where a batch's examples come from, and their names where they have some, short enough for a message. */
+function linesOf({ files, fileOf, lines, unit, ids }: Batch): string {
   const shown = [...lines.subarray(0, 5)].map((line, i) =>
     files.length > 1 ? `${files[fileOf![i]!]!}:${line}` : String(line),
   );
   const more = lines.length > 5 ? ` and ${lines.length - 5} more` : '';
-  return `${unit}s ${shown.join(', ')}${more}`;
+  const names = ids ? `: ${ids.slice(0, 5).map((id) => JSON.stringify(id)).join(', ')}${more}` : ''; // prettier-ignore
+  return `${unit}s ${shown.join(', ')}${more}${names}`;
 }

@@ -16,6 +16,9 @@ export interface DenseParameter {
   readonly value: Float32Array;
   /** Written by `train`. */
   readonly gradient: Float32Array;
+  /** Overrides of the trainer's optimiser for it alone, in place of the objective's. */
+  readonly rates?:
+    { readonly learningRate?: number | undefined; readonly weightDecay?: number | undefined } | undefined;
 }
 
 /** What an objective is built for. */

@@ -8,8 +8,7 @@ import type { DenseParameter, Objective, ObjectiveSnapshot, ObjectiveTensor } fr
 export class ParameterGroup {
   readonly parameters: readonly DenseParameter[];
   readonly #objective: Objective;
-  readonly #rule: UpdateRule;
-  readonly #rateOf: (step: number) => number;
+  readonly #rules: readonly { readonly rule: UpdateRule; readonly rateOf: (step: number) => number }[];
   readonly #state: readonly (readonly Float32Array[])[];
   /** Steps since its optimiser state was fresh, over every `fit`: bias corrections need them. */
   #step = 0;
@@ -17,11 +16,13 @@ export class ParameterGroup {
   constructor(parameters: readonly DenseParameter[], objective: Objective, optimizer: OptimizerSpec) {
     this.parameters = parameters;
     this.#objective = objective;
-    this.#rule = ruleOf(optimizer, objective);
-    this.#rateOf = rateOf(optimizer, this.#rule.learningRate);
     const moved = objective.update ? [] : parameters;
-    this.#state = moved.map(({ value }) =>
-      stateColumns(this.#rule, value.length).map((cols) => new Float32Array(cols)),
+    this.#rules = moved.map(({ rates = objective }) => {
+      const rule = ruleOf(optimizer, rates);
+      return { rule, rateOf: rateOf(optimizer, rule.learningRate) };
+    });
+    this.#state = moved.map(({ value }, i) =>
+      stateColumns(this.#rules[i]!.rule, value.length).map((cols) => new Float32Array(cols)),
     );
   }
 
@@ -31,8 +32,9 @@ export class ParameterGroup {
       this.#objective.update();
       return;
     }
-    const rule = { ...this.#rule, learningRate: this.#rateOf(step) };
     this.parameters.forEach(({ value, gradient }, i) => {
+      const { rule: base, rateOf } = this.#rules[i]!;
+      const rule = { ...base, learningRate: rateOf(step) };
       kernels.updateDense({ rule, step, parameters: value, state: this.#state[i]!, gradients: gradient });
     });
     this.#objective.updated?.();
@@ -44,10 +46,13 @@ export class ParameterGroup {
     await save(path, [...this.#values(), ...values], {});
   }
 
-  /** Values and optimiser state: what training goes on from. */
-  async saveState(path: string): Promise<void> {
+  /** Copies of values and optimiser state, which training goes on from. @returns what writes them */
+  async copyState(): Promise<(path: string) => Promise<void>> {
     const { values, state } = await this.#snapshot();
-    await save(path, [...this.#values(), ...this.#states(), ...values, ...state], { step: String(this.#step) });
+    const tensors = [...this.#values(), ...this.#states(), ...values, ...state];
+    const copies = tensors.map((tensor) => ({ ...tensor, data: tensor.data.slice() }));
+    const metadata = { step: String(this.#step) };
+    return (path) => save(path, copies, metadata);
   }
 
   /** @throws MISMATCH where a shape differs; INVALID_FILE */

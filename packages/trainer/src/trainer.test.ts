@@ -305,6 +305,11 @@ test.each([
     /^fit: checkpoints: there is no option "kept"; allowed: folder, everySteps, keep, identity/,
   ],
   [{ resume: true }, /resume needs checkpoints/],
+  [{ accumulateBatches: 1.5 }, /fit: accumulateBatches 1.5; allowed: an integer of 1 or more/],
+  [{ budget: { seconds: 0 } }, /fit: budget.seconds 0; allowed: a number above 0/],
+  [{ budget: { hours: 1 } }, /^fit: budget: there is no option "hours"; allowed: steps, seconds, tokens/],
+  [{ evaluateEvery: { steps: 1 } }, /fit: evaluateEvery needs validation data/],
+  [{ evaluateEvery: { steps: 1, epochs: 1 } }, /fit: evaluateEvery; allowed: one of steps, epochs and seconds/],
 ])('refuses %j', async (options, message) => {
   await expect(trainer(createAdapter(table(), { rank: 2 })).fit(await loader(), options as FitOptions)).rejects.toThrow(
     message,

@@ -8,9 +8,10 @@ import type { OptimizerSpec } from '@finetable/lora';
 import { Checkpoints } from './checkpoint.ts';
 import { checkFitOptions, type FitOptions, type FitResult } from './fit.ts';
 import { evaluate, type EvaluateOptions } from './evaluate.ts';
-import { Loop, startProgress } from './loop.ts';
+import { Loop } from './loop.ts';
 import { Model, type ModelOptions } from './model.ts';
 import { ParameterGroup } from './parameters.ts';
+import { startProgress } from './progress.ts';
 
 export interface TrainerOptions extends ModelOptions {
   readonly optimizer: OptimizerSpec;
@@ -31,7 +32,8 @@ export class Trainer {
 
   /**
    * Trains on a loader's epochs. With `validation`, the state of the best evaluation is put back at the end.
-   * A second `fit` goes on training what the first one left.
+   * A second `fit` goes on training what the first one left. Where there is nothing to train, no adapter and no parameter of the
+   * objective, one epoch tells how good that is.
    * @throws NON_FINITE, INVALID_DATA, INTERRUPTED, EXISTS (checkpoints of an earlier training, without `resume`), MISMATCH (a
    *   checkpoint or validation data of something else), INVALID_ARGUMENT, IO
    */
@@ -47,19 +49,25 @@ export class Trainer {
     try {
       await model.checkUnchanged();
       const begun = (options.resume ? await checkpoints.restore() : await checkpoints.expectNone()) ?? startProgress;
-      progress = await new Loop(loader, model, group, options, checkpoints, begun).run();
+      // What cannot learn is the same in every epoch.
+      const learns = model.adapters.size > 0 || model.parameters.length > 0 || model.objective.update !== undefined;
+      const given = learns ? options : { ...options, epochs: 1 };
+      progress = await new Loop(loader, model, group, given, checkpoints, begun).run();
       if (progress.best) await checkpoints.restoreBest(progress.best);
     } finally {
       this.#fitting = false;
       await checkpoints.close();
     }
+    const endedBy = progress.epoch < (options.epochs ?? 1) ? progress.ended : null;
     return {
       steps: progress.step,
       epochs: progress.epoch,
       examples: progress.examples,
+      tokens: progress.tokens,
       train: progress.train,
       best: progress.best,
-      stoppedEarly: progress.done && progress.epoch < (options.epochs ?? 1),
+      stoppedEarly: endedBy !== null,
+      endedBy,
       seconds: progress.seconds,
       waitSeconds: progress.waitSeconds,
     };

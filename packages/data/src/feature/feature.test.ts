@@ -1,18 +1,17 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeNpy } from '@finetable/formats';
 import fc from 'fast-check';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { DataSpec, FeatureSpec } from '../spec.ts';
 import { recordsOf } from '../testing/records.ts';
 import { hashText, modulo } from '../xxhash64.ts';
 import { withFeatures } from './build.ts';
 import { compileFeature } from './feature.ts';
 import { openVocabulary } from './vocabulary.ts';
+import { testFolder } from '../testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 const rows = 1000;
 

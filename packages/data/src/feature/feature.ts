@@ -19,6 +19,8 @@ export interface FeatureExtractor {
    * @throws INVALID_DATA, ID_OUT_OF_RANGE, naming file, line and column
    */
   readonly extract: (records: Records) => Jagged;
+  /** Whether ids have weights. */
+  readonly weighted: boolean;
 }
 
 /** Appends the ids of record i. @throws INVALID_DATA, ID_OUT_OF_RANGE, leaving any number of them */
@@ -36,6 +38,7 @@ export function compileFeature(spec: FeatureSpec, rows: number, name: string): F
   const defaultIds = spec.default === undefined ? null : encodeDefault(encode, spec, name);
 
   return {
+    weighted: weigh !== null,
     extract: (records) => {
       const bags = records.lines.length;
       const offsets = new Int32Array(bags + 1);

@@ -42,7 +42,7 @@ export function countNgrams(length: number, min: number, max: number): number {
 }
 
 /** Rows of the n-grams of `units[0 .. length)`, written to `out` from `at` on. */
-export function hashNgrams(
+function hashNgrams(
   units: Uint16Array,
   length: number,
   min: number,

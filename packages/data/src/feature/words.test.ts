@@ -1,14 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { VocabularySpec } from '../spec.ts';
 import { recordsOf } from '../testing/records.ts';
 import { compileFeature } from './feature.ts';
 import { openVocabulary } from './vocabulary.ts';
+import { testFolder } from '../testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 const file = join(folder, 'words.txt');
 const read = (content: string | Uint8Array, rows = 5) => {

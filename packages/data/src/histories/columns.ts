@@ -1,4 +1,5 @@
 /** Records of examples that are interactions: what histories know, beside columns of their rows. */
+import { upperBound } from '@finetable/core';
 import { recordsOf, type GivenRows } from '../source/rows.ts';
 import { SourceReader, type Records, type SourceIndex } from '../source/source.ts';
 import { valueOfKey } from './collect.ts';
@@ -65,14 +66,7 @@ export class HistoryColumns {
   }
 
   #userOf(place: number): number {
-    const { starts } = this.#histories;
-    let [low, high] = [0, starts.length - 2];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (starts[middle]! <= place) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return upperBound(this.#histories.starts, place) - 1;
   }
 }
 

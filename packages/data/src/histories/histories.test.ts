@@ -1,15 +1,15 @@
 /** Examples out of interactions: which there are, what they hold, the same for all workers. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Batch } from '../batch.ts';
 import { openLoader } from '../loader.ts';
-import type { DataSpec, FeatureSpec, HistoriesSpec, LoaderOptions, Row, SourceSpec, SplitSpec } from '../spec.ts';
+import type { DataSpec, FeatureSpec, HistoriesSpec, Row, SourceSpec, SplitSpec } from '../spec.ts';
+import { batchesOf } from '../testing/batches.ts';
+import { testFolder } from '../testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 const histories: HistoriesSpec = { user: 'user', item: 'item', time: 'at', window: 3 };
 const feature = (column: string, more: Partial<FeatureSpec> = {}): FeatureSpec => ({
@@ -27,22 +27,6 @@ const spec = (source: SourceSpec, more: Partial<DataSpec> = {}): DataSpec => ({
   tables: { items: { rows: 1000 } },
   ...more,
 });
-
-async function batchesOf(
-  data: DataSpec,
-  options: Partial<LoaderOptions> = {},
-  epochs = 1,
-  from = 0,
-): Promise<readonly Batch[]> {
-  const loader = await openLoader(data, { batchSize: 4, workers: 0, ...options });
-  try {
-    const batches: Batch[] = [];
-    for await (const batch of loader.batches(0, from, epochs)) batches.push(batch);
-    return batches;
-  } finally {
-    await loader.close();
-  }
-}
 
 interface Example {
   readonly user: string;
@@ -109,7 +93,7 @@ describe('interactions', () => {
         fc.pre(examples.length > 0);
         const data = spec({ rows }, { histories: wanted });
         expect(examplesOf(await batchesOf(data))).toEqual(examples);
-        const shuffled = examplesOf(await batchesOf(data, { shuffle: true, seed: 5 }, 2));
+        const shuffled = examplesOf(await batchesOf(data, { shuffle: true, seed: 5 }, { epochs: 2 }));
         expect(byText(shuffled)).toEqual(byText([...examples, ...examples]));
       }),
       { numRuns: 60 },
@@ -159,11 +143,11 @@ describe('interactions', () => {
       expect(byText(examplesOf(all))).toEqual(byText([...expected(random, histories), ...expected(random, histories)]));
       const rows = random.map((row) => ({ ...row, place: place(row) }));
       const inThread = { ...options, workers: 0 };
-      const given = await batchesOf(spec({ rows }, { labels }), inThread, 2);
+      const given = await batchesOf(spec({ rows }, { labels }), inThread, { epochs: 2 });
       expect(all.map(({ plans, labels: found, ids }) => [plans, found, ids])).toEqual(
         given.map(({ plans, labels: found, ids }) => [plans, found, ids]),
       );
-      const known = await batchesOf(spec({ file }), inThread, 2);
+      const known = await batchesOf(spec({ file }), inThread, { epochs: 2 });
       expect(examplesOf(known)).toEqual(examplesOf(all));
       const { lines: numbers } = known[0]!;
       expect(numbers.map((row) => random[row - 1]!.item)).toEqual(

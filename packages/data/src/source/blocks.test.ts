@@ -1,21 +1,20 @@
 /** Parquet and Arrow files: what is read out of them, and in which order blocks are decoded. */
-import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, copyFileSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { tableFromArrays, tableToIPC } from '@uwdata/flechette';
 import { isFinetableError } from '@finetable/core';
 import fc from 'fast-check';
 import { parquetWriteBuffer, type ColumnSource } from 'hyparquet-writer';
-import { afterAll, describe, expect, test } from 'vitest';
-import type { Batch } from '../batch.ts';
+import { describe, expect, test } from 'vitest';
 import { openLoader } from '../loader.ts';
-import { sampleSource } from '../sample.ts';
 import type { DataSpec, LoaderOptions } from '../spec.ts';
 import { indexOf, scanFile, SourceReader } from './source.ts';
+import { testFolder } from '../testing/folder.ts';
+import { visited } from '../testing/visited.ts';
+import { collect, idsOf, using } from '../testing/batches.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 
 function write(name: string, content: ArrayBuffer | Uint8Array): string {
   const file = join(folder, name);
@@ -46,7 +45,7 @@ describe.each(readdirSync(fixtures))('of pyarrow: %s', (name) => {
 
   test('every column of any rows', async () => {
     const index = await scanFile(file, { file });
-    expect(index).toMatchObject({ examples: 30, totalExamples: 30, randomAccess: false });
+    expect(index).toMatchObject({ examples: 30, randomAccess: false });
     expect([...index.blocks]).toEqual([0, 16, 30]);
     const columns = Object.keys(fixtureRows[0]!) as (keyof FixtureRow)[];
     const reader = new SourceReader(indexOf([index]), columns);
@@ -64,11 +63,12 @@ describe.each(readdirSync(fixtures))('of pyarrow: %s', (name) => {
   });
 
   test('a sample of it; a column that cannot be read by its type', async () => {
-    const { rows, columns, totalRows, unreadable } = await sampleSource({ file }, { rows: 20 });
+    const { visit, rows } = await visited({ file }, { rows: 20 });
+    const { columns, totalRows, unreadable } = visit;
     expect(unreadable).toEqual({ raw: 'binary' });
     expect(columns).toEqual([...Object.keys(fixtureRows[0]!).slice(0, 11), 'raw', 'big']);
     expect(totalRows).toBe(30);
-    expect(rows).toEqual(fixtureRows.slice(0, 20).map((row, i) => ({ line: i + 1, values: row })));
+    expect(rows).toEqual(fixtureRows.slice(0, 20).map((values, i) => ({ file, line: i + 1, unit: 'row', values })));
     const index = await scanFile(file, { file });
     expect(() => new SourceReader(indexOf([index]), ['raw'])).toThrow(
       `${file}, column "raw": found binary; allowed: numbers, text, true or false, dates, and lists of them`,
@@ -82,7 +82,7 @@ describe.each(readdirSync(fixtures))('of pyarrow: %s', (name) => {
     const read = async (content: Uint8Array): Promise<void> => {
       writeFileSync(broken, content);
       try {
-        await sampleSource({ file: broken }, { rows: 30 });
+        await visited({ file: broken });
       } catch (error) {
         expect(isFinetableError(error), String((error as Error).stack)).toBe(true);
         expect((error as Error).message).toContain(broken);
@@ -131,17 +131,11 @@ const spec = (file: string | readonly string[], more: Partial<DataSpec> = {}): D
   ...more,
 });
 
-async function batchesOf(data: DataSpec, options: Partial<LoaderOptions>, from = 0) {
-  const loader = await openLoader(data, { batchSize: 10, workers: 0, ...options });
-  try {
-    const batches: Batch[] = [];
-    for await (const batch of loader.batches(0, from, 2)) batches.push(batch);
+const batchesOf = (data: DataSpec, options: Partial<LoaderOptions>, from = 0) =>
+  using(data, { batchSize: 10, workers: 0, ...options }, async (loader) => {
+    const batches = await collect(loader.batches(0, from, 2));
     return { batches, sizeBytes: loader.statistics.sizeBytes };
-  } finally {
-    await loader.close();
-  }
-}
-const idsOf = (batches: readonly Batch[]): number[] => batches.flatMap(({ plans }) => [...plans['items']!.placeRows]);
+  });
 
 describe.each([
   {
@@ -241,15 +235,15 @@ describe('integers past 2^53', () => {
 
 test('refused: no rows, other content', async () => {
   const none = write('none.parquet', parquetWriteBuffer({ columnData: [{ name: 'id', data: [], type: 'INT64' }] }));
-  await expect(sampleSource({ file: none })).rejects.toMatchObject({
+  await expect(visited({ file: none })).rejects.toMatchObject({
     code: 'INVALID_DATA',
     message: `${none}: no examples: it has columns and no rows`,
   });
   for (const name of ['text.parquet', 'text.arrow', 'text.feather']) {
     const text = write(name, Buffer.from('{"id":1}\n'.repeat(10)));
-    await expect(sampleSource({ file: text })).rejects.toMatchObject({ code: 'INVALID_FILE' });
+    await expect(visited({ file: text })).rejects.toMatchObject({ code: 'INVALID_FILE' });
     const empty = write(`empty-${name}`, Buffer.from(''));
-    await expect(sampleSource({ file: empty })).rejects.toMatchObject({ code: 'INVALID_FILE' });
+    await expect(visited({ file: empty })).rejects.toMatchObject({ code: 'INVALID_FILE' });
   }
-  await expect(sampleSource({ file: join(folder, 'absent.parquet') })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  await expect(visited({ file: join(folder, 'absent.parquet') })).rejects.toMatchObject({ code: 'NOT_FOUND' });
 });

@@ -2,17 +2,10 @@
  * Examples of formats that store columns: a block (a row group of Parquet, a record batch of Arrow) is decoded as a whole, and kept
  * while examples of its window are read.
  */
-import { FinetableError } from '@finetable/core';
+import { FinetableError, upperBound } from '@finetable/core';
 import { show, showNames } from '../errors.ts';
 import { OpenFiles } from './open-files.ts';
-import {
-  nameIndex,
-  type BlockFormat,
-  type FileIndex,
-  type FirstRow,
-  type Records,
-  type SourceIndex,
-} from './source.ts';
+import { nameIndex, type BlockFormat, type FileIndex, type Records, type SourceIndex } from './source.ts';
 
 /** Value of a column at a row of its block, as the format's library gives it. */
 export type ColumnValues = (row: number) => unknown;
@@ -25,8 +18,8 @@ export interface DecodedBlock {
 }
 
 export interface BlockFile {
-  /** @param rows of the block that are wanted, from its first on; default: all @throws INVALID_FILE, IO */
-  decode(block: number, rows?: number): Promise<DecodedBlock>;
+  /** @throws INVALID_FILE, IO */
+  decode(block: number): Promise<DecodedBlock>;
   close(): void;
 }
 
@@ -78,7 +71,7 @@ export class BlockReader {
     const fileOf = files.length > 1 ? new Uint32Array(rows.length) : null;
     for (let i = 0; i < rows.length; i++) {
       const block = blocks[i]!;
-      const file = lastAtMost(this.#fileBlocks, block);
+      const file = upperBound(this.#fileBlocks, block) - 1;
       const { columns } = this.#decoded.get(block)!;
       const row = rows[i]! - this.#firsts[block]!;
       for (let c = 0; c < columns.length; c++) out[c]![i] = columns[c]!(row);
@@ -105,7 +98,7 @@ export class BlockReader {
   #blocksOf(rows: Uint32Array): Uint32Array {
     let block = 0;
     return rows.map((row) => {
-      if (row < this.#firsts[block]! || row >= this.#firsts[block + 1]!) block = lastAtMost(this.#firsts, row);
+      if (row < this.#firsts[block]! || row >= this.#firsts[block + 1]!) block = upperBound(this.#firsts, row) - 1;
       return block;
     });
   }
@@ -119,30 +112,13 @@ export class BlockReader {
     let sizeBytes = 0;
     for (const block of needed) {
       if (this.#decoded.has(block)) continue;
-      const file = lastAtMost(this.#fileBlocks, block);
+      const file = upperBound(this.#fileBlocks, block) - 1;
       const decoded = await this.#files.get(file).decode(block - this.#fileBlocks[file]!);
       this.#decoded.set(block, decoded);
       sizeBytes += decoded.sizeBytes;
     }
     return sizeBytes;
   }
-}
-
-/** The first `count` examples of a file, without the columns that cannot be read. @param file opened for the readable columns */
-export async function firstRowsOf(index: FileIndex, file: BlockFile, count: number): Promise<FirstRow[]> {
-  const { examples, blocks } = index;
-  const readable = readableColumns(index);
-  const rows: FirstRow[] = [];
-  const wanted = Math.min(count, examples);
-  for (let block = 0; rows.length < wanted; block++) {
-    const [first, size] = [blocks[block]!, Math.min(blocks[block + 1]!, wanted) - blocks[block]!];
-    const { columns } = await file.decode(block, size);
-    for (let row = 0; row < size; row++) {
-      const values = Object.fromEntries(readable.map((name, c) => [name, columns[c]!(row)]));
-      rows.push({ line: first + row + 1, values });
-    }
-  }
-  return rows;
 }
 
 export function readableColumns({ columns, unreadable }: FileIndex): string[] {
@@ -217,15 +193,4 @@ export function brokenFile(file: string, format: string, error: unknown): Fineta
     { file },
     { cause: error },
   );
-}
-
-/** The last index whose value is at most `value`, past those of the same value. */
-function lastAtMost(ascending: ArrayLike<number>, value: number): number {
-  let [low, high] = [0, ascending.length - 2];
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (ascending[middle]! <= value) low = middle;
-    else high = middle - 1;
-  }
-  return low;
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import * as zlib from 'node:zlib';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openLoader } from '../loader.ts';
-import { sampleSource } from '../sample.ts';
+import { visited } from '../testing/visited.ts';
 import type { DataSpec } from '../spec.ts';
 import { decompress } from './compressed.ts';
 
@@ -60,17 +60,19 @@ describe('gzip', () => {
   });
 
   test('a sample of it', async () => {
-    expect(await sampleSource({ file: zipped }, { rows: 2 })).toEqual({
+    const { visit, rows: first } = await visited({ file: zipped }, { rows: 2 });
+    expect(visit).toMatchObject({
       format: 'csv',
       columns: ['id', 'text'],
       unreadable: {},
       sizeBytes: Buffer.byteLength(csv),
       totalRows: 500,
-      rows: [
-        { line: 2, values: { id: '0', text: 'é 0\n' } },
-        { line: 4, values: { id: '1', text: 'é 1\n' } },
-      ],
+      visitedRows: 2,
     });
+    expect(first.map(({ file, line, values }) => [file, line, values])).toEqual([
+      [zipped, 2, { id: '0', text: 'é 0\n' }],
+      [zipped, 4, { id: '1', text: 'é 1\n' }],
+    ]);
   });
 
   test.each([0, 1])('errors name the file as it was named (workers %i)', async (workers) => {
@@ -136,7 +138,8 @@ test('events of a shop', async (context) => {
   const file = new URL('../../../../../shared/data/online-retail/events.csv.gz', import.meta.url).pathname;
   if (!statSync(file, { throwIfNoEntry: false })) context.skip('the data are not here');
   const text = zlib.gunzipSync(readFileSync(file)).toString();
-  const { totalRows, columns, rows: first } = await sampleSource({ file }, { rows: 1 });
+  const { visit, rows: first } = await visited({ file }, { rows: 1 });
+  const { totalRows, columns } = visit;
   expect(totalRows).toBe(text.trimEnd().split('\n').length - 1);
   expect(Object.keys(first[0]!.values)).toEqual(columns);
 });

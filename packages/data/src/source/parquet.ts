@@ -51,7 +51,6 @@ async function scanParquetFile(file: string, path: string, signal?: AbortSignal)
       columns: schemaOf(metadata).map(({ element }) => element.name),
       unreadable: unreadableColumns(metadata),
       examples,
-      totalExamples: examples,
       blocks,
       randomAccess: false,
       blockBytes: groups.reduce((most, { total_byte_size: bytes }) => Math.max(most, Number(bytes)), 0),
@@ -77,7 +76,7 @@ class ParquetFile implements BlockFile {
     this.#fd = openFile(index.path, index.file);
   }
 
-  async decode(block: number, rows?: number): Promise<DecodedBlock> {
+  async decode(block: number): Promise<DecodedBlock> {
     const { file, sizeBytes } = this.#index;
     checkUnchanged(this.#fd, this.#index);
     const metadata = (this.#metadata ??= await readMetadata(this.#fd, file, sizeBytes));
@@ -101,7 +100,7 @@ class ParquetFile implements BlockFile {
         useOffsetIndex: false,
       });
       const columns: ColumnValues[] = [];
-      const rowEnd = rows ?? Number(group.num_rows);
+      const rowEnd = Number(group.num_rows);
       for (column of this.#columns) {
         const values = await scan.readColumn({ column, rowStart: 0, rowEnd });
         if (values.length < rowEnd) throw new Error(`has ${values.length} values of ${rowEnd}`);

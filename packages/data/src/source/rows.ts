@@ -28,7 +28,6 @@ export function indexOfRows(name: string, examples: number): SourceIndex {
     modifiedMs: 0,
     columns: null,
     examples,
-    totalExamples: examples,
     blocks: Float64Array.from({ length: blocks + 1 }, (_, i) => Math.min(i * blockExamples, examples)),
     unreadable: new Map<string, string>(),
     randomAccess: true,

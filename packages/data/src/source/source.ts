@@ -3,12 +3,12 @@
  * file finds where its examples lie; readers, one set per thread, fetch the columns that are wanted. What a feature or label
  * sees is `Records`, whatever the format.
  */
-import { FinetableError } from '@finetable/core';
+import { FinetableError, upperBound } from '@finetable/core';
 import type { Place } from '../errors.ts';
-import type { FileSource, Row } from '../spec.ts';
+import type { FileSource } from '../spec.ts';
 import { decompress, isCompressed, withoutCompression } from './compressed.ts';
 import type { ArrowPlaces } from './arrow/messages.ts';
-import { BlockReader, firstRowsOf, readableColumns, type BlockFile } from './blocks.ts';
+import { BlockReader, type BlockFile } from './blocks.ts';
 import { OpenFiles } from './open-files.ts';
 import { scanTextFile } from './text/scan.ts';
 import { TextReader } from './text/reader.ts';
@@ -31,8 +31,6 @@ export interface FileIndex {
   /** Types of columns that examples cannot be made of. */
   readonly unreadable: ReadonlyMap<string, string>;
   readonly examples: number;
-  /** Examples in the file: as many, unless a scan of the first alone was wanted. */
-  readonly totalExamples: number;
   /** `[blocks + 1]`: the first example of each run of examples that is best read in one go, and the end. */
   readonly blocks: Float64Array;
   /** Whether an example costs no more to read by itself than with its block, which otherwise is decoded as a whole. */
@@ -54,27 +52,42 @@ export interface TextPlaces {
   readonly delimiter: string;
 }
 
-export interface SourceIndex {
-  readonly files: readonly FileIndex[];
+/** What of a source decides how it is read. */
+export interface SourceShape {
   readonly examples: number;
   readonly sizeBytes: number;
   /** As of its files, which are of one format. */
   readonly randomAccess: boolean;
   /** Text of so many records that not all places are noted. */
   readonly strided: boolean;
+  readonly largestBlock: {
+    /** Blocks of all files. */
+    readonly count: number;
+    /** The most that one of them has. */
+    readonly examples: number;
+    readonly sizeBytes: number;
+  };
 }
 
-/** Some examples of a source, column by column. */
-export interface Records {
+export interface SourceIndex extends SourceShape {
+  readonly files: readonly FileIndex[];
+}
+
+/** Where some examples are from. */
+export interface RecordPlaces {
   /** The files that they are from; `fileOf` is null where they are all from the first. */
   readonly files: readonly string[];
   readonly fileOf: Uint32Array<ArrayBuffer> | null;
-  /** Whether values are JSON values, or text that may mean numbers and lists. */
-  readonly values: 'json' | 'text';
   /** What `lines` counts: rows where the source has no lines. */
   readonly unit: 'line' | 'row';
   /** `[size]`: the line of each, from 1. Given away: the batch takes it over. */
   readonly lines: Float64Array<ArrayBuffer>;
+}
+
+/** Some examples of a source, column by column. */
+export interface Records extends RecordPlaces {
+  /** Whether values are JSON values, or text that may mean numbers and lists. */
+  readonly values: 'json' | 'text';
   /** One value per example; `Missing` where it has none. `valueOf` reads them. */
   readonly columns: ReadonlyMap<string, readonly unknown[]>;
   /** Bytes read for them. */
@@ -82,32 +95,8 @@ export interface Records {
 }
 
 /** Where record i has its value of a column. */
-export function placeOf({ files, fileOf, lines, unit }: Records, i: number, column: string): Place {
+export function placeOf({ files, fileOf, lines, unit }: RecordPlaces, i: number, column: string): Place {
   return { file: files[fileOf ? fileOf[i]! : 0]!, line: lines[i]!, column, ...(unit === 'row' && { unit }) };
-}
-
-/** A whole record, and the line that it is on, from 1. */
-export interface FirstRow {
-  readonly line: number;
-  readonly values: Row;
-}
-
-/** Reads one file's examples, each at its place. */
-export interface FileReader {
-  readonly values: Records['values'];
-  readonly unit: Records['unit'];
-  /**
-   * Appends the wanted columns of `rows` (numbers within the file) to `out`, and their lines to `lines` from `at` on.
-   * @returns bytes read
-   * @throws INVALID_DATA naming the line, INVALID_FILE where the file has changed, IO
-   */
-  read(rows: Uint32Array, out: readonly unknown[][], lines: Float64Array, at: number): number;
-  /**
-   * All columns of the first `count` records, whichever columns it was opened for; fewer where they are longer than `mostBytes`
-   * together, at least one. @throws as `read`
-   */
-  readFirst(count: number, mostBytes: number): FirstRow[];
-  close(): void;
 }
 
 const endings: Readonly<Record<string, SourceFormat>> = {
@@ -138,8 +127,6 @@ export function formatOf(file: string, { format }: Pick<FileSource, 'format'>): 
 
 export interface ScanFileOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Examples to note the places of; the rest are only counted. */
-  readonly limit?: number | undefined;
   /** Where the content of a compressed file goes. */
   readonly path?: string | undefined;
 }
@@ -151,11 +138,11 @@ export interface ScanFileOptions {
  */
 export async function scanFile(file: string, source: FileSource, options: ScanFileOptions = {}): Promise<FileIndex> {
   const { columns, delimiter } = source;
-  const { signal, limit, path = file } = options;
+  const { signal, path = file } = options;
   const format = formatOf(file, source);
   if (isCompressed(file)) await decompress(file, path, signal);
   if (format === 'parquet' || format === 'arrow') return (await blockFormat(format)).scan(file, path, signal);
-  return scanTextFile(file, format, { path, signal, limit, columns, delimiter });
+  return scanTextFile(file, format, { path, signal, columns, delimiter });
 }
 
 /** A format whose blocks are decoded. */
@@ -171,32 +158,21 @@ async function blockFormat(format: FileIndex['format']): Promise<BlockFormat> {
     : (await import('./arrow/file.ts')).arrowFormat;
 }
 
-/** All columns of the first `count` examples of a file; fewer where those of a text file are longer than `mostBytes` together. */
-export async function readFirst(index: FileIndex, count: number, mostBytes: number): Promise<FirstRow[]> {
-  if (!index.randomAccess) {
-    const { open } = await blockFormat(index.format);
-    const file = open(index, readableColumns(index));
-    try {
-      return await firstRowsOf(index, file, count);
-    } finally {
-      file.close();
-    }
-  }
-  const reader = new TextReader(index, []);
-  try {
-    return reader.readFirst(count, mostBytes);
-  } finally {
-    reader.close();
-  }
-}
-
 export function indexOf(files: readonly FileIndex[]): SourceIndex {
+  const largestBlock = { count: 0, examples: 0, sizeBytes: 0 };
+  for (const { blocks, blockBytes } of files) {
+    for (let i = 1; i < blocks.length; i++)
+      largestBlock.examples = Math.max(largestBlock.examples, blocks[i]! - blocks[i - 1]!);
+    largestBlock.sizeBytes = Math.max(largestBlock.sizeBytes, blockBytes);
+    largestBlock.count += blocks.length - 1;
+  }
   return {
     files,
     examples: files.reduce((sum, { examples }) => sum + examples, 0),
     sizeBytes: files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
     randomAccess: files[0]!.randomAccess,
     strided: files.some(({ text }) => text !== null && text.stride > 1),
+    largestBlock,
   };
 }
 
@@ -247,7 +223,7 @@ export class SourceReader {
     let sizeBytes = 0;
     let reader = this.#open.get(0);
     for (let begin = 0; begin < rows.length;) {
-      const file = this.#fileOf(rows[begin]!);
+      const file = upperBound(this.#firsts, rows[begin]!) - 1;
       const [first, last] = [this.#firsts[file]!, this.#firsts[file + 1]!];
       let end = begin + 1;
       while (end < rows.length && rows[end]! >= first && rows[end]! < last) end++;
@@ -271,16 +247,6 @@ export class SourceReader {
   close(): void {
     this.#blocks?.close();
     this.#open.close();
-  }
-
-  #fileOf(row: number): number {
-    let [low, high] = [0, this.#index.files.length - 1];
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#firsts[middle]! <= row) low = middle;
-      else high = middle - 1;
-    }
-    return low;
   }
 }
 

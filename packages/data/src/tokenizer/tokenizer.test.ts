@@ -1,11 +1,10 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readTokenizer, type Tokenizer } from './tokenizer.ts';
+import { testFolder } from '../testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const { path: folder } = testFolder();
 const file = join(folder, 'tokenizer.json');
 
 function read(parts: Readonly<Record<string, unknown>>): Tokenizer {

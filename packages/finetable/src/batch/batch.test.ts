@@ -13,10 +13,10 @@ const objects = (text: string): Record<string, unknown>[] =>
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-async function writeBatch(grid: object): Promise<{ folder: string; file: string }> {
+async function writeBatch(grid: object, more: object = {}): Promise<{ folder: string; file: string }> {
   const { folder } = await writeTinyJob();
   const file = join(folder, 'ranks.yaml');
-  await writeFile(file, JSON.stringify({ base: 'job.yaml', metric: 'accuracy', grid }));
+  await writeFile(file, JSON.stringify({ base: 'job.yaml', metric: 'accuracy', grid, ...more }));
   return { folder, file };
 }
 
@@ -44,6 +44,25 @@ test('a grid is run, told in a table and a CSV file, and not run again', async (
   expect(events[0]).toMatchObject({ status: 'kept', name: 'rank-1', error: null });
   expect(events[2]).toMatchObject({ metric: 'accuracy', rows: [{ status: 'kept' }, { status: 'kept' }] });
   expect((await stat(result)).mtimeMs).toBe(mtimeMs);
+});
+
+test('baselines: the best of each, at its own learning rate, side by side', async () => {
+  const rates = { 'optimizer.learningRate': [0.1, 0.0001] };
+  const { folder, file } = await writeBatch(rates, {
+    baselines: { none: {}, frozen: {}, full: {}, map: { 'optimizer.learningRate': [0.05] } },
+  });
+  const { status, stdout } = await runHere(['batch', file, '--concurrency', '2']);
+  expect(status).toBe(0);
+  const [all, best] = stdout.split('\nthe best of each:\n');
+  expect(all!.match(/^baseline-/gm)).toHaveLength(7);
+  const names = best!.match(/^baseline-\S+/gm)!;
+  expect(names.map((name) => name.split('_')[0]).sort()).toEqual(['full', 'frozen', 'map', 'none'].map((name) => `baseline-${name}`).sort()); // prettier-ignore
+  for (const name of names) expect(name).toMatch(/learningRate-0\.(1|05)$/);
+  const page = await readFile(join(folder, 'runs/ranks/results.html'), 'utf8');
+  expect(page).toContain('4 runs compared');
+  expect(page).toContain('baseline');
+  const compared = await runHere(['compare', ...names.map((name) => join(folder, 'runs/ranks', name))]);
+  expect(compared.stdout).toMatch(/^ *baseline +(none|frozen|full|map)/m);
 });
 
 test('a job that fails: the others are done, the error is told at the end, and the status is its own', async () => {
@@ -77,7 +96,15 @@ test('on a terminal: a line for each running job, what ended above it, and nothi
   const terminal = new Captured(60);
   const reporter = batchBars(terminal, 3);
   const job = (i: number) => ({ job: i, name: `a-job-with-a-name-of-its-own-rank-${i}`, folder: `runs/${i}` });
-  const start = { type: 'start', epochs: 2, stepsPerEpoch: 10, examples: 80, step: 0 } as const;
+  const start = {
+    type: 'start',
+    epochs: 2,
+    stepsPerEpoch: 10,
+    steps: 20,
+    secondsLeft: null,
+    examples: 80,
+    step: 0,
+  } as const;
   const events: BatchEvent[] = [
     { type: 'begin', ...job(0) },
     { type: 'begin', ...job(1) },

@@ -3,6 +3,7 @@ import { relative } from 'node:path';
 import { FinetableError, type ErrorCode } from '@finetable/core';
 import {
   batchRows,
+  bestOfBaselines,
   readBatch,
   runJobs,
   writeBatchCsv,
@@ -27,6 +28,7 @@ export async function batch(file: string, options: BatchOptions, io: Io): Promis
         concurrency: options.concurrency ?? loaded.concurrency,
         memory: options.memory ?? loaded.memory,
         threads: options.threads,
+        halving: loaded.halving,
         stopOnFailure: options.stopOnFailure ?? loaded.stopOnFailure,
         existing: options.overwrite ? 'overwrite' : 'resume',
         signal: io.signal,
@@ -39,8 +41,14 @@ export async function batch(file: string, options: BatchOptions, io: Io): Promis
   const rows = batchRows(loaded, outcomes);
   const files = [await writeBatchCsv(loaded, rows), await writeBatchHtml(loaded, rows)];
   const written = files.filter((file) => file !== null).map((file) => relative('.', file));
-  if (options.json) writeJson(io, { type: 'results', metric: loaded.metric, written, rows });
-  else io.stdout.write(`${describeRows(rows, loaded.metric)}\nwritten to ${written.join(', ')}\n`);
+  const best = bestOfBaselines(rows);
+  if (options.json) {
+    const chosen = best.length > 0 && { best: best.map(({ name }) => name) };
+    writeJson(io, { type: 'results', metric: loaded.metric, written, rows, ...chosen });
+  } else {
+    const chosen = best.length > 0 ? `\n\nthe best of each:\n${describeRows(best, loaded.metric)}` : '';
+    io.stdout.write(`${describeRows(rows, loaded.metric)}${chosen}\nwritten to ${written.join(', ')}\n`);
+  }
   throwWhatFailed(outcomes, io);
 }
 

@@ -1,6 +1,6 @@
 /** Three ways to show a batch: a line for each running job on a terminal, a line for each ended one elsewhere, JSON for programs. */
 import { toPlainError } from '@finetable/core';
-import type { BatchEvent } from '@finetable/trainer';
+import { rungName, type BatchEvent } from '@finetable/trainer';
 import { MultiBar, type SingleBar } from 'cli-progress';
 import { formatDuration, formatMetrics } from '../format.ts';
 import type { Output } from '../io.ts';
@@ -81,6 +81,12 @@ export function batchBars(stream: Output, jobs: number): BatchReporter {
         case 'note':
           bars.log(`${event.name}: ${event.note}\n`);
           break;
+        case 'rung': {
+          const state = states.get(event.job);
+          if (state) bars.remove(state.bar);
+          states.delete(event.job);
+          break;
+        }
         case 'end': {
           const text = `${describeEnd(event, ++ended, jobs)}\n`;
           const state = states.get(event.job);
@@ -100,12 +106,13 @@ export function batchBars(stream: Output, jobs: number): BatchReporter {
 }
 
 function describeEnd(event: Extract<BatchEvent, { type: 'end' }>, ended: number, jobs: number): string {
-  const { name, status, result, error } = event;
+  const { name, status, result, error, stopped } = event;
   const what = {
     finished: () => `${formatMetrics(result!.validation ?? result!.train)}; ${formatDuration(result!.seconds)}`,
     kept: () => 'finished before',
     failed: () => `failed: ${error!.message.split('\n')[0]!}`,
     interrupted: () => 'interrupted, with a checkpoint where it had begun to train',
+    stopped: () => `stopped after ${rungName(stopped!.after)}: ${formatMetrics(stopped!.metrics)}`,
     waiting: () => 'not begun',
   }[status]();
   return `${ended}/${jobs} ${name}: ${what}`;

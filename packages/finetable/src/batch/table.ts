@@ -7,7 +7,7 @@ export function describeRows(rows: readonly BatchRow[], metric: string): string 
   const header = ['job', 'status', metric, 'time', 'examples/s', 'adapter'];
   const cells = rows.map((row) => [
     row.name,
-    row.status,
+    row.stoppedAfter === null ? row.status : `after ${row.stoppedAfter}`,
     row.metric === null ? '-' : formatNumber(row.metric),
     row.seconds === null ? '-' : formatDuration(row.seconds),
     row.examplesPerSecond === null ? '-' : formatCount(row.examplesPerSecond),

@@ -23,7 +23,7 @@ export interface DecodedRows {
   readonly where: (row: number) => string;
 }
 
-export const floatTensors: Partial<Record<RowDtype, TensorDtype>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
+const floatTensors: Partial<Record<RowDtype, TensorDtype>> = { f32: 'F32', f16: 'F16', bf16: 'BF16' };
 
 /** @returns null where the target is f32, which rounds nothing */
 export async function writeRows(target: RowsTarget, rows: AsyncIterable<DecodedRows>): Promise<RoundingError | null> {

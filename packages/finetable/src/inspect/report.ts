@@ -1,5 +1,5 @@
 /** What `inspect` finds: plain data, one variant per kind of thing, printed as JSON as it is. */
-import type { SourceSample } from '@finetable/data';
+import type { SourceVisit } from '@finetable/data';
 import type { RowDtype } from '@finetable/core';
 import type { Job, RunResult } from '@finetable/trainer';
 
@@ -145,7 +145,7 @@ export interface JobReport {
 export interface DataReport {
   readonly kind: 'data';
   readonly path: string;
-  readonly format: SourceSample['format'];
+  readonly format: SourceVisit['format'];
   readonly sizeBytes: number;
   readonly rows: number;
   /** Rows whose values were looked at: all, or runs of neighbours evenly spread over the file. */

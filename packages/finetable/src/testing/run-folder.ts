@@ -67,6 +67,6 @@ export async function loggedLines(run: string): Promise<object[]> {
   const lines = (await readFile(join(run, 'metrics.jsonl'), 'utf8')).trimEnd().split('\n');
   return lines.map((line) => {
     const event = JSON.parse(line) as { type: string };
-    return event.type === 'step' ? { ...event, examplesPerSecond: 0, waitSeconds: 0, metrics: {} } : event;
+    return event.type === 'step' ? { ...event, examplesPerSecond: 0, waitSeconds: 0, memoryBytes: 0, metrics: {} } : event;
   });
 }

@@ -25,7 +25,7 @@ export async function writeTable(path: string, spoiled: readonly number[] = []):
 }
 
 /** JSON Lines: four ids of one of three classes' thirds of the table. */
-export function exampleLines(count: number, seed: number): string[] {
+function exampleLines(count: number, seed: number): string[] {
   const random = new RandomStream(seed, 'examples');
   return Array.from({ length: count }, (_, i) => {
     const label = random.below(5 * i, 3);

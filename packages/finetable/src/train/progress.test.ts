@@ -2,10 +2,18 @@ import type { TrainingEvent } from '@finetable/trainer';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Captured } from '../testing/capture.ts';
-import { progressLine, ProgressState } from './progress-line.ts';
+import { detailLine, progressLine, ProgressState } from './progress-line.ts';
 import { barReporter, describeEvent, jsonReporter, lineReporter } from './progress.ts';
 
-const start: TrainingEvent = { type: 'start', epochs: 3, stepsPerEpoch: 100, examples: 25_600, step: 0 };
+const start: TrainingEvent = {
+  type: 'start',
+  epochs: 3,
+  stepsPerEpoch: 100,
+  steps: 300,
+  secondsLeft: null,
+  examples: 25_600,
+  step: 0,
+};
 const tick = (step: number, loss: number): TrainingEvent => ({
   type: 'tick',
   step,
@@ -20,6 +28,7 @@ const step: TrainingEvent = {
   examplesPerSecond: 12345.6,
   waitSeconds: 0,
   touchedRows: 4012,
+  memoryBytes: 312 * 2 ** 20,
 };
 const evaluation: TrainingEvent = {
   type: 'evaluation',
@@ -57,6 +66,30 @@ test('any width is kept to, down to nothing', () => {
   expect(progressLine(state, 2500, 30)).toContain('50%');
 });
 
+test('the second line tells step, waiting, memory and rows, in any width', () => {
+  const state = halfWay();
+  state.update({ ...step, waitSeconds: 0.03 }, 4000);
+  const line = detailLine(state, 312 * 2 ** 20, 80);
+  expect(line).toBe('step 150/300, waiting for data 1.0 %, memory 312 MiB, 4,012 rows touched');
+  expect(detailLine(state, 312 * 2 ** 20, 20)).toBe(line.slice(0, 19));
+  expect(detailLine(new ProgressState(), 2 ** 20, 80)).toBe('step 0, memory 1 MiB');
+});
+
+test('a budget of time or steps bounds what is left; where nobody knows the end, none is told', () => {
+  const timed = new ProgressState();
+  timed.update({ ...start, secondsLeft: 10 }, 0);
+  timed.update(tick(1, 2), 4000);
+  expect(timed.share(4000)).toBe(0.4);
+  expect(progressLine(timed, 4000, 80)).toContain(' 40% loss 2 64 examples/s 6.0 s left');
+  const endless = new ProgressState();
+  endless.update({ ...start, stepsPerEpoch: null, steps: null, examples: null }, 0);
+  endless.update(tick(1, 2), 4000);
+  expect(progressLine(endless, 4000, 80)).toBe('epoch 1/3 loss 2');
+  expect(describeEvent({ ...start, steps: 120, secondsLeft: 90 })).toBe(
+    '25,600 examples, 3 epochs of 100 steps, at most 120 steps and 1:30',
+  );
+});
+
 test('before the first step there is neither loss nor speed', () => {
   const state = new ProgressState();
   state.update(start, 0);
@@ -89,7 +122,7 @@ test('lines: one per event, none per tick', () => {
   reporter.close();
   expect(lines).toEqual([
     '25,600 examples, 3 epochs of 100 steps',
-    'step 50, epoch 1: loss 2, accuracy 0.25; 12,346 examples/s, 4,012 rows touched',
+    'step 50, epoch 1: loss 2, accuracy 0.25; 12,346 examples/s, 4,012 rows touched, 312 MiB',
     'evaluation after step 100, epoch 1: loss 1.5, accuracy 0.712 (best so far)',
     'checkpoint after step 100: runs/x/checkpoints/step-00000100',
   ]);
@@ -109,7 +142,7 @@ test('the bar draws, keeps evaluations above it, is taken away at the end, and l
   reporter.event(start);
   reporter.event(tick(1, 2));
   reporter.event(evaluation);
-  await expect.poll(() => terminal.text).toContain('epoch 1/3');
+  await expect.poll(() => terminal.text).toMatch(/epoch 1\/3[^]*step 1\/300, memory /);
   reporter.close();
   reporter.close();
   const { text } = terminal;

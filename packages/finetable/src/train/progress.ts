@@ -1,9 +1,10 @@
 /** Three ways to show a training's events: a bar on a terminal, lines elsewhere, JSON for programs. */
 import type { TrainingEvent } from '@finetable/trainer';
+import { formatBytes } from '@finetable/core';
 import { MultiBar } from 'cli-progress';
-import { formatCount, formatMetrics } from '../format.ts';
+import { formatCount, formatDuration, formatMetrics } from '../format.ts';
 import type { Output } from '../io.ts';
-import { ProgressState, progressLine } from './progress-line.ts';
+import { detailLine, ProgressState, progressLine } from './progress-line.ts';
 
 export interface Reporter {
   event(event: TrainingEvent): void;
@@ -31,12 +32,16 @@ export function lineReporter(write: (line: string) => void): Reporter {
   };
 }
 
-/** A line at the bottom of the terminal, with evaluations above it. */
+/** Two lines at the bottom of the terminal, with evaluations above them. */
 export function barReporter(stream: Output): Reporter {
   const state = new ProgressState();
   const bars = new MultiBar({
     stream,
-    format: () => progressLine(state, performance.now(), stream.columns ?? 80),
+    format: (_options, _values, { line }: { line: 'progress' | 'details' }) => {
+      const columns = stream.columns ?? 80;
+      if (line === 'details') return detailLine(state, process.memoryUsage.rss(), columns);
+      return progressLine(state, performance.now(), columns);
+    },
     clearOnComplete: true,
     // A terminal whose settings were changed would stay so after a second signal, which ends the process at once.
     hideCursor: false,
@@ -50,7 +55,8 @@ export function barReporter(stream: Output): Reporter {
     event: (event) => {
       state.update(event, performance.now());
       if (event.type === 'start') {
-        bars.create(1, 0);
+        bars.create(1, 0, { line: 'progress' });
+        bars.create(1, 0, { line: 'details' });
         open = true;
       }
       if (event.type === 'start' || event.type === 'evaluation') bars.log(`${describeEvent(event)!}\n`);
@@ -68,14 +74,24 @@ export function barReporter(stream: Output): Reporter {
 export function describeEvent(event: TrainingEvent): string | null {
   switch (event.type) {
     case 'start': {
-      const { epochs, stepsPerEpoch, examples, step } = event;
-      const from = step > 0 ? `, going on after step ${formatCount(step)}` : '';
+      const { epochs, stepsPerEpoch, steps, secondsLeft, examples, step } = event;
+      const most = [
+        ...(steps !== null && steps < epochs * (stepsPerEpoch ?? Infinity) ? [`${formatCount(steps)} steps`] : []),
+        ...(secondsLeft === null ? [] : [formatDuration(secondsLeft)]),
+      ];
+      const from = `${most.length > 0 ? `, at most ${most.join(' and ')}` : ''}${step > 0 ? `, going on after step ${formatCount(step)}` : ''}`;
       if (examples === null || stepsPerEpoch === null) return `${epochs} epochs of examples as they come${from}`;
       return `${formatCount(examples)} examples, ${epochs} epochs of ${formatCount(stepsPerEpoch)} steps${from}`;
     }
     case 'step': {
-      const { step, epoch, metrics, examplesPerSecond, touchedRows } = event;
-      return `step ${step}, epoch ${epoch + 1}: ${formatMetrics(metrics)}; ${formatCount(examplesPerSecond)} examples/s, ${formatCount(touchedRows)} rows touched`;
+      const { step, epoch, metrics, examplesPerSecond, waitSeconds, touchedRows, memoryBytes } = event;
+      const figures = [
+        `${formatCount(examplesPerSecond)} examples/s`,
+        ...(waitSeconds >= 0.05 ? [`${formatDuration(waitSeconds)} waiting for data`] : []),
+        `${formatCount(touchedRows)} rows touched`,
+        formatBytes(memoryBytes),
+      ];
+      return `step ${step}, epoch ${epoch + 1}: ${formatMetrics(metrics)}; ${figures.join(', ')}`;
     }
     case 'evaluation': {
       const { step, epoch, metrics, best } = event;

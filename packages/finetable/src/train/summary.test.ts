@@ -48,5 +48,7 @@ test('without validation or adapters their lines are absent', () => {
   expect(text).not.toContain('validation');
   expect(text).not.toContain('adapter');
   expect(text).toContain('6 epochs (stopped early)');
+  const ended = { ...result, stoppedEarly: true, endedBy: 'seconds' as const };
+  expect(summarize(ended, 'r')).toContain('6 epochs (stopped early: budget of seconds)');
   expect(text).toContain('files     r/report.html, r/result.json\n');
 });

@@ -6,7 +6,7 @@ import { alignRows, formatCount, formatDuration, formatMetrics, formatNumber } f
 
 export function summarize(result: RunResult, folder: string): string {
   const { steps, epochs, stoppedEarly, train, validation, seconds, waitSeconds } = result;
-  const early = stoppedEarly ? ' (stopped early)' : '';
+  const early = stoppedEarly ? ` (stopped early${why(result)})` : '';
   const waiting = seconds > 0 ? (100 * waitSeconds) / seconds : 0;
   const rows: string[][] = [
     ['trained', `${formatCount(steps)} steps, ${epochs} epochs${early}, ${formatDuration(seconds)}`],
@@ -29,6 +29,11 @@ export function summarize(result: RunResult, folder: string): string {
     ],
   ];
   return alignRows(rows);
+}
+
+function why({ endedBy }: RunResult): string {
+  if (!endedBy) return '';
+  return endedBy === 'patience' ? ': no better evaluation' : `: budget of ${endedBy}`;
 }
 
 function describeAdapter(

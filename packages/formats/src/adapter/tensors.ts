@@ -81,7 +81,7 @@ export function tableRows({ base, grown }: AdapterTensors): number {
  * Checks lengths, ranges, order of rows, that groups share no row, and that every number is finite.
  * @param code INVALID_ARGUMENT for what a program passes, INVALID_FILE for what a file held
  */
-export function checkAdapterTensors(adapter: AdapterTensors, code: ErrorCode, where: string): void {
+function checkAdapterTensors(adapter: AdapterTensors, code: ErrorCode, where: string): void {
   const { table, base, groups, magnitude, baseSquares, maxNorm, grown } = adapter;
   const at = `${where}: adapter of table ${show(table)}`;
   const refuse = (message: string): never => {

@@ -50,7 +50,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
 }
 
 /** The header from its JSON bytes; `fileBytes` is the length of the whole file. */
-export function parseSafetensorsHeader(bytes: Uint8Array, fileBytes: number, path: string): SafetensorsHeader {
+function parseSafetensorsHeader(bytes: Uint8Array, fileBytes: number, path: string): SafetensorsHeader {
   const root = parseRoot(bytes, path);
   const dataOffset = 8 + bytes.byteLength;
   const tensors = new Map<string, ArrayInfo>();

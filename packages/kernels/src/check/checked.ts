@@ -35,12 +35,14 @@ import {
   checkShards,
   checkStore,
   checkStretch,
+  elementBytes,
   withFiles,
 } from './stores.ts';
 import { checkRule } from './rule.ts';
 import { checkDense, checkSkipped, checkUpdatable } from './update.ts';
 import {
   checkApart,
+  checkBytes,
   checkDoubles,
   checkFloats,
   checkInteger,
@@ -119,6 +121,17 @@ export class CheckedKernels implements Kernels {
     checkStore(this.#inner, 'readBytes', 'store', store);
     checkStretch('readBytes', 'out', store, byteOffset, out);
     this.#inner.readBytes(store, byteOffset, out);
+  }
+
+  readRows(store: RowStore, rows: Int32Array, out: Uint8Array): void {
+    checkStore(this.#inner, 'readRows', 'store', store);
+    if (store.groupDims > 0) refuse('readRows', 'store', `must be of a dtype without scales, found ${store.dtype}`);
+    checkInts('readRows', 'rows', rows);
+    checkRows(this.#inner, 'readRows', 'rows', rows, store.rows);
+    checkBytes('readRows', 'out', out);
+    const expected = rows.length * elementBytes(store.dtype, store.dim);
+    if (out.length !== expected) refuse('readRows', 'out', `must have ${expected} bytes, found ${out.length}`);
+    this.#inner.readRows(store, rows, out);
   }
 
   writeBytes(store: RowStore, byteOffset: number, bytes: Uint8Array): void {

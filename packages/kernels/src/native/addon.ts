@@ -76,6 +76,7 @@ export interface Addon {
   gatherRows(context: Context, from: Handle, rows: Ints, out: Floats): void;
   scatterRows(to: Handle, rows: Ints, values: Floats): void;
   readBytes(from: Handle, byteOffset: number, out: Uint8Array): void;
+  readRows(from: Handle, rows: Ints, out: Uint8Array): void;
   writeBytes(to: Handle, byteOffset: number, bytes: Uint8Array): void;
   /** Files that the process has mapped. */
   mappedFiles(): number;

@@ -17,7 +17,7 @@ import { dtypes, type Addon, type Context, type Handle, type LookupArguments, ty
 import { nearest } from './nearest.ts';
 import { ruleNumbers, stateOf } from './rule.ts';
 
-export class NativeRows implements RowStore {
+class NativeRows implements RowStore {
   readonly rows: number;
   readonly dim: number;
   readonly dtype: StoreDtype;
@@ -98,7 +98,7 @@ export function nativeKernels(addon: Addon, threads: number, instructionSet: str
 
 type RowCalls = Pick<
   Implementation,
-  'createRows' | 'openRows' | 'gatherRows' | 'scatterRows' | 'readBytes' | 'writeBytes'
+  'createRows' | 'openRows' | 'gatherRows' | 'scatterRows' | 'readBytes' | 'readRows' | 'writeBytes'
 >;
 
 function rowCalls(addon: Addon, context: Context): RowCalls {
@@ -141,6 +141,7 @@ function rowCalls(addon: Addon, context: Context): RowCalls {
     gatherRows: (store, rows, out) => addon.gatherRows(context, handleOf(store), rows, out.data),
     scatterRows: (store, rows, values) => addon.scatterRows(handleOf(store), rows, values.data),
     readBytes: (store, byteOffset, out) => addon.readBytes(handleOf(store), byteOffset, out),
+    readRows: (store, rows, out) => addon.readRows(handleOf(store), rows, out),
     writeBytes: (store, byteOffset, bytes) => addon.writeBytes(handleOf(store), byteOffset, bytes),
   };
 }

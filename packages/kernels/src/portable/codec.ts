@@ -77,6 +77,16 @@ export function gatherRows(store: PortableRows, rows: Int32Array, out: Matrix): 
   for (let i = 0; i < rows.length; i++) decodeRow(out.data, i * store.dim, store, rows[i]!, scratch);
 }
 
+/** The rows as they are stored. */
+export function readRows(store: PortableRows, rows: Int32Array, out: Uint8Array): void {
+  const { rowBytes } = store;
+  for (let i = 0; i < rows.length; i++) {
+    const at = store.seek(rows[i]!);
+    const { buffer, byteOffset, BYTES_PER_ELEMENT } = store.data;
+    out.set(new Uint8Array(buffer, byteOffset + at * BYTES_PER_ELEMENT, rowBytes), i * rowBytes);
+  }
+}
+
 /** `store[rows[i]] = values[i]`. */
 export function scatterRows(store: PortableRows, rows: Int32Array, { data, cols }: Matrix): void {
   for (let i = 0; i < rows.length; i++) {

@@ -2,7 +2,7 @@
 import { partGroupDims } from '../check/stores.ts';
 import type { Descriptors, Implementation } from '../implementation.ts';
 import type { FileRows, LookupArgs, RowStore, TablePart } from '../kernels.ts';
-import { gatherRows, scatterRows } from './codec.ts';
+import { gatherRows, readRows, scatterRows } from './codec.ts';
 import * as dense from './dense.ts';
 import { bagDots, bagDotsBackward, pairDots, pairDotsBackward } from './dots.ts';
 import { FilePart, openFiles } from './files.ts';
@@ -28,6 +28,7 @@ export function portableKernels(threads = 1): Implementation {
     gatherRows: (store, rows, out) => gatherRows(store as PortableRows, rows, out),
     scatterRows: (store, rows, values) => scatterRows(store as PortableRows, rows, values),
     readBytes: (store, byteOffset, out) => (store as PortableRows).readBytes(byteOffset, out),
+    readRows: (store, rows, out) => readRows(store as PortableRows, rows, out),
     writeBytes: (store, byteOffset, bytes) => (store as RamRows).writeBytes(byteOffset, bytes),
     lookup,
     lookupAsync: (args) => new Promise((resolve) => resolve(lookup(args))),

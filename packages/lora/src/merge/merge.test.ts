@@ -1,26 +1,11 @@
 import { link, mkdtemp, open, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  jagged,
-  makePlan,
-  matrix,
-  RandomStream,
-  range,
-  rowBytes,
-  rowScales,
-  type Matrix,
-  type RowFormat,
-} from '@finetable/core';
-import {
-  openSafetensors,
-  readSafetensorsHeader,
-  savePeftAdapter,
-  writeQuantizedTable,
-  writeSafetensors,
-} from '@finetable/formats';
-import { loadKernels, type Kernels } from '@finetable/kernels';
+import { jagged, makePlan, matrix, range, type Matrix, type RowFormat } from '@finetable/core';
+import { openSafetensors, readSafetensorsHeader, savePeftAdapter, writeSafetensors } from '@finetable/formats';
+import type { Kernels } from '@finetable/kernels';
 import { createTable, growTable, openTable, type ShardedTable } from '@finetable/placement';
+import { normals, writeTable } from '@finetable/placement/testing';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createAdapter, type Adapter } from '../adapter.ts';
 import { adapterTensors, loadAdapterOf, loadAdapters, saveAdapters } from '../files.ts';
@@ -48,12 +33,6 @@ const keep = <T extends { close(): void }>(one: T): T => {
 };
 const at = (name: string): string => join(folder, name);
 
-function normals(rows: number, dim: number, seed: number): Matrix {
-  const out = matrix(rows, dim);
-  new RandomStream(seed, 'values').fillNormal(out.data);
-  return out;
-}
-
 const formats: readonly RowFormat[] = [
   { dtype: 'f32', dim: D, groupDims: 0 },
   { dtype: 'f16', dim: D, groupDims: 0 },
@@ -76,32 +55,6 @@ async function storedRows(path: string): Promise<string[]> {
     rows.forEach((_, i) => (rows[i] += `${bytes.subarray(i * width, (i + 1) * width).toString('hex')};`));
   }
   return rows;
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes;
-}
-
-/** A table file `[rows, dim]`, written by nothing that merging uses. */
-async function writeTable(path: string, values: Matrix, format: RowFormat = formats[0]!, name = 'rows'): Promise<void> {
-  const kernels = loadKernels();
-  const store = kernels.createRows(values.rows, format.dim, format.dtype, format.groupDims);
-  kernels.scatterRows(store, range(values.rows), values);
-  const elements = new Uint8Array(values.rows * rowBytes(format.dtype, format.dim));
-  const scales = new Uint8Array(values.rows * 4 * rowScales(format));
-  kernels.readBytes(store, 0, elements);
-  kernels.readBytes(store, elements.length, scales);
-  store.close();
-  if (format.groupDims > 0) {
-    await writeQuantizedTable(
-      path,
-      { name, rows: values.rows, format },
-      { elements: once(elements), scales: once(scales) },
-    );
-    return;
-  }
-  const dtype = ({ f32: 'F32', f16: 'F16', bf16: 'BF16' } as const)[format.dtype as 'f32'];
-  await writeSafetensors(path, [{ name, dtype, shape: [values.rows, format.dim], data: elements }], { format: 'pt' });
 }
 
 /** Steps that touch some rows, in the last steps others than in the first. */

@@ -124,7 +124,7 @@ export function partSeconds(
 }
 
 /** The batch's vectors and gradients, and the adapter's rows with their state, each read and written: the same for every plan. */
-export function otherSeconds({ request, uniqueRows }: Table, ram: Device): number {
+function otherSeconds({ request, uniqueRows }: Table, ram: Device): number {
   const { adapter, bags, dim } = request;
   const vectors = (4 * bags * dim * (adapter ? 4 : 2)) / ram.streaming;
   if (!adapter) return vectors;

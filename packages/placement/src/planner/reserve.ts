@@ -56,7 +56,7 @@ export function matrixBytes(table: TableRequest, uniqueRows: number): number {
 
 /** @param uniqueRows expected in a batch, by table */
 export function reservedBytes(request: PlanRequest, uniqueRows: readonly number[]): Record<string, number> {
-  const { tables, workers = 0, prefetchBatches = 1, otherBytes = {} } = request;
+  const { tables, workers = 0, prefetchBatches = 1, prefetchBytes = Infinity, taskBatches = 1 } = request;
   const reserved = {
     process: processBytes,
     'loader threads': workers * workerBytes,
@@ -66,18 +66,23 @@ export function reservedBytes(request: PlanRequest, uniqueRows: readonly number[
     'optimiser state': 0,
     'adapters as they are written': 0,
   };
+  const threads = Math.max(1, workers);
+  let batch = 0;
   tables.forEach((table, i) => {
     const lookups = table.bags * table.idsPerBag;
     const unique = Math.ceil(uniqueRows[i]!);
-    // Beyond those made ahead, one is being trained on and one pooled; whoever makes a plan sorts (row, place) twice over.
-    reserved['batches in flight'] += Math.ceil(
-      (prefetchBatches + 2) * batchBytes(lookups, unique, table.bags) + Math.max(1, workers) * 16 * lookups,
-    );
+    batch += batchBytes(lookups, unique, table.bags);
+    // Whoever makes a plan sorts (row, place) twice over.
+    reserved['batches in flight'] += threads * 16 * lookups;
     reserved['batch matrices'] += matrixBytes(table, unique);
     const { adapter, optimizer } = adapterBytes(table, touchedRows(table));
     reserved.adapters += adapter;
     reserved['adapters as they are written'] += writtenBytes(table, touchedRows(table));
     reserved['optimiser state'] += optimizer;
   });
-  return { ...reserved, ...otherBytes };
+  const first = Math.min(prefetchBatches, threads * taskBatches) * batch;
+  const ahead = Math.max(first, Math.min(prefetchBatches * batch, prefetchBytes));
+  // Beyond those made ahead, one is being trained on and one pooled.
+  reserved['batches in flight'] = Math.ceil(reserved['batches in flight'] + ahead + 2 * batch);
+  return { ...reserved, ...request.otherBytes };
 }

@@ -84,6 +84,10 @@ export interface PlanRequest {
   /** Loader threads and the batches that are made ahead; defaults 0 and 1. */
   readonly workers?: number | undefined;
   readonly prefetchBatches?: number | undefined;
+  /** Of the batches that are made ahead; default: not bounded. */
+  readonly prefetchBytes?: number | undefined;
+  /** Batches that a thread makes before it is known how large they are; default 1. */
+  readonly taskBatches?: number | undefined;
   /** Other memory to reserve, by what it is for. */
   readonly otherBytes?: Readonly<Record<string, number>> | undefined;
   /** Steps over which the time of loading rows into RAM is spread; default: so many that it does not matter. */

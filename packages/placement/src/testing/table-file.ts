@@ -9,7 +9,13 @@ export function normals(rows: number, dim: number, seed = 1): Matrix {
   return out;
 }
 
-export async function writeTable(path: string, values: Matrix, format: RowFormat): Promise<void> {
+/** @param format f32 where it is left out */
+export async function writeTable(
+  path: string,
+  values: Matrix,
+  format: RowFormat = { dtype: 'f32', dim: values.cols, groupDims: 0 },
+  name = 'rows',
+): Promise<void> {
   const kernels = loadKernels();
   const store = kernels.createRows(values.rows, format.dim, format.dtype, format.groupDims);
   kernels.scatterRows(store, range(values.rows), values);
@@ -18,29 +24,18 @@ export async function writeTable(path: string, values: Matrix, format: RowFormat
   kernels.readBytes(store, 0, elements);
   kernels.readBytes(store, elements.length, scales);
   store.close();
-  const shape = [values.rows, format.dim];
-  switch (format.dtype) {
-    case 'f32':
-      await writeSafetensors(path, [{ name: 'rows', dtype: 'F32', shape, data: values.data }]);
-      break;
-    case 'f16':
-    case 'bf16': {
-      const dtype = format.dtype === 'f16' ? 'F16' : 'BF16';
-      await writeSafetensors(path, [{ name: 'rows', dtype, shape, data: new Uint16Array(elements.buffer) }]);
-      break;
-    }
-    default:
-      await writeQuantizedTable(
-        path,
-        { name: 'rows', rows: values.rows, format },
-        {
-          elements: stream(elements),
-          scales: stream(scales),
-        },
-      );
+  if (format.groupDims > 0) {
+    await writeQuantizedTable(
+      path,
+      { name, rows: values.rows, format },
+      { elements: once(elements), scales: once(scales) },
+    );
+    return;
   }
+  const dtype = ({ f32: 'F32', f16: 'F16', bf16: 'BF16' } as const)[format.dtype as 'f32'];
+  await writeSafetensors(path, [{ name, dtype, shape: [values.rows, format.dim], data: elements }], { format: 'pt' });
 }
 
-async function* stream(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }

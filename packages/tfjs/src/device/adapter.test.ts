@@ -29,7 +29,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { tf } from '../load.ts';
 import { tfjsDevice, type TfjsDevice } from './device.ts';
 import { TfjsMatrix } from './matrix.ts';
-import { normals, writeTable } from '../testing/table-file.ts';
+import { normals, writeTable } from '@finetable/placement/testing';
 import { onEachBackend } from '../testing/backends.ts';
 
 const V = 60;

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { tf } from '../load.ts';
 import { tfjsDevice } from './device.ts';
 import { onEachBackend } from '../testing/backends.ts';
-import { normals, writeTable } from '../testing/table-file.ts';
+import { normals, writeTable } from '@finetable/placement/testing';
 
 const V = 50;
 let folder: string;

@@ -6,7 +6,7 @@ import { checkJob, evaluateRun, planJob, runJob, type JobInput, type LoadedJob }
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { useBestBackend } from '../backend.ts';
 import { tf } from '../load.ts';
-import { normals, writeTable } from '../testing/table-file.ts';
+import { normals, writeTable } from '@finetable/placement/testing';
 
 const V = 60;
 const D = 8;

@@ -21,7 +21,7 @@ import { tf } from '../load.ts';
 import { tfjsObjective } from '../objective/objective.ts';
 import { onEachBackend } from '../testing/backends.ts';
 import { tfjsDevice } from './device.ts';
-import { normals, writeTable } from '../testing/table-file.ts';
+import { normals, writeTable } from '@finetable/placement/testing';
 
 const V = 80;
 const D = 16;

@@ -17,6 +17,7 @@ import {
   type SparseResult,
 } from './inputs.ts';
 import { optionsOf } from './keras-config.ts';
+import { refuseLostMask } from './lost-mask.ts';
 import type { EmbeddingOptions } from './options.ts';
 import { RowsLayer } from './rows-layer.ts';
 import { lengthsOf, oneOfInputs, outputShapeOf } from './shapes.ts';
@@ -88,6 +89,7 @@ export class Embedding extends RowsLayer {
   }
 
   override call(inputs: Tensor | Tensor[], kwargs: Record<string, unknown>): Tensor {
+    if (this.maskZero) refuseLostMask(this);
     const input = oneOfInputs(inputs);
     const shape = [...input.shape, this.outputDim];
     const output = tf.tidy(() => {

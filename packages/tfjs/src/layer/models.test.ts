@@ -1,5 +1,5 @@
 /** The layer in models of tfjs: sequential and functional, trained, saved, loaded, trained on. */
-import type { io, LayersModel, Optimizer, SymbolicTensor, Tensor } from '@tensorflow/tfjs';
+import type { io, layers, LayersModel, Optimizer, SymbolicTensor, Tensor } from '@tensorflow/tfjs';
 import { afterEach, expect, test, vi } from 'vitest';
 import { tf } from '../load.ts';
 import { onEachBackend } from '../testing/backends.ts';
@@ -202,7 +202,7 @@ onEachBackend(() => {
     expect((await loss({ embeddingsRegularizer: regularizer })) - plain).toBeCloseTo(0.5 * 4 * 285, 2);
   });
 
-  test('masks go to layers that take them, and make others throw, as in tfjs', () => {
+  test('masks go to layers that take them, and make others throw', () => {
     const masked = (): Embedding => embedding({ ...options, maskZero: true });
     const recurrent = tf.sequential({ layers: [masked(), tf.layers.lstm({ units: 2 })] });
     const outputs = (...ids: number[][]): number[][] =>
@@ -210,11 +210,32 @@ onEachBackend(() => {
     const [[padded, full], [short]] = [outputs([1, 2, 0], [1, 2, 2]), outputs([1, 2])];
     padded!.forEach((value, i) => expect(value).toBeCloseTo(short![i]!, 6));
     full!.forEach((value, i) => expect(value).not.toBeCloseTo(short![i]!, 6));
-    const pooling = tf.layers.globalMaxPooling1d();
     const [output, mask] = [masked().apply(x()) as Tensor, masked().computeMask(x())];
-    expect(() => pooling.computeMask(output, mask)).toThrow('does not support masking');
-    // In predict and fit tfjs does not ask such a layer, and the mask ends there.
-    expect((tf.sequential({ layers: [masked(), pooling] }).predict(x()) as Tensor).shape).toEqual([2, 4]);
+    expect(() => tf.layers.globalMaxPooling1d().computeMask(output, mask)).toThrow('does not support masking');
+  });
+
+  test('predict and fit, where tfjs would drop a mask without a word, throw too', async () => {
+    const through = (...layers: layers.Layer[]): LayersModel => {
+      const model = tf.sequential({ layers: [embedding({ ...options, maskZero: true, name: 'words' }), ...layers] });
+      compile(model);
+      return model;
+    };
+    const pooling = (): layers.Layer => tf.layers.globalMaxPooling1d({ name: 'pooling' });
+    const lost = 'words: maskZero makes a mask, which layer "pooling" (GlobalMaxPooling1D) does not support';
+    const { lstm, dense, dropout, activation } = tf.layers;
+    for (const between of [
+      [dense({ units: 2 })],
+      [dropout({ rate: 0.1 }), dense({ units: 2 })],
+      [lstm({ units: 2, returnSequences: true }), activation({ activation: 'relu' })],
+    ]) {
+      const model = through(...between, pooling());
+      expect(() => model.predict(x())).toThrow(lost);
+      await expect(model.fit(x(), tf.zeros([2, 2]), { verbose: 0 })).rejects.toThrow(lost);
+    }
+    const used = through(lstm({ units: 2 }), tf.layers.reshape({ targetShape: [2, 1] }), pooling());
+    expect((used.predict(x()) as Tensor).shape).toEqual([2, 1]);
+    const unmasked = tf.sequential({ layers: [embedding(options), pooling()] });
+    expect((unmasked.predict(x()) as Tensor).shape).toEqual([2, 4]);
   });
 
   test('ids that are no int32 arrive uncast in a sequential model, and are refused or warned of', () => {

@@ -5,11 +5,14 @@ import type { TrainingEvent } from '../fit.ts';
 import type { LoadedJob } from '../job/read.ts';
 import type { ExistingRun } from '../run/folder.ts';
 import type { RunResult } from '../run/run.ts';
+import type { Rung } from './halving.ts';
 
 export interface JobRequest {
   readonly loaded: LoadedJob;
   readonly folder: string;
   readonly existing: ExistingRun;
+  /** Where to stop with a checkpoint; default: at the end. */
+  readonly until: Rung | null;
   /** Events go out here; anything that comes in asks for a checkpoint and the end. Closed by the thread after its last event. */
   readonly port: MessagePort;
 }

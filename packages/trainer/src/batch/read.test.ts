@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runFolder, type RunResult } from '../run/run.ts';
 import { checkBatch, readBatch } from './read.ts';
-import { batchRows, writeBatchCsv } from './results.ts';
+import { batchRows, bestOfBaselines, writeBatchCsv } from './results.ts';
 import type { JobOutcome } from './run-jobs.ts';
 
 let folder: string;
@@ -57,6 +57,51 @@ test('a grid: every combination, named by what differs, in folders of the batch'
   expect(runFolder(loaded)).toBe(join(folder, 'runs/ranks/rank-8_learningRate-0.01'));
 });
 
+test('baselines: the job and what it is compared with, each over the grid and its own fields', async () => {
+  const batch = await checkBatch(
+    {
+      base,
+      grid: { 'optimizer.learningRate': [0.1, 0.01] },
+      baselines: {
+        none: { 'adapters.items.rank': [2, 4] },
+        frozen: {},
+        map: { 'optimizer.learningRate': [0.001] },
+      },
+    },
+    folder,
+  );
+  expect(batch.jobs.map(({ loaded }) => loaded.job.name)).toEqual([
+    'baseline-none_learningRate-0.1_rank-2',
+    'baseline-none_learningRate-0.1_rank-4',
+    'baseline-none_learningRate-0.01_rank-2',
+    'baseline-none_learningRate-0.01_rank-4',
+    'baseline-frozen_learningRate-0.1',
+    'baseline-frozen_learningRate-0.01',
+    'baseline-map_learningRate-0.001',
+  ]);
+  expect(batch.jobs.map(({ loaded }) => loaded.job.baseline)).toEqual([
+    ...Array<string>(4).fill('none'),
+    ...Array<string>(2).fill('frozen'),
+    'map',
+  ]);
+  const rows = batchRows(
+    batch,
+    batch.jobs.map(({ loaded }, i) => ({
+      name: loaded.job.name,
+      folder: 'runs',
+      status: i === 4 ? 'failed' : 'finished',
+      result: i === 4 ? null : ({ validation: { loss: [4, 3, 2, 5, 0, 1, 6][i] }, adapters: {} } as never),
+      error: null,
+    })),
+  );
+  expect(bestOfBaselines(rows).map(({ name, metric }) => [name, metric])).toEqual([
+    ['baseline-frozen_learningRate-0.01', 1],
+    ['baseline-none_learningRate-0.01_rank-2', 2],
+    ['baseline-map_learningRate-0.001', 6],
+  ]);
+  expect(bestOfBaselines(rows.filter(({ settings }) => settings.baseline === 'none'))).toEqual([]);
+});
+
 test('a list: job files as they are, or changed; a job may stand in the batch', async () => {
   await writeFile(join(folder, 'base.yaml'), JSON.stringify(base));
   const batch = await checkBatch(
@@ -102,8 +147,20 @@ test('random search: within the bounds, the same for a seed, and more trials beg
 });
 
 test.each<[string, object, RegExp]>([
-  ['nothing to run', {}, /batch: jobs: allowed: either jobs, or base with grid or random/],
-  ['a base alone', { base }, /base: goes with either grid or random/],
+  ['nothing to run', {}, /batch: jobs: allowed: either jobs, or base with grid, baselines or random/],
+  ['a base alone', { base }, /base: goes with grid, baselines or both, or with random alone/],
+  ['no baseline', { base, baselines: {} }, /baselines: allowed: none, frozen, full, map, one or more/],
+  ['a baseline that there is not', { base, baselines: { lora: {} } }, /baselines/],
+  [
+    'baselines of values drawn at random',
+    { base, baselines: { map: {} }, random: { trials: 1, fields: {} } },
+    /base: goes with grid, baselines or both, or with random alone/,
+  ],
+  [
+    'baselines of listed jobs',
+    { jobs: [{ job: base }], baselines: { map: {} } },
+    /jobs: grid, baselines and random go with base/,
+  ],
   ['a field that it does not know', { base, gird: {} }, /gird: unknown field; did you mean "grid"/],
   [
     'an empty grid',

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ioError, writeFileAtomic } from '@finetable/formats';
 import { isBetter } from '../metrics/index.ts';
 import { compareRuns } from '../report/compare.ts';
+import type { Rung } from './halving.ts';
 import type { LoadedBatch } from './read.ts';
 import type { JobOutcome } from './run-jobs.ts';
 
@@ -11,11 +12,13 @@ import type { JobOutcome } from './run-jobs.ts';
 export interface BatchRow {
   readonly name: string;
   readonly status: JobOutcome['status'];
+  /** Of one that was stopped at a rung: `3 epochs`. */
+  readonly stoppedAfter: string | null;
   /** What makes the job differ from the others: fields by path. */
   readonly settings: Readonly<Record<string, unknown>>;
   /** The batch's metric, of the validation where there was one. */
   readonly metric: number | null;
-  /** Of the validation, else of the training. */
+  /** Of the validation, else of the training; of a job that was stopped, up to then. */
   readonly metrics: Readonly<Record<string, number>> | null;
   readonly seconds: number | null;
   readonly examplesPerSecond: number | null;
@@ -27,12 +30,13 @@ export interface BatchRow {
 
 /** Rows sorted by the batch's metric; jobs without it, in their order, last. @param outcomes as `runJobs` returns them */
 export function batchRows(batch: LoadedBatch, outcomes: readonly JobOutcome[]): BatchRow[] {
-  const rows = outcomes.map(({ name, status, folder, result, error }, i): BatchRow => {
-    const metrics = result && (result.validation ?? result.train);
+  const rows = outcomes.map(({ name, status, folder, result, error, stopped }, i): BatchRow => {
+    const metrics = stopped?.metrics ?? (result && (result.validation ?? result.train));
     const adapters = result && Object.values(result.adapters);
     return {
       name,
       status,
+      stoppedAfter: stopped ? rungName(stopped.after) : null,
       settings: batch.jobs[i]!.settings,
       metric: metrics?.[batch.metric] ?? null,
       metrics,
@@ -53,13 +57,28 @@ export function batchRows(batch: LoadedBatch, outcomes: readonly JobOutcome[]): 
   });
 }
 
+/**
+ * The best row of each baseline, the best first: each at the settings that did best by validation.
+ * @param rows as `batchRows` sorts them @returns none where the jobs do not differ in their baselines
+ */
+export function bestOfBaselines(rows: readonly BatchRow[]): BatchRow[] {
+  const best = new Map<unknown, BatchRow>();
+  for (const row of rows) {
+    const { baseline } = row.settings;
+    if (baseline !== undefined && row.metric !== null && !best.has(baseline)) best.set(baseline, row);
+  }
+  return best.size > 1 ? [...best.values()] : [];
+}
+
 /** Writes `results.csv` into the batch's folder. @returns its path @throws IO */
 export async function writeBatchCsv(batch: LoadedBatch, rows: readonly BatchRow[]): Promise<string> {
   const fields = [...new Set(rows.flatMap(({ settings }) => Object.keys(settings)))];
   const metrics = [...new Set(rows.flatMap((row) => Object.keys(row.metrics ?? {})))];
+  const halved = rows.some(({ stoppedAfter }) => stoppedAfter !== null);
   const header = [
     'name',
     'status',
+    ...(halved ? ['stoppedAfter'] : []),
     ...fields,
     ...metrics,
     'seconds',
@@ -72,6 +91,7 @@ export async function writeBatchCsv(batch: LoadedBatch, rows: readonly BatchRow[
   const lines = rows.map((row) => [
     row.name,
     row.status,
+    ...(halved ? [row.stoppedAfter] : []),
     ...fields.map((field) => row.settings[field]),
     ...metrics.map((metric) => row.metrics?.[metric]),
     row.seconds,
@@ -89,12 +109,20 @@ export async function writeBatchCsv(batch: LoadedBatch, rows: readonly BatchRow[
   return path;
 }
 
+/** `3 epochs`. */
+export function rungName(rung: Rung): string {
+  const [count, unit] = 'epochs' in rung ? [rung.epochs, 'epoch'] : [rung.steps, 'step'];
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
+}
+
 /** More curves in one chart cannot be told apart. */
 const mostCompared = 24;
 
-/** Writes `results.html`: the best runs side by side. @returns its path; null where fewer than two are finished @throws IO */
+/** Writes `results.html`: the best runs side by side, of baselines the best of each. @returns its path; null where fewer than two are finished @throws IO */
 export async function writeBatchHtml(batch: LoadedBatch, rows: readonly BatchRow[]): Promise<string | null> {
-  const finished = rows.filter(({ metrics }) => metrics !== null).slice(0, mostCompared);
+  const best = bestOfBaselines(rows);
+  // Runs that were stopped have no result to be compared.
+  const finished = (best.length > 0 ? best : rows).filter(({ seconds }) => seconds !== null).slice(0, mostCompared);
   if (finished.length < 2) return null;
   const path = join(batch.folder, 'results.html');
   await compareRuns(

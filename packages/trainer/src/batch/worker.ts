@@ -7,12 +7,17 @@ import type { JobMessage, JobReply, JobRequest } from './protocol.ts';
 /** Ticks come with every step; a person cannot read more of them. */
 const tickMilliseconds = 100;
 
-export default async function runRequest({ loaded, folder, existing, port }: JobRequest): Promise<JobReply> {
+export default async function runRequest({ loaded, folder, existing, until, port }: JobRequest): Promise<JobReply> {
   const interrupt = new AbortController();
   port.on('message', () => interrupt.abort());
   const send = (message: JobMessage): void => port.postMessage(message);
   let ticked = -Infinity;
+  let last = Infinity;
   const onEvent = (event: TrainingEvent): void => {
+    if (event.type === 'start' && until)
+      last = 'steps' in until ? until.steps : until.epochs * (event.stepsPerEpoch ?? Infinity);
+    // The step after the rung: what belongs to that, an evaluation with it, is done.
+    if (event.type === 'tick' && event.step > last) interrupt.abort();
     const now = performance.now();
     if (event.type === 'tick' && now - ticked < tickMilliseconds) return;
     if (event.type === 'tick') ticked = now;

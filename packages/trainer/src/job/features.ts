@@ -1,12 +1,9 @@
 /** The part of a job's schema that says what is read from examples: features, labels, numbers, weights. */
 import { poolings } from '@finetable/core';
 import { z } from 'zod';
+import { count, name, seed as anySeed } from './fields.ts';
 
-const name = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'letters, digits, ".", "_" and "-", starting with a letter or digit');
-const count = z.int().min(1);
-const seed = z.int().min(0).default(0);
+const seed = anySeed.default(0);
 
 type Context = z.core.$RefinementCtx;
 
@@ -117,7 +114,10 @@ export const feature = z
   .strictObject({
     table: name,
     column: z.string(),
-    pooling: z.enum(poolings).default('mean'),
+    /** `none`: each id is a vector of its own. */
+    pooling: z.enum([...poolings, 'none']).default('mean'),
+    /** Only the last so many ids. */
+    last: count.optional(),
     tokens: z.preprocess((value) => {
       // Lower case is the default of words, and none of a tokenizer's business.
       const words = isRecord(value) && 'vocabulary' in value && !('standardize' in value);
@@ -142,6 +142,8 @@ export const feature = z
       .optional(),
     weights: z.string().optional(),
     weighting: weighting.optional(),
+    /** Principal directions of the training examples' vectors that are taken out of all vectors. */
+    removeCommon: count.optional(),
     /** Stands for what is missing or wrong. */
     default: z.unknown().optional(),
   })

@@ -1,6 +1,6 @@
 /** From a checked job to open tables, loaders, adapters and a trainer. */
 import { resolve } from 'node:path';
-import { isFinetableError } from '@finetable/core';
+import { isFinetableError, matrix, type Matrix } from '@finetable/core';
 import { openLoader, withFound, type DataSpec, type FoundData, type Loader } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import { createAdapter, loadAdapters, type Adapter } from '@finetable/lora';
@@ -13,11 +13,14 @@ import {
   type ShardSpec,
 } from '@finetable/placement';
 import { Trainer } from '../trainer.ts';
+import { commonDirections } from '../objectives/without-common.ts';
+import { adaptersOf, withTransforms } from './baseline.ts';
 import { findDevice, type FoundDevice } from './device.ts';
 import { growByJob } from './grow.ts';
+import { loaderOptions } from './loader.ts';
 import { kindOf } from './objectives/index.ts';
 import { planJob, readFrequencies } from './plan.ts';
-import { featurePaths, mapPaths } from './paths.ts';
+import { featurePaths, mapPaths, negativesPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
 import { asksForDevice, deviceName, type Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
@@ -75,29 +78,21 @@ export class OpenJob {
     signal: AbortSignal | undefined,
   ): Promise<Loader> {
     const { job, folder } = this.loaded;
-    const { batchSize, workers, prefetchBatches, shuffle, shuffleWindow } = job.data;
     const tables = Object.fromEntries(Object.entries(this.tables).map(([name, { rows }]) => [name, { rows }]));
     const sliceBy = use === 'evaluate' ? job.train.sliceBy : [];
     const data = dataSpec(job, source, folder, tables, sliceBy);
-    const loader = await openLoader(found ? withFound(data, found) : data, {
-      batchSize,
-      workers,
-      seed: job.train.seed,
-      shuffle: shuffle && use === 'train',
-      shuffleWindow,
-      prefetchBatches,
-      signal,
-    });
+    const options = { ...loaderOptions(job, use), signal };
+    const loader = await openLoader(found ? withFound(data, found) : data, options);
     this.#loaders.push(loader);
     return loader;
   }
 
   /** New adapters as the job describes them, by table. */
   createAdapters(): Record<string, Adapter> {
-    const { adapters, train } = this.loaded.job;
+    const { job } = this.loaded;
     return Object.fromEntries(
-      Object.entries(adapters).map(([table, options]) => {
-        const adapter = createAdapter(this.tables[table]!, { ...options, seed: train.seed });
+      Object.entries(adaptersOf(job)).map(([table, options]) => {
+        const adapter = createAdapter(this.tables[table]!, { ...options, seed: job.train.seed });
         this.#adapters.push(adapter);
         return [table, adapter];
       }),
@@ -106,27 +101,41 @@ export class OpenJob {
 
   /** The adapters of a finished run, by table; none where the folder is absent because nothing was adapted. */
   async loadAdapters(folder: string): Promise<Record<string, Adapter>> {
-    const names = Object.keys(this.loaded.job.adapters);
+    const names = Object.keys(adaptersOf(this.loaded.job));
     if (names.length === 0) return {};
     const loaded = await loadAdapters(folder, Object.values(this.tables));
     this.#adapters.push(...loaded);
     return Object.fromEntries(loaded.map((adapter) => [adapter.table.name, adapter]));
   }
 
+  /** What the vectors of features have in common that are to be without it, by feature. @param loader of the training data */
+  async commonDirections(loader: Loader, signal?: AbortSignal): Promise<Record<string, Matrix>> {
+    const counts = Object.fromEntries(
+      Object.entries(this.loaded.job.features).flatMap(([name, { removeCommon }]) =>
+        removeCommon === undefined ? [] : [[name, removeCommon] as const],
+      ),
+    );
+    return Object.keys(counts).length === 0 ? {} : commonDirections(loader, this.tables, counts, signal);
+  }
+
   /**
    * @param loader of the data that it is for
+   * @param common as `commonDirections` finds them; default: zeros, to be read from a result
    * @param steps of the whole training, for a schedule that does not say its own
    */
   async trainer(
     adapters: Readonly<Record<string, Adapter>>,
     { classes }: Pick<Loader, 'classes'>,
+    common: Readonly<Record<string, Matrix>> = this.#noDirections(),
     steps = 1,
   ): Promise<Trainer> {
     const frozen = Object.entries(this.tables).filter(([name]) => !(name in adapters));
     const { job, folder } = this.loaded;
-    const featureDims = Object.fromEntries(
-      Object.entries(job.features).map(([name, { table }]) => [name, this.tables[table]!.dim]),
-    );
+    const tableOf = [
+      ...Object.entries(job.features).map(([name, { table }]) => [name, table] as const),
+      ...Object.entries(job.negatives).map(([name, { of }]) => [name, job.features[of]!.table] as const),
+    ];
+    const featureDims = Object.fromEntries(tableOf.map(([name, table]) => [name, this.tables[table]!.dim]));
     const numberDims = Object.fromEntries(
       Object.entries(job.numbers).map(([name, { column }]) => [name, typeof column === 'string' ? 1 : column.length]),
     );
@@ -134,9 +143,18 @@ export class OpenJob {
     return new Trainer({
       tables: Object.fromEntries(frozen),
       adapters,
-      objective: await kindOf(job.objective).create(job.objective, context),
+      objective: withTransforms(await kindOf(job.objective).create(job.objective, context), job, common),
       optimizer: optimizerOf(job, steps),
     });
+  }
+
+  #noDirections(): Record<string, Matrix> {
+    const features = Object.entries(this.loaded.job.features);
+    return Object.fromEntries(
+      features.flatMap(([name, { table, removeCommon }]) =>
+        removeCommon === undefined ? [] : [[name, matrix(removeCommon, this.tables[table]!.dim)] as const],
+      ),
+    );
   }
 
   async close(): Promise<void> {
@@ -201,10 +219,15 @@ function dataSpec(
     source: { ...files, file: mapPaths(files.file, path) },
     split,
     features: Object.fromEntries(
+      // What becomes of vectors is not the loader's.
       Object.entries(job.features).map(([name, feature]) => [
         name,
-        featurePaths(feature, path) as DataSpec['features'][string],
+        { ...featurePaths(feature, path), removeCommon: undefined } as DataSpec['features'][string],
       ]),
+    ),
+    histories: job.data.histories,
+    negatives: Object.fromEntries(
+      Object.entries(job.negatives).map(([name, negatives]) => [name, negativesPaths(negatives, path)]),
     ),
     labels: Object.fromEntries(
       labels.map((label) => {

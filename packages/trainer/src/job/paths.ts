@@ -3,6 +3,7 @@
 import type { Job } from './schema.ts';
 
 type Feature = Job['features'][string];
+type Negatives = Job['negatives'][string];
 
 /** A feature with what `map` makes of each of its paths. */
 export function featurePaths(feature: Feature, map: (path: string) => string): Feature {
@@ -21,6 +22,13 @@ export function featurePaths(feature: Feature, map: (path: string) => string): F
     ...(weighting?.type === 'sif' &&
       weighting.counts !== undefined && { weighting: { ...weighting, counts: map(weighting.counts) } }),
   };
+}
+
+/** Negatives with what `map` makes of the path of their counts. */
+export function negativesPaths(negatives: Negatives, map: (path: string) => string): Negatives {
+  const { distribution } = negatives;
+  if (typeof distribution !== 'object' || distribution.counts === undefined) return negatives;
+  return { ...negatives, distribution: { ...distribution, counts: map(distribution.counts) } };
 }
 
 /** What `map` makes of a path, or of each of several. */

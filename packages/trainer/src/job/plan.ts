@@ -7,11 +7,14 @@ import { resolve } from 'node:path';
 import { FinetableError, formatBytes, parseBytes, storedRowBytes } from '@finetable/core';
 import {
   countNgrams,
+  historyColumns,
   planLoader,
+  readerBytes,
   readTokenizer,
   mostIndexedPlaces,
-  sampleSource,
-  type SampleRow,
+  visitSource,
+  type Row,
+  type SourceShape,
   wordSplitter,
   type Tokenizer,
 } from '@finetable/data';
@@ -28,7 +31,9 @@ import {
   type SystemMemory,
   type TableRequest,
 } from '@finetable/placement';
+import { adaptersOf } from './baseline.ts';
 import { grownRows } from './grow.ts';
+import { loaderOptions } from './loader.ts';
 import type { LoadedJob } from './read.ts';
 import { deviceName, type Job } from './schema.ts';
 import { findDevice, type FoundDevice, type JobDevice } from './device.ts';
@@ -60,16 +65,22 @@ export async function planJob(
   const grown = tables.map((table, i) => ({ ...table, rows: added[i]! })).filter(({ rows }) => rows > 0);
   // The loaders of training and of validation are open together, each with its threads and batches.
   const loaders = job.data.validation ? 2 : 1;
+  const threads = Math.max(1, job.data.workers);
+  const { prefetchBatches, prefetchBytes, taskBatches } = planLoader(loaderOptions(job, 'train'), examples.shape);
   const { cache } = job.placement;
   const plan = planPlacement({
     tables,
     devices: [...devicesOf(job, memory), ...(found ? [found.request] : [])],
     workers: loaders * job.data.workers,
-    prefetchBatches: loaders * planLoader(job.data).prefetchBatches,
+    prefetchBatches: loaders * prefetchBatches,
+    prefetchBytes: loaders * prefetchBytes,
+    taskBatches,
     otherBytes: {
       // A byte offset and a line number for each example.
       'index of the examples': loaders * 16 * Math.min(examples.total ?? 0, mostIndexedPlaces),
-      vocabularies: loaders * Math.max(1, job.data.workers) * vocabularyBytes(job, tables, added, tokenizers),
+      'files as they are read': examples.shape ? loaders * threads * readerBytes(examples.shape) : 0,
+      'examples kept between epochs': keptBytes(job, examples),
+      vocabularies: loaders * threads * vocabularyBytes(job, tables, added, tokenizers),
       'frequencies of ids': loaders * countBytes(job, tables, added),
       ...Object.fromEntries(
         grown.map(({ name, ...table }) => [
@@ -111,15 +122,20 @@ async function tableRequest(
   const { file, tensor, placement, frequencies, sortedByFrequency } = job.tables[name]!;
   const { rows, dim, dtype, scales } = await findRows(resolve(folder, file), tensor);
   const features = Object.entries(job.features).filter(([, feature]) => feature.table === name);
-  const idsPerExample = features.reduce((sum, [feature]) => sum + examples.ids(feature), 0);
+  const sampled = Object.entries(job.negatives).filter(([, { of }]) => job.features[of]!.table === name);
+  const idsOf = (lookups: readonly (readonly [string, unknown])[]): number =>
+    lookups.reduce((sum, [feature]) => sum + examples.ids(feature), 0);
+  const idsPerExample = idsOf([...features, ...sampled]);
+  const pooled = features.filter(([, { pooling }]) => pooling !== 'none');
+  const vectorsPerExample = idsPerExample - idsOf(pooled) + pooled.length;
   return {
     name,
     rows,
     dim,
     dtype,
     groupDims: scales?.groupDims,
-    bags: features.length * job.data.batchSize,
-    idsPerBag: idsPerExample / features.length,
+    bags: Math.ceil(vectorsPerExample * job.data.batchSize),
+    idsPerBag: idsPerExample / (vectorsPerExample || 1),
     frequencies: frequencies && (await readFrequencies(frequencies, folder)),
     sortedByFrequency,
     adapter: adapterRequest(job, name, idsPerExample * (examples.total ?? 0)),
@@ -138,7 +154,7 @@ function placedByPlan(
   device: JobDevice | null,
 ): Pick<TableRequest, 'split' | 'device' | 'among'> {
   const { split, grow } = job.tables[name]!;
-  const adapter = job.adapters[name];
+  const adapter = adaptersOf(job)[name];
   const factors = adapter ? [adapter, ...(adapter.groups ?? [])] : [];
   const samples = factors.some((group) => group.kind === 'lora' && group.init === 'pissa');
   const reads = samples || adapter?.dora === true || adapter?.maxNorm !== undefined;
@@ -148,8 +164,8 @@ function placedByPlan(
 }
 
 function adapterRequest(job: Job, table: string, trainingIds: number): AdapterRequest | undefined {
-  const { adapters, tables, optimizer } = job;
-  const adapter = adapters[table];
+  const { tables, optimizer } = job;
+  const adapter = adaptersOf(job)[table];
   if (!adapter) return undefined;
   // Rows as wide as those of the widest group: how many each will have is not known.
   const groups: { kind: 'lora' | 'dense'; rank?: number }[] = [adapter, ...(adapter.groups ?? [])];
@@ -218,9 +234,21 @@ function countBytes({ features }: Job, tables: readonly TableRequest[], added: r
   return 8 * rows.reduce((sum, n) => sum + n, 0);
 }
 
+/** Of examples that loaders keep: places, and what is in them, but no more than they may. */
+function keptBytes(job: Job, { total, ids }: Examples): number {
+  const words = Object.keys(job.features).reduce((sum, name) => sum + 2 + 2 * ids(name), 0);
+  const wanted = total === null ? Infinity : (exampleBytes + 4 * words) * total;
+  return (job.data.validation ? 2 : 1) * Math.min(wanted, loaderOptions(job, 'train').cacheBytes!);
+}
+
+/** Its place, file and line, a label and some numbers. */
+const exampleBytes = 40;
+
 interface Examples {
   /** null: not known. */
   readonly total: number | null;
+  /** Of the source; null where it cannot be read. */
+  readonly shape: SourceShape | null;
   /** Mean ids of one example for a feature. */
   readonly ids: (feature: string) => number;
   readonly notes: readonly string[];
@@ -229,36 +257,55 @@ interface Examples {
 /** Where the examples cannot be read; the loader, which needs them, says more about it. */
 const assumedIds = 20;
 
-/** Looks at the first examples. Tokens that are not in a vocabulary are counted too. */
+/** Looks at some of the examples. Tokens that are not in a vocabulary are counted too. */
 async function sampleExamples(job: Job, folder: string, tokenizers: Tokenizers): Promise<Examples> {
   const { split, file, ...source } = job.data.train;
+  const rows: Row[] = [];
+  const problems: string[] = [];
+  const columns = new Set(Object.values(job.features).map(({ column }) => column));
+  for (const column of columns) if (idsOfHistories(job, column) !== null) columns.delete(column);
   try {
-    const { totalRows, rows } = await sampleSource(
+    const { totalRows, shape } = await visitSource(
       { ...source, file: mapPaths(file, (path) => resolve(folder, path)) },
-      { rows: 256 },
+      { row: ({ values }) => void rows.push(values), problem: (message) => void problems.push(message) },
+      { rows: 256, columns: [...columns] },
     );
+    if (rows.length === 0) throw new Error(problems[0]);
     const means = Object.entries(job.features).map(([name, feature]) => {
       const ids = rows.reduce((sum, row) => sum + countIds(feature, row, tokenizers.get(name)), 0);
-      return [name, ids / rows.length] as const;
+      const mean = idsOfHistories(job, feature.column) ?? ids / rows.length;
+      return [name, Math.min(mean, feature.last ?? Infinity)] as const;
     });
-    const byFeature = new Map(means);
+    const byFeature = new Map([
+      ...means,
+      ...Object.entries(job.negatives).map(([name, { count }]) => [name, count] as const),
+    ]);
     const share = split ? shareOf(split) : 1;
-    return { total: Math.ceil(totalRows * share), ids: (feature) => byFeature.get(feature)!, notes: [] };
+    return { total: Math.ceil(totalRows * share), shape, ids: (feature) => byFeature.get(feature)!, notes: [] };
   } catch (error) {
     const note = `${mapPaths(file, String)} could not be looked at (${(error as Error).message}): ${assumedIds} ids an example are assumed, and the adapters' rows are left out`;
-    return { total: null, ids: () => assumedIds, notes: [note] };
+    return { total: null, shape: null, ids: () => assumedIds, notes: [note] };
   }
 }
 
-/** How much of the examples a split has. */
-function shareOf({ part, parts, others }: NonNullable<Job['data']['train']['split']>): number {
+/** Of a column that histories make, the most; null for others. All that a user has is not known: it is taken to be as a history. */
+function idsOfHistories({ data: { histories } }: Job, column: string): number | null {
+  if (!histories) return null;
+  const { history, seen, target } = historyColumns;
+  return column === target ? 1 : column === history || column === seen ? histories.window : null;
+}
+
+/** How much of the examples a split has; at most, where that depends on what is in them. */
+function shareOf(split: NonNullable<Job['data']['train']['split']>): number {
+  if (!('parts' in split)) return 1;
+  const { part, parts, others } = split;
   const share = parts[part]! / parts.reduce((sum, size) => sum + size, 0);
   return others ? 1 - share : share;
 }
 
 function countIds(
   { column, tokens, ngrams, lookup, hash }: Job['features'][string],
-  { values }: SampleRow,
+  values: Row,
   tokenizer: Tokenizer | undefined,
 ): number {
   const value = Object.hasOwn(values, column) ? values[column] : undefined;

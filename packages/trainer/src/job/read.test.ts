@@ -14,12 +14,32 @@ const minimal = () => ({
   optimizer: { type: 'adamw', learningRate: 0.01 },
 });
 
+test('merge keys of YAML copy fields, and an override of the copy leaves the other as it is', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'finetable-'));
+  const file = join(folder, 'job.yaml');
+  const rest: Record<string, unknown> = { ...minimal(), features: undefined };
+  rest['objective'] = { ...minimal().objective, input: ['text', 'more'] };
+  const lines = [
+    ...Object.entries(rest).flatMap(([name, value]) => (value ? [`${name}: ${JSON.stringify(value)}`] : [])),
+    'features:',
+    '  text: &text',
+    '    { table: words, column: text, tokens: { vocabulary: words.txt, pattern: a+ }, weighting: { type: sif, a: 0.1 } }',
+    '  more: { <<: *text, column: more }',
+  ];
+  await writeFile(file, lines.join('\n'));
+  const { job } = await readJob(file, ['features.more.weighting.a=0.5']);
+  expect(job.features['text']).toMatchObject({ column: 'text', tokens: { pattern: 'a+' }, weighting: { a: 0.1 } });
+  expect(job.features['more']).toEqual({ ...job.features['text'], column: 'more', weighting: { type: 'sif', a: 0.5 } });
+  await rm(folder, { recursive: true });
+});
+
 test('every default is written out', () => {
   expect(checkJob(minimal())).toEqual({
     name: 'intents',
     tables: { words: { file: 'words.safetensors', placement: 'auto', sortedByFrequency: false } },
     placement: { memory: '75%', device: 'cpu' },
     data: { train: { file: 'train.jsonl' }, batchSize: 256, workers: 1, shuffle: true, badRows: 'error' },
+    negatives: {},
     labels: {},
     numbers: {},
     features: {
@@ -40,6 +60,7 @@ test('every default is written out', () => {
       normalize: false,
     },
     adapters: { words: { kind: 'lora', rank: 4, rsLora: false } },
+    baseline: 'none',
     optimizer: {
       type: 'adamw',
       learningRate: 0.01,
@@ -52,7 +73,10 @@ test('every default is written out', () => {
     },
     train: {
       epochs: 1,
+      budget: {},
+      accumulateBatches: 1,
       seed: 0,
+      evaluateEvery: { epochs: 1 },
       metric: 'loss',
       metrics: [],
       sliceBy: [],
@@ -60,6 +84,7 @@ test('every default is written out', () => {
       checkpointEverySteps: 1000,
       keepCheckpoints: 2,
       prefetch: true,
+      tensorboard: false,
     },
   });
 });
@@ -81,6 +106,16 @@ const set =
 
 describe('a wrong field is named, with what was found and what is allowed', () => {
   const cases: [Change, string][] = [
+    [set('train', { accumulateBatches: 0 }), 'train.accumulateBatches: found 0; allowed: 1 or more'],
+    [set('train', { evaluateEvery: { seconds: 0 } }), 'train.evaluateEvery.seconds: found 0; allowed: more than 0'],
+    [
+      set('train', { evaluateEvery: { step: 5 } }),
+      'train.evaluateEvery.step: unknown field; did you mean "steps"? Known here: steps, epochs, seconds',
+    ],
+    [set('train', { evaluateEvery: { steps: 5, epochs: 1 } }), 'train.evaluateEvery: allowed: one of steps, epochs'],
+    [set('train', { evaluateEvery: {} }), 'train.evaluateEvery: allowed: one of steps, epochs'],
+    [set('train', { budget: { tokens: 1.5 } }), 'train.budget.tokens: found 1.5; allowed: an integer'],
+    [set('train', { tensorboard: 'yes' }), 'train.tensorboard: found "yes"; allowed: a boolean'],
     [
       set('trian', {}),
       'trian: unknown field; did you mean "train"? Known here: name, output, tables, placement, data, ',

@@ -59,7 +59,7 @@ export function checkSchema<T extends z.ZodType>(schema: T, input: unknown, wher
 }
 
 function parseYaml(text: string, where: string, what: string): Record<string, unknown> {
-  const document = parseDocument(text, { uniqueKeys: true });
+  const document = parseDocument(text, { uniqueKeys: true, merge: true });
   const error = document.errors[0];
   if (error)
     throw new FinetableError('INVALID_JOB', `${where}: ${error.message.trim()}`, {
@@ -79,7 +79,14 @@ function parseYaml(text: string, where: string, what: string): Record<string, un
       { file: where },
     );
   }
-  return value as Record<string, unknown>;
+  return unshared(value) as Record<string, unknown>;
+}
+
+/** What an alias stands for is copied: an override of one place must not change the others. */
+function unshared(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(unshared);
+  if (typeof value !== 'object' || value === null || value instanceof Date) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, own]) => [key, unshared(own)]));
 }
 
 function applyOverride(job: Record<string, unknown>, override: string): void {

@@ -2,32 +2,19 @@
  * The schema of a job: what a job file or a program may say, with every default. Paths in a job are relative to the job
  * file's folder. Nothing is opened before a job has passed.
  */
-import { isFinetableError, parseBytes } from '@finetable/core';
 import { z } from 'zod';
 import { metricNames, metricOf } from '../metrics/index.ts';
+import { data, negatives } from './data.ts';
 import { feature, label, numbers, weight } from './features.ts';
+import { count, name, sizeOf } from './fields.ts';
 import { kindOf, objectiveSchema } from './objectives/index.ts';
 
-/** Names that become file names and object keys. */
-const name = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'letters, digits, ".", "_" and "-", starting with a letter or digit');
-const count = z.int().min(1);
 const rate = z.number().min(0);
 
 /** The device that TensorFlow.js computes on. */
 export const deviceName = 'tfjs';
 const home = z.enum(['mapped', 'ram', deviceName]);
 
-const sizeOf = (total?: number) =>
-  z.union([z.number(), z.string()]).superRefine((value, context) => {
-    try {
-      parseBytes(value, '', total);
-    } catch (error) {
-      if (!isFinetableError(error)) throw error;
-      context.addIssue({ code: 'custom', message: error.message.replace(/^: /, '') });
-    }
-  });
 /** Bytes, `"8GiB"`, or a share of the memory that this process may use, `"75%"`. */
 const size = sizeOf(1);
 
@@ -85,38 +72,6 @@ const placement = z.strictObject({
   deviceMemory: sizeOf().optional(),
   /** Measured bytes per second, in order and in random reads (of cache lines, of pages). */
   bandwidths: z.strictObject({ ram: bandwidth, mapped: bandwidth }).optional(),
-});
-
-const path = z.string().min(1);
-const source = z.strictObject({
-  /** A path or a pattern, or several. */
-  file: z.union([path, z.array(path).min(1)]),
-  format: z.enum(['jsonl', 'csv', 'tsv', 'parquet', 'arrow']).optional(),
-  columns: z.array(z.string()).min(1).optional(),
-  delimiter: z.string().length(1).optional(),
-  split: z
-    .strictObject({
-      part: z.int().min(0),
-      parts: z.array(z.number().positive()).min(2),
-      others: z.boolean().optional(),
-      key: z.string().optional(),
-      seed: z.int().min(0).optional(),
-    })
-    .refine(({ part, parts }) => part < parts.length, { path: ['part'], message: 'is no index of parts' })
-    .optional(),
-});
-
-const data = z.strictObject({
-  train: source,
-  validation: source.optional(),
-  batchSize: count.default(256),
-  workers: z.int().min(0).max(64).default(1),
-  prefetchBatches: count.optional(),
-  shuffle: z.boolean().default(true),
-  /** Examples that are shuffled as a whole. */
-  shuffleWindow: count.optional(),
-  /** Of training, validation and evaluation each: how many may be left out since they cannot be read. */
-  badRows: z.union([z.literal('error'), z.strictObject({ skip: z.int().min(0) })]).default('error'),
 });
 
 /** A range `[from, to)`, or a list. */
@@ -196,8 +151,22 @@ const optimizer = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('rowwise-adam'), ...adam }),
 ]);
 
+const seconds = z.number().positive();
+const evaluateEvery = z
+  .strictObject({ steps: count.optional(), epochs: count.optional(), seconds: seconds.optional() })
+  .refine(
+    (every) => Object.values(every).filter((value) => value !== undefined).length === 1,
+    'allowed: one of steps, epochs and seconds',
+  );
+
 const train = z.strictObject({
   epochs: count.default(1),
+  /** Ends the training before its epochs are over: with the first step that reaches one of these. */
+  budget: z
+    .strictObject({ steps: count.optional(), seconds: seconds.optional(), tokens: count.optional() })
+    .default({}),
+  /** Batches that make one step of the optimiser. */
+  accumulateBatches: count.default(1),
   seed: z.int().min(0).default(0),
   /** Kernel threads; default: one per core. Results do not depend on it. */
   threads: count.max(256).optional(),
@@ -209,6 +178,8 @@ const train = z.strictObject({
     .default([]),
   /** Columns: every metric of the validation examples with each of their values. */
   sliceBy: z.array(z.string()).default([]),
+  /** When the validation data is evaluated; the last state is in any case. */
+  evaluateEvery: evaluateEvery.default({ epochs: 1 }),
   /** Evaluations without a better metric before training stops. */
   patience: count.optional(),
   /** The most that the norm of all gradients of a step together may be. */
@@ -218,6 +189,8 @@ const train = z.strictObject({
   keepCheckpoints: count.default(2),
   /** Pool the next batch's base rows while one trains, where they are not all in RAM. Results are the same without. */
   prefetch: z.boolean().default(true),
+  /** Write `tensorboard/` too: the curves as TensorBoard reads them. */
+  tensorboard: z.boolean().default(false),
 });
 
 const report = z.strictObject({
@@ -228,6 +201,8 @@ const report = z.strictObject({
     .optional(),
 });
 
+export const baseline = z.enum(['none', 'frozen', 'full', 'map']);
+
 export const jobSchema = z
   .strictObject({
     name,
@@ -237,6 +212,8 @@ export const jobSchema = z
     placement: placement.default(() => placement.parse({})),
     data,
     features: z.record(name, feature),
+    /** Sampled, each by a name that no feature has: a feature for the objective. */
+    negatives: z.record(name, negatives).default({}),
     /** More of the columns that are labels; of others the column has the label's name. */
     labels: z.record(z.string(), label).default({}),
     numbers: z.record(name, numbers).default({}),
@@ -245,6 +222,11 @@ export const jobSchema = z
     id: z.strictObject({ column: z.string() }).optional(),
     objective: objectiveSchema,
     adapters: z.record(name, adapter).default({}),
+    /**
+     * The same job for comparison: its adapted tables frozen, every touched row of them trained in full, or all rows mapped by one trained
+     * D x D matrix (`none`: as the job is).
+     */
+    baseline: baseline.default('none'),
     optimizer,
     train: train.default(() => train.parse({})),
     report: report.optional(),
@@ -256,10 +238,21 @@ export const jobSchema = z
       if (!(table in job.tables))
         issue(['features', feature, 'table'], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
     }
+    const features = Object.keys(job.features);
+    for (const [sampled, { of }] of Object.entries(job.negatives)) {
+      if (features.includes(sampled)) issue(['negatives', sampled], 'is the name of a feature too');
+      if (!features.includes(of))
+        issue(['negatives', sampled, 'of'], `no feature "${of}"; there are ${quoted(features)}`);
+    }
+    const { distinct } = job.data;
+    if (distinct !== undefined && !features.includes(distinct))
+      issue(['data', 'distinct'], `no feature "${distinct}"; there are ${quoted(features)}`);
     for (const table of Object.keys(job.adapters)) {
       if (!(table in job.tables))
         issue(['adapters', table], `no table "${table}"; there are ${quoted(Object.keys(job.tables))}`);
     }
+    if ((job.baseline === 'full' || job.baseline === 'map') && Object.keys(job.adapters).length === 0)
+      issue(['baseline'], `found "${job.baseline}", but the job adapts no table; allowed: "none", "frozen"`);
     const { device, deviceMemory } = job.placement;
     if (deviceMemory !== undefined && device === 'cpu' && !Object.values(job.tables).some(asksForDevice))
       issue(['placement', 'deviceMemory'], 'goes with placement.device "auto" or "gpu", or with a table on a device');
@@ -282,20 +275,30 @@ type Issue = (path: (string | number)[], message: string) => void;
 
 /** What the objective reads is there, and what is there is read. */
 function checkReads(
-  { objective, features, labels, numbers, train }: Pick<Job, 'objective' | 'features' | 'labels' | 'numbers' | 'train'>,
+  {
+    objective,
+    features,
+    negatives,
+    labels,
+    numbers,
+    train,
+  }: Pick<Job, 'objective' | 'features' | 'negatives' | 'labels' | 'numbers' | 'train'>,
   issue: Issue,
 ): void {
   const reads = kindOf(objective).reads(objective);
   const kinds = [
-    { field: 'features', there: features, read: reads.features, one: 'feature', these: 'this feature' },
-    { field: 'numbers', there: numbers, read: reads.numbers, one: 'numbers', these: 'these numbers' },
+    { fields: { features, negatives }, read: reads.features, one: 'feature', these: 'this feature' },
+    { fields: { numbers }, read: reads.numbers, one: 'numbers', these: 'these numbers' },
   ];
-  for (const { field, there, read, one, these } of kinds) {
+  for (const { fields, read, one, these } of kinds) {
     if (!read) continue;
-    const names = Object.keys(there);
+    const there = Object.entries(fields).flatMap(([field, specs]) =>
+      Object.keys(specs).map((name) => ({ field, name })),
+    );
+    const names = there.map(({ name }) => name);
     for (const { path, name } of read)
       if (!names.includes(name)) issue(['objective', ...path], `no ${one} "${name}"; there are ${quoted(names)}`);
-    for (const name of names)
+    for (const { field, name } of there)
       if (!read.some((other) => other.name === name)) issue([field, name], `the objective does not read ${these}`);
   }
   for (const [name, { type }] of Object.entries(labels)) {

@@ -30,7 +30,7 @@ function areaUnderCurve({ predicted, targets, weights }: ScoredExamples): number
 }
 
 /** Ranks from 1; equal values share the mean of theirs. */
-export function ranksOf(values: Float64Array): Float64Array {
+function ranksOf(values: Float64Array): Float64Array {
   const order = ascending(values);
   const ranks = new Float64Array(values.length);
   for (let begin = 0; begin < order.length;) {

@@ -53,7 +53,7 @@ function setIsRight({ labelSets }: Outputs, i: number): boolean {
 const probabilities = ({ scores }: Outputs): boolean => scores?.kind === 'probability';
 
 /** In nats; probabilities are kept 1e-15 away from 0 and 1, as scikit-learn's log_loss did, so that one wrong certainty is not infinite. */
-export function logLossOf(probability: number, target: number): number {
+function logLossOf(probability: number, target: number): number {
   const p = Math.min(Math.max(probability, 1e-15), 1 - 1e-15);
   return -(target * Math.log(p) + (1 - target) * Math.log1p(-p));
 }

@@ -48,6 +48,8 @@ export interface QueryOutputs {
   /** `[size, D] f32`. */
   readonly vectors: Matrix;
   readonly metric: 'dot' | 'cosine';
+  /** `[D, D]` each: what the rows of the table are multiplied by, one after the other, before they are compared; default: nothing. */
+  readonly transforms?: readonly Matrix[] | undefined;
   /** `[size]` bags of the rows that should be found. */
   readonly relevant: Jagged;
   /** `[size]` bags of rows that do not count, such as what a user has already; null for none. */

@@ -1,5 +1,5 @@
 /** What objectives read of a batch's ids: the rows behind a feature's vectors. */
-import { FinetableError, type Jagged } from '@finetable/core';
+import { FinetableError, upperBound, type Jagged } from '@finetable/core';
 import type { Batch } from '@finetable/data';
 
 /** `[bags]`: the one row of each of a feature's bags. @throws INVALID_DATA naming the example that has none or several */
@@ -8,7 +8,7 @@ export function rowOfEach(batch: Batch, feature: string): Int32Array {
   for (let i = 0; i + 1 < offsets.length; i++) {
     const count = offsets[i + 1]! - offsets[i]!;
     if (count === 1) continue;
-    const example = exampleOf(batch, feature, i);
+    const example = upperBound(vectorsOfEach(batch, feature), i) - 1;
     throw new FinetableError(
       'INVALID_DATA',
       `${batch.files[batch.fileOf?.[example] ?? 0] ?? 'the batch'}, ${batch.unit} ${batch.lines[example]}: feature "${feature}" has ${count} ids; allowed: one`,
@@ -19,7 +19,7 @@ export function rowOfEach(batch: Batch, feature: string): Int32Array {
 }
 
 /** The rows of each of a feature's bags: `bags` bags. */
-export function rowsOfEach(batch: Batch, feature: string): Jagged {
+function rowsOfEach(batch: Batch, feature: string): Jagged {
   const { table, firstBag, bags } = batch.features[feature]!;
   const { placeRows, offsets } = batch.plans[table]!;
   const first = offsets[firstBag]!;
@@ -52,11 +52,4 @@ export function checkCounts(batch: Batch, feature: string, counts: ArrayLike<num
     `${what}: found ${counts.length} numbers; allowed: ${tableRows}, one for each row of table "${table}"`,
     { table },
   );
-}
-
-function exampleOf(batch: Batch, feature: string, bag: number): number {
-  const offsets = vectorsOfEach(batch, feature);
-  let example = 0;
-  while (offsets[example + 1]! <= bag) example++;
-  return example;
 }

@@ -11,6 +11,7 @@ import {
   FinetableError,
   RandomStream,
   Scratch,
+  upperBound,
   type Matrix,
   type OptionNames,
 } from '@finetable/core';
@@ -218,7 +219,7 @@ class WordVectors implements Objective {
       total += Math.max(1, counts ? counts[row]! : here.get(row)!) ** (exponent - 1);
       ends[place] = total;
     });
-    return (i) => firstAbove(ends, (random.uint32(i) / 2 ** 32) * total);
+    return (i) => upperBound(ends, (random.uint32(i) / 2 ** 32) * total);
   }
 }
 
@@ -265,14 +266,4 @@ function average(x: Float32Array, places: readonly number[], dim: number, out: F
 
 function spread(gradient: Float32Array, places: readonly number[], dim: number, out: Float32Array): void {
   for (const place of places) for (let c = 0; c < dim; c++) out[place * dim + c]! += gradient[c]! / places.length;
-}
-
-function firstAbove(ends: Float64Array, value: number): number {
-  let [low, high] = [0, ends.length - 1];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (ends[middle]! > value) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }

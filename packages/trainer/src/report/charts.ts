@@ -22,7 +22,7 @@ export interface Bars {
 /** Beyond these a curve of so many pixels shows no more. */
 const mostPoints = 400;
 const dashes = ['none', '6 3', '2 3', '8 3 2 3'] as const;
-export const seriesColors = 6;
+const seriesColors = 6;
 export const colorOf = (style: number): string => `var(--series-${(style % seriesColors) + 1})`;
 
 /** Small, as cards and phones are, so that letters stay as large as they are. */

@@ -14,6 +14,10 @@ export interface LoggedStep extends LoggedPoint {
   readonly touchedRows: number;
 }
 
+export interface LoggedEvaluation extends LoggedPoint {
+  readonly epoch: number;
+}
+
 export interface FinishedRun {
   /** Its folder's name. */
   readonly label: string;
@@ -21,7 +25,7 @@ export interface FinishedRun {
   readonly job: Job;
   readonly result: RunResult;
   readonly steps: readonly LoggedStep[];
-  readonly evaluations: readonly LoggedPoint[];
+  readonly evaluations: readonly LoggedEvaluation[];
 }
 
 /** @throws NOT_FOUND where the folder holds no finished run */
@@ -35,7 +39,7 @@ export async function readLogged(folder: string): Promise<Omit<FinishedRun, 'res
   const { job } = await readRunJob(folder);
   const text = await readFile(join(folder, 'metrics.jsonl'), 'utf8').catch(() => '');
   const lines = text.split('\n').filter((line) => line !== '');
-  const events = lines.map((line) => JSON.parse(line) as LoggedStep & { readonly type: string });
+  const events = lines.map((line) => JSON.parse(line) as LoggedStep & LoggedEvaluation & { readonly type: string });
   return {
     label: basename(resolve(folder)),
     folder,

@@ -5,13 +5,12 @@ import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { FinetableError, isFinetableError } from '@finetable/core';
 import { ioError, removeLeftovers, writeFileAtomic } from '@finetable/formats';
 import { parse, stringify } from 'yaml';
-import type { TrainingEvent } from '../fit.ts';
 import { kindOf } from '../job/objectives/index.ts';
-import { featurePaths, mapPaths } from '../job/paths.ts';
+import { featurePaths, mapPaths, negativesPaths } from '../job/paths.ts';
 import type { LoadedJob } from '../job/read.ts';
 import type { Job } from '../job/schema.ts';
 import { lockFolder } from './lock.ts';
-import { MetricsLog } from './metrics-log.ts';
+import { RunLogs } from './logs.ts';
 
 /** What to do where a folder holds a run: refuse, go on from its last checkpoint, or start again. */
 export type ExistingRun = 'refuse' | 'resume' | 'overwrite';
@@ -21,7 +20,7 @@ export async function inFolder<T>(
   folder: string,
   loaded: LoadedJob,
   existing: ExistingRun,
-  body: (folder: string, log: (event: TrainingEvent) => Promise<void>) => Promise<T>,
+  body: (folder: string, logs: RunLogs) => Promise<T>,
 ): Promise<T> {
   if (!['refuse', 'resume', 'overwrite'].includes(existing)) {
     // Anything unknown must not come to mean `overwrite`.
@@ -37,16 +36,11 @@ export async function inFolder<T>(
     if (firstMade !== undefined) await removeEmpty(folder, firstMade);
     throw error;
   });
-  let log: MetricsLog | null = null;
+  const logs = new RunLogs(folder, loaded.job.train.tensorboard);
   let fresh = false;
   try {
     fresh = await prepare(folder, loaded, existing);
-    const result = await body(folder, async (event) => {
-      // Opened at the start event, which tells where a resumed run goes on.
-      if (event.type === 'start') log = new MetricsLog(join(folder, 'metrics.jsonl'), event.step);
-      else if (event.type === 'step' || event.type === 'evaluation') log!.write({ ...event });
-      else if (event.type === 'checkpoint') await log!.sync();
-    });
+    const result = await body(folder, logs);
     await unlock();
     return result;
   } catch (error) {
@@ -57,7 +51,7 @@ export async function inFolder<T>(
     if (failedEarly && firstMade !== undefined) await removeEmpty(folder, firstMade);
     throw error;
   } finally {
-    (log as MetricsLog | null)?.close();
+    await logs.close();
   }
 }
 
@@ -119,7 +113,7 @@ async function prepare(folder: string, loaded: LoadedJob, existing: ExistingRun)
 
 /** Fields that may differ when a run is resumed: they change no result. */
 const free =
-  /^(data\.(workers|prefetchBatches)|train\.(threads|keepCheckpoints|prefetch)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split)|report)$/;
+  /^(data\.(workers|prefetchBatches|prefetchBytes|taskSeconds|cache|test)|train\.(threads|keepCheckpoints|prefetch|tensorboard)|placement|tables\.[^]+\.(placement|frequencies|sortedByFrequency|split)|report)$/;
 
 function firstDifference(before: unknown, now: unknown, path = ''): string | null {
   if (free.test(path)) return null;
@@ -148,9 +142,12 @@ function absolutePaths({ job, folder }: LoadedJob, to: string): Job {
     if (table.grow && 'vectors' in table.grow) table.grow.vectors = move(table.grow.vectors);
     if (table.frequencies && 'counts' in table.frequencies) table.frequencies.counts = move(table.frequencies.counts);
   }
-  for (const source of [moved.data.train, moved.data.validation]) if (source) source.file = mapPaths(source.file, move);
+  for (const source of [moved.data.train, moved.data.validation, moved.data.test])
+    if (source) source.file = mapPaths(source.file, move);
   for (const [name, feature] of Object.entries(job.features))
     moved.features[name] = featurePaths(feature, move) as Mutable<typeof feature>;
+  for (const [name, negatives] of Object.entries(job.negatives))
+    moved.negatives[name] = negativesPaths(negatives, move);
   moved.objective = (kindOf(job.objective).movePaths?.(job.objective, move) ?? job.objective) as Mutable<
     Job['objective']
   >;
@@ -163,6 +160,7 @@ const ours = [
   'job.yaml',
   'data',
   'metrics.jsonl',
+  'tensorboard',
   'checkpoints',
   'adapter',
   'objective.safetensors',

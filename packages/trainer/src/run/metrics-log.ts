@@ -1,67 +1,33 @@
 /** `metrics.jsonl`: one line per logged step and evaluation. A resumed run drops the lines after its checkpoint. */
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  fsync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  truncateSync,
-  writeSync,
-} from 'node:fs';
-import { promisify } from 'node:util';
+import { existsSync, readFileSync, truncateSync } from 'node:fs';
 import { ioError } from '@finetable/formats';
-
-const fsyncAsync = promisify(fsync);
+import { AppendedFile } from './appended-file.ts';
 
 export class MetricsLog {
-  readonly #path: string;
-  readonly #file: number;
-  /** Of whole lines. */
-  #sizeBytes: number;
+  readonly #file: AppendedFile;
 
   /** Opens `path`, keeping only whole lines up to step `step`. @throws IO */
   constructor(path: string, step: number) {
-    this.#path = path;
-    [this.#file, this.#sizeBytes] = this.#writing(() => {
-      if (existsSync(path)) truncateSync(path, keptBytes(path, step));
-      const file = openSync(path, 'a');
-      return [file, fstatSync(file).size];
-    });
-  }
-
-  /** One line, in a single write, so that a kill leaves no half of it; nor does a full disk. @throws IO */
-  write(line: Readonly<Record<string, unknown>>): void {
-    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
-    this.#writing(() => {
-      try {
-        for (let done = 0; done < bytes.length;) done += writeSync(this.#file, bytes, done);
-      } catch (error) {
-        ftruncateSync(this.#file, this.#sizeBytes);
-        throw error;
-      }
-    });
-    this.#sizeBytes += bytes.length;
-  }
-
-  /** Off the JavaScript thread. @throws IO */
-  async sync(): Promise<void> {
-    await fsyncAsync(this.#file).catch((error: unknown) => {
-      throw ioError(error, 'writing', this.#path);
-    });
-  }
-
-  close(): void {
-    closeSync(this.#file);
-  }
-
-  #writing<T>(operation: () => T): T {
     try {
-      return operation();
+      if (existsSync(path)) truncateSync(path, keptBytes(path, step));
     } catch (error) {
-      throw ioError(error, 'writing', this.#path);
+      throw ioError(error, 'writing', path);
     }
+    this.#file = new AppendedFile(path);
+  }
+
+  /** One line. @throws IO */
+  write(line: Readonly<Record<string, unknown>>): void {
+    this.#file.write(Buffer.from(`${JSON.stringify(line)}\n`));
+  }
+
+  /** As `AppendedFile.sync`. */
+  sync(): void {
+    this.#file.sync();
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
   }
 }
 

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RandomStream } from '@finetable/core';
-import { writeSafetensors } from '@finetable/formats';
+import { readSafetensorsHeader, readTensor, writeSafetensors } from '@finetable/formats';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { checkJob, type LoadedJob } from '../job/read.ts';
 import type { JobInput } from '../job/schema.ts';
@@ -124,3 +124,38 @@ test.each<[JobInput['objective'], Partial<JobInput>, string]>([
 ])('%j is refused', (objective, changes, message) => {
   expect(() => job(objective, ['question', 'answer'], changes)).toThrow(`job: ${message}`);
 }); // prettier-ignore
+
+test('without what all vectors have in common: found once, kept with the run', async () => {
+  // Every row has the same large part, which hides what tells topics apart.
+  const data = new Float32Array(V * D);
+  new RandomStream(1, 'table').fillNormal(data);
+  for (let i = 0; i < data.length; i += D) data[i]! += 20;
+  await writeSafetensors(join(folder, 'words.safetensors'), [{ name: 'rows', dtype: 'F32', shape: [V, D], data }]);
+  const without = { removeCommon: 1 };
+  const objective = { type: 'similarity', first: 'question', second: 'compared', label: 'score' } as const;
+  const train = { epochs: 3, metrics: ['spearman'], metric: 'spearman' };
+  const both = (more: object) => ({
+    features: { question: { ...feature('question'), ...more }, compared: { ...feature('compared'), ...more } },
+    train,
+  });
+  const [plain, loaded] = [job(objective, [], both({})), job(objective, [], both(without))];
+  const { validation } = await runJob(plain, { folder: join(folder, 'plain') });
+  const run = join(folder, 'run');
+  const result = await runJob(loaded, { folder: run });
+  expect(result.validation!.spearman).toBeGreaterThan(validation!.spearman!);
+  const header = await readSafetensorsHeader(join(run, 'objective.safetensors'));
+  expect([...header.tensors.keys()]).toEqual(['common/compared', 'common/question']);
+  const [direction] = (await readTensor(join(run, 'objective.safetensors'), header, 'common/question')).data as Float32Array; // prettier-ignore
+  expect(direction).toBeGreaterThan(0.99);
+  expect(await evaluateRun(run, join(folder, 'pairs.jsonl'))).toEqual(result.validation);
+
+  const stop = new AbortController();
+  const stopped = runJob(loaded, {
+    folder: join(folder, 'stopped'),
+    signal: stop.signal,
+    onEvent: (event) => event.type === 'tick' && event.step === 11 && stop.abort(),
+  });
+  await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  const resumed = await runJob(loaded, { folder: join(folder, 'stopped'), existing: 'resume' });
+  expect(resumed.checksums).toEqual(result.checksums);
+});

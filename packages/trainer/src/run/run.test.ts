@@ -94,6 +94,27 @@ test('a finished run evaluates to the metrics that chose it, from its files alon
   expect(await evaluateRun(join(folder, 'runs/small'), join(folder, 'test.jsonl'))).toEqual(result.validation);
 });
 
+test('a job of batches that accumulate, evaluated by steps, with a budget, for TensorBoard too', async () => {
+  const { train } = job().job;
+  const more = { accumulateBatches: 2, evaluateEvery: { steps: 3 }, budget: { steps: 8 }, tensorboard: true };
+  const loaded = job({ train: { ...train, ...more } });
+  const result = await runJob(loaded);
+  // 7 batches make 4 steps.
+  expect(result).toMatchObject({ steps: 8, epochs: 2, stoppedEarly: true, endedBy: 'steps' });
+  expect(result.tokens).toBeGreaterThan(0);
+  expect(result.validation!.loss).toBeGreaterThan(0);
+  const evaluated = (await read('metrics.jsonl')).split('\n').filter((line) => line.includes('"evaluation"'));
+  expect(evaluated.map((line) => (JSON.parse(line) as { step: number }).step)).toEqual([3, 6, 8]);
+  expect(await readdir(join(folder, 'runs/small/tensorboard'))).toHaveLength(1);
+  expect((parse(await read('job.yaml')) as JobInput).train).toMatchObject(more);
+  const found = await bytes();
+  await expect(runJob(loaded, { existing: 'overwrite', ...abortAt(5) })).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  await runJob(loaded, { existing: 'resume' });
+  expect(await bytes()).toEqual(found);
+  await runJob(job(), { existing: 'overwrite' });
+  expect(await readdir(join(folder, 'runs/small')), 'cleared with the run').not.toContain('tensorboard');
+});
+
 async function bytes(): Promise<Buffer[]> {
   const names = ['adapter/adapter_model.safetensors', 'adapter/adapter_config.json', 'objective.safetensors'];
   return Promise.all(names.map((name) => readFile(join(folder, 'runs/small', name))));
@@ -137,7 +158,7 @@ test('interrupted, refused, resumed: the same bytes as a run that was never stop
     text
       .trim()
       .split('\n')
-      .map((line) => line.replace(/"(examplesPerSecond|waitSeconds)":[^,}]*/g, ''));
+      .map((line) => line.replace(/"(examplesPerSecond|waitSeconds|memoryBytes)":[^,}]*/g, ''));
   expect(strip(await read('metrics.jsonl'))).toEqual(strip(metrics));
   await expect(runJob(job())).rejects.toMatchObject({
     code: 'EXISTS',

@@ -4,6 +4,7 @@
  *     job.yaml               the job as it ran, every default written out
  *     data/                  what was found in the training data: classes, vocabularies, counts, means
  *     metrics.jsonl          one line per logged step and evaluation
+ *     tensorboard/           the same as TensorBoard reads it, where the job asks for it
  *     checkpoints/           see checkpoint.ts
  *     adapter/               the result, in the sparse format; absent where nothing is adapted
  *     objective.safetensors  the objective's weights at the same moment
@@ -23,7 +24,7 @@ import { parse } from 'yaml';
 import { kindOf } from '../job/objectives/index.ts';
 import { OpenJob } from '../job/open.ts';
 import { checkJob, type LoadedJob } from '../job/read.ts';
-import type { FitResult, TrainingEvent } from '../fit.ts';
+import type { EarlyEnd, FitResult, TrainingEvent } from '../fit.ts';
 import { describeChanges, type TableChanges } from '../report/changes.ts';
 import { inFolder, type ExistingRun } from './folder.ts';
 
@@ -46,6 +47,10 @@ export interface RunResult {
   readonly steps: number;
   readonly epochs: number;
   readonly stoppedEarly: boolean;
+  /** What ended it before its epochs were over. Absent from runs of earlier versions. */
+  readonly endedBy?: EarlyEnd | null;
+  /** Ids that were looked up in training. Absent from runs of earlier versions. */
+  readonly tokens?: number;
   readonly train: Readonly<Record<string, number>>;
   /** The evaluation that chose the result; null without validation. */
   readonly validation: Readonly<Record<string, number>> | null;
@@ -102,16 +107,22 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
     const validation =
       job.data.validation && (await open.loader(job.data.validation, 'evaluate', found, options.signal));
     const adapters = open.createAdapters();
-    const trainer = await open.trainer(adapters, train, job.train.epochs * train.batchesPerEpoch);
+    const { epochs, budget, accumulateBatches } = job.train;
+    const steps = Math.min(epochs * Math.ceil(train.batchesPerEpoch / accumulateBatches), budget.steps ?? Infinity);
+    const common = await open.commonDirections(train, options.signal);
+    const trainer = await open.trainer(adapters, train, common, steps);
     return await inFolder(
       resolve(options.folder ?? runFolder(loaded)),
       loaded,
       options.existing ?? 'refuse',
-      async (folder, log) => {
+      async (folder, logs) => {
         await keepFound(join(folder, 'data'), found, options.existing === 'resume');
-        const { epochs, metric, metrics, sliceBy, patience, clipNorm, logEverySteps, prefetch } = job.train;
+        const { metric, metrics, sliceBy, patience, clipNorm, logEverySteps, prefetch } = job.train;
         const fit = await trainer.fit(train, {
           epochs,
+          budget,
+          accumulateBatches,
+          evaluateEvery: validation && job.train.evaluateEvery,
           metric,
           metrics,
           sliceBy,
@@ -129,7 +140,7 @@ export async function runJob(loaded: LoadedJob, options: RunOptions = {}): Promi
             identity: await kindOf(job.objective).identity?.(job.objective, loaded.folder),
           },
           onEvent: async (event) => {
-            await log(event);
+            logs.write(event);
             await options.onEvent?.(event);
           },
         });
@@ -156,18 +167,28 @@ async function report(folder: string, result: RunResult, { onNote }: RunOptions)
   }
 }
 
-/** Metrics of a finished run's adapter and objective on a data file. Paths are relative to the working directory. */
+/**
+ * Metrics of a finished run's adapter and objective.
+ * @param file examples as those of the training, relative to the working directory; null: `data.test` of the job
+ * @throws INVALID_ARGUMENT where there is neither
+ */
 export async function evaluateRun(
   folder: string,
-  file: string,
+  file: string | null = null,
   signal?: AbortSignal,
 ): Promise<Readonly<Record<string, number>>> {
   const loaded = await readRunJob(folder);
   await readResult(folder);
+  const { train, test } = loaded.job.data;
+  const source = file === null ? test : { ...train, file: resolve(file), split: undefined };
+  if (!source)
+    throw new FinetableError('INVALID_ARGUMENT', `${folder}: its job has no data.test; give a file of examples`, {
+      file: folder,
+    });
   const found = await readFound(join(folder, 'data'));
   const open = await OpenJob.open(loaded);
   try {
-    const loader = await open.loader({ file: resolve(file) }, 'evaluate', found, signal);
+    const loader = await open.loader(source, 'evaluate', found, signal);
     const adapters = await open.loadAdapters(join(folder, 'adapter'));
     const trainer = await open.trainer(adapters, loader);
     await trainer.loadObjective(join(folder, 'objective.safetensors'), loader);
@@ -256,6 +277,8 @@ async function describe(
     steps: fit.steps,
     epochs: fit.epochs,
     stoppedEarly: fit.stoppedEarly,
+    endedBy: fit.endedBy,
+    tokens: fit.tokens,
     train: fit.train,
     validation: fit.best?.metrics ?? null,
     seconds: fit.seconds,

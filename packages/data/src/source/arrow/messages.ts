@@ -76,7 +76,6 @@ export async function scanArrowFile(file: string, path: string, signal?: AbortSi
       columns: fields.map(({ name }) => name),
       unreadable: unreadableColumns(fields),
       examples,
-      totalExamples: examples,
       blocks: share(blocks),
       randomAccess: false,
       blockBytes,

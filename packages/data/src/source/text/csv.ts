@@ -5,7 +5,6 @@
  */
 import { FinetableError } from '@finetable/core';
 import { invalidData, show, showNames } from '../../errors.ts';
-import type { Row } from '../../spec.ts';
 import type { RecordParser } from './reader.ts';
 
 /**
@@ -75,18 +74,6 @@ export function csvParser(
     const fields = parseCsvFields(text, file, line, header, delimiter);
     for (let c = 0; c < positions.length; c++) out[c]!.push(fields[positions[c]!]);
   };
-}
-
-/** Fields by column name. */
-export function parseCsvRow(
-  text: string,
-  file: string,
-  line: number,
-  header: readonly string[],
-  delimiter: string,
-): Row {
-  const fields = parseCsvFields(text, file, line, header, delimiter);
-  return Object.fromEntries(header.map((name, i) => [name, fields[i]]));
 }
 
 function parseCsvFields(

@@ -1,21 +1,12 @@
 /** What is unusual in text files, from the file to the ids of a batch. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { openLoader } from '../../loader.ts';
 import type { DataSpec, FileSource } from '../../spec.ts';
 import { indexOf, scanFile, SourceReader } from '../source.ts';
+import { testFolder } from '../../testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-function write(name: string, content: string | Uint8Array): string {
-  const file = join(folder, name);
-  writeFileSync(file, content);
-  return file;
-}
+const { write } = testFolder();
 
 async function columnsOf(file: string, columns: string[], source: Partial<FileSource> = {}) {
   const index = await scanFile(file, { file, ...source });

@@ -18,7 +18,7 @@ export function columnOf(record: Row, column: string): unknown {
 }
 
 /** @throws INVALID_DATA naming `file` and `line` */
-export function parseJsonRow(text: string, file: string, line: number): Row {
+function parseJsonRow(text: string, file: string, line: number): Row {
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -1,12 +1,12 @@
 /** Reads records of a text file by their places, in any order. */
 import { isUtf8 } from 'node:buffer';
 import { closeSync } from 'node:fs';
-import { lastAtMost } from '../../last-at-most.ts';
-import type { FileIndex, FileReader, FirstRow, Records, TextPlaces } from '../source.ts';
-import { csvParser, parseCsvRow } from './csv.ts';
+import { upperBound } from '@finetable/core';
+import type { FileIndex, Records, TextPlaces } from '../source.ts';
+import { csvParser } from './csv.ts';
 import { checkUnchanged, fileChanged, openFile, readAt } from '../file.ts';
 import { checkRecordBytes, notUtf8 } from './record.ts';
-import { jsonlParser, parseJsonRow } from './jsonl.ts';
+import { jsonlParser } from './jsonl.ts';
 import { RecordScanner } from './scan.ts';
 
 /** Appends one record's values, `out[c]` being the wanted column c. @throws INVALID_DATA naming the line */
@@ -27,7 +27,8 @@ type RecordVisitor = (text: string, line: number) => void;
 /** Neighbours are read together up to about this size, so that long records do not pile up as bytes. */
 const runBytes = 4 << 20;
 
-export class TextReader implements FileReader {
+/** Reads one file's examples, each at its place. */
+export class TextReader {
   readonly values: Records['values'];
   readonly unit = 'line';
   readonly #index: FileIndex;
@@ -35,8 +36,9 @@ export class TextReader implements FileReader {
   readonly #parse: RecordParser;
   readonly #fd: number;
   readonly #keep: boolean;
-  /** The whole file, where it is kept. */
+  /** The whole file, where it is kept, and whether all of it is UTF-8. */
   #whole: Buffer | null = null;
+  #wholeValid = false;
   /** Of the window that is read. */
   readonly #blocks = new Map<number, Run>();
   #window: number | null = null;
@@ -56,7 +58,12 @@ export class TextReader implements FileReader {
     this.#fd = openFile(path, file);
   }
 
-  /** @param window as of `SourceReader.read` */
+  /**
+   * Appends the wanted columns of `rows` (numbers within the file) to `out`, and their lines to `lines` from `at` on.
+   * @param window as of `SourceReader.read`
+   * @returns bytes read
+   * @throws INVALID_DATA naming the line, INVALID_FILE where the file has changed, IO
+   */
   read(
     rows: Uint32Array,
     out: readonly unknown[][],
@@ -71,21 +78,6 @@ export class TextReader implements FileReader {
     return this.#places.stride > 1 && window !== null
       ? this.#readOfBlocks(rows, visit, window)
       : this.#readRecords(rows, visit);
-  }
-
-  readFirst(count: number, mostBytes: number): FirstRow[] {
-    const { columns, file } = this.#index;
-    const { delimiter, starts } = this.#places;
-    while (count > 1 && starts[count]! - starts[0]! > mostBytes) count--;
-    const out: FirstRow[] = [];
-    this.#readRecords(
-      Uint32Array.from({ length: count }, (_, i) => i),
-      (text, line) => {
-        const values = columns ? parseCsvRow(text, file, line, columns, delimiter) : parseJsonRow(text, file, line);
-        out.push({ line, values });
-      },
-    );
-    return out;
   }
 
   close(): void {
@@ -103,7 +95,7 @@ export class TextReader implements FileReader {
     const { blocks } = this.#index;
     let sizeBytes = 0;
     for (const row of rows) {
-      const number = lastAtMost(blocks, row);
+      const number = upperBound(blocks, row) - 1;
       let block = this.#blocks.get(number);
       if (!block) {
         block = this.#readBlock(blocks[number]!, blocks[number + 1]!);
@@ -153,8 +145,9 @@ export class TextReader implements FileReader {
     // Of records between noted places the bytes tell where they are.
     const { starts, lines } = stride === 1 ? this.#places : this.#scan(bytes, offset, place);
     const begin = stride === 1 ? place : first - place * stride;
-    // One check for the run; which record it was matters only when it fails.
-    this.#visit({ bytes, offset, valid: isUtf8(bytes), starts, lines }, begin, count, visit);
+    // One check for the run, or for the file; which record it was matters only when it fails.
+    const valid = this.#wholeValid || isUtf8(bytes);
+    this.#visit({ bytes, offset, valid, starts, lines }, begin, count, visit);
     return sizeBytes;
   }
 
@@ -173,7 +166,10 @@ export class TextReader implements FileReader {
   #bytesAt(offset: number, length: number): Buffer {
     const { sizeBytes } = this.#index;
     if (this.#keep) {
-      this.#whole ??= this.#fill(Buffer.allocUnsafeSlow(sizeBytes), 0);
+      if (!this.#whole) {
+        this.#whole = this.#fill(Buffer.allocUnsafeSlow(sizeBytes), 0);
+        this.#wholeValid = isUtf8(this.#whole);
+      }
       return this.#whole.subarray(offset, offset + length);
     }
     if (this.#bytes.length < length)

@@ -1,20 +1,13 @@
-import { appendFileSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkColumns } from '../missing.ts';
 import { SourceReader, indexOf, type SourceFormat } from '../source.ts';
 import { scanTextFile, type ScanOptions } from './scan.ts';
+import { testFolder } from '../../testing/folder.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'finetable-'));
-afterAll(() => rmSync(folder, { recursive: true }));
-
-function write(name: string, content: string | Uint8Array): string {
-  const file = join(folder, name);
-  writeFileSync(file, content);
-  return file;
-}
+const { path: folder, write } = testFolder();
 
 async function readAll(
   file: string,
@@ -37,6 +30,11 @@ async function readAll(
 const text = fc.string({ unit: fc.constantFrom('a', 'é', '😀', '漢', '"', '\\', ',', '\n', '\r\n', ' ', '\0') });
 const lineEnd = fc.constantFrom('\n', '\r\n');
 const bom = fc.constantFrom('', '\uFEFF');
+const indexing = fc.record({
+  blockBytes: fc.integer({ min: 1, max: 40 }),
+  mostPlaces: fc.constantFrom(1, 2, 3, 1000),
+  keep: fc.boolean(),
+});
 
 describe('any file is read back, whatever the blocks', () => {
   test('JSON Lines', async () => {
@@ -48,11 +46,7 @@ describe('any file is read back, whatever the blocks', () => {
         lineEnd,
         bom,
         fc.boolean(),
-        fc.record({
-          blockBytes: fc.integer({ min: 1, max: 40 }),
-          mostPlaces: fc.constantFrom(1, 2, 3, 1000),
-          keep: fc.boolean(),
-        }),
+        indexing,
         async (records, end, mark, finalEnd, options) => {
           const lines: string[] = [];
           const expected = records.map((record) => {
@@ -77,11 +71,7 @@ describe('any file is read back, whatever the blocks', () => {
         lineEnd,
         bom,
         fc.boolean(),
-        fc.record({
-          blockBytes: fc.integer({ min: 1, max: 40 }),
-          mostPlaces: fc.constantFrom(1, 2, 3, 1000),
-          keep: fc.boolean(),
-        }),
+        indexing,
         async (records, end, mark, finalEnd, options) => {
           const write1 = (field: string, quote: boolean): string =>
             quote || /[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field;
@@ -135,27 +125,11 @@ test('a line of 5 MB, and more neighbours than fit one read', async () => {
 test('the index says where records lie', async () => {
   const file = write('where.csv', '\uFEFFa,b\r\n\r\n1,"x\ny"\r\n2,z');
   const index = await scanTextFile(file, 'csv');
-  expect(index).toMatchObject({ format: 'csv', columns: ['a', 'b'], examples: 2, totalExamples: 2, sizeBytes: 22 });
+  expect(index).toMatchObject({ format: 'csv', columns: ['a', 'b'], examples: 2, sizeBytes: 22 });
   expect([...index.text.starts]).toEqual([10, 19, 22]);
   expect([...index.text.lines]).toEqual([3, 5]);
   expect([...index.blocks]).toEqual([0, 2]);
   expect(index.text.starts.buffer).toBeInstanceOf(SharedArrayBuffer);
-});
-
-test('a limit leaves the index of the first, whatever the blocks', async () => {
-  const values = Array.from({ length: 2500 }, (_, v) => `"line\n${v}"`);
-  const file = write('limit.csv', `a\n${values.join('\n\n')}\n`);
-  const whole = await scanTextFile(file, 'csv');
-  expect(whole).toMatchObject({ examples: 2500, totalExamples: 2500 });
-  for (const limit of [1, 2, 1022, 1023, 1024, 2499, 2500, 2501]) {
-    for (const blockBytes of [7, undefined]) {
-      const first = await scanTextFile(file, 'csv', { limit, blockBytes });
-      const examples = Math.min(limit, 2500);
-      expect(first).toMatchObject({ examples, totalExamples: 2500, columns: ['a'] });
-      expect(first.text.lines).toEqual(whole.text.lines.slice(0, examples));
-      expect(first.text.starts).toEqual(whole.text.starts.slice(0, examples + 1));
-    }
-  }
 });
 
 describe('refused, with the place', () => {

@@ -16,8 +16,6 @@ export interface ScanOptions {
   readonly signal?: AbortSignal | undefined;
   /** Where the bytes of `file` are; default: there. */
   readonly path?: string | undefined;
-  /** Records to note the places of, which bounds memory; the rest are only counted. Default: all. */
-  readonly limit?: number | undefined;
   /** Column names of a file of separated values that has no header. */
   readonly columns?: readonly string[] | undefined;
   /** Between the fields; default: a comma, or a tab in `tsv`. */
@@ -39,7 +37,7 @@ export async function scanTextFile(
   format: SourceFormat,
   options: ScanOptions = {},
 ): Promise<FileIndex & { readonly text: TextPlaces }> {
-  const { signal, limit = Infinity, path = file, blockBytes = 1 << 20, mostPlaces = mostPlaceCount } = options;
+  const { signal, path = file, blockBytes = 1 << 20, mostPlaces = mostPlaceCount } = options;
   const separated = format !== 'jsonl';
   const delimiter = options.delimiter ?? (format === 'tsv' ? '\t' : ',');
   const fd = openFile(path, file);
@@ -47,7 +45,7 @@ export async function scanTextFile(
     const { size: sizeBytes, mtimeMs: modifiedMs } = statFile(fd, file);
     let offset = skipByteOrderMark(fd, file);
     const headed = separated && options.columns === undefined;
-    const scanner = new RecordScanner({ quoted: separated, start: offset, headed, limit, mostPlaces });
+    const scanner = new RecordScanner({ quoted: separated, start: offset, headed, mostPlaces });
     const block = Buffer.allocUnsafe(Math.min(blockBytes, Math.max(sizeBytes, 1)));
     for (;;) {
       const length = readAt(fd, file, block, 0, block.length, offset);
@@ -74,7 +72,6 @@ export async function scanTextFile(
       const what = sizeBytes === 0 ? 'the file is empty' : header ? 'a header and no records' : 'blank lines only';
       throw new FinetableError('INVALID_DATA', `${file}: no examples: ${what}`, { file });
     }
-    const examples = Math.min(count, limit);
     return {
       file,
       path,
@@ -82,9 +79,8 @@ export async function scanTextFile(
       sizeBytes,
       modifiedMs,
       columns,
-      examples,
-      totalExamples: count,
-      blocks: blocksOf(starts, stride, examples),
+      examples: count,
+      blocks: blocksOf(starts, stride, count),
       unreadable: new Map(),
       randomAccess: true,
       blockBytes: 0,
@@ -115,7 +111,6 @@ function blocksOf(starts: Float64Array, stride: number, examples: number): Float
  */
 export class RecordScanner {
   readonly #separated: boolean;
-  readonly #limit: number;
   readonly #mostPlaces: number;
   #headed: boolean;
   #header: { start: number; end: number; line: number } | null = null;
@@ -132,14 +127,13 @@ export class RecordScanner {
 
   /**
    * @param options.quoted whether quotes may hold line ends @param options.headed the first record is a header
-   * @param options.limit records whose places are noted @param options.line of the first byte
+   * @param options.line of the first byte
    */
   constructor(options: {
     readonly quoted: boolean;
     readonly start: number;
     readonly line?: number;
     readonly headed?: boolean;
-    readonly limit?: number;
     readonly mostPlaces?: number;
   }) {
     this.#separated = options.quoted;
@@ -147,7 +141,6 @@ export class RecordScanner {
     this.#line = options.line ?? 1;
     this.#startLine = this.#line;
     this.#headed = options.headed ?? false;
-    this.#limit = options.limit ?? Infinity;
     this.#mostPlaces = options.mostPlaces ?? Infinity;
   }
 
@@ -181,7 +174,7 @@ export class RecordScanner {
     this.#quoted = quoted;
   }
 
-  /** Of `count` records, the places of the first. `starts` has one element more than `lines`: where the last of them ends. */
+  /** `starts` has one element more than `lines`: where the last of them ends. */
   end(
     file: string,
     sizeBytes: number,
@@ -197,9 +190,8 @@ export class RecordScanner {
     }
     if (!this.#blank) this.#push(sizeBytes);
     const count = this.#count;
-    const places = Math.ceil(Math.min(count, this.#limit) / this.#stride);
-    // Beyond a limit the start of one record more is noted, the end of the last.
-    if (count <= this.#limit) this.#starts[places] = sizeBytes;
+    const places = Math.ceil(count / this.#stride);
+    this.#starts[places] = sizeBytes;
     return {
       header: this.#header,
       starts: this.#starts.subarray(0, places + 1),
@@ -216,7 +208,7 @@ export class RecordScanner {
       return;
     }
     const record = this.#count++;
-    if (record > this.#limit || record % this.#stride !== 0) return;
+    if (record % this.#stride !== 0) return;
     let i = record / this.#stride;
     if (i >= this.#mostPlaces) {
       for (let j = 1; 2 * j < i; j++) {

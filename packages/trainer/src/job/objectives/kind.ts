@@ -2,10 +2,7 @@
 import { z } from 'zod';
 import type { Objective, ObjectiveContext } from '../../objective.ts';
 
-/** The name of a feature, or of the data's numbers. */
-export const name = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'letters, digits, ".", "_" and "-", starting with a letter or digit');
+export { name } from '../fields.ts';
 
 /** Overrides of the optimiser for an objective's parameters. */
 export const rates = { learningRate: z.number().min(0).optional(), weightDecay: z.number().min(0).optional() };

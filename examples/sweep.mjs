@@ -1,0 +1,59 @@
+// Runs a batch of examples' variants at several learning rates, keeps of each variant the run that validation chose, and evaluates that, once, on
+// the test data.
+import { batchRows, evaluateRun, formatBytes, readBatch, runJobs, writeBatchCsv } from 'finetable';
+
+/**
+ * Prints a Markdown table, a row for each variant.
+ *
+ * @param {string} file the batch file
+ * @param {object} options
+ * @param {string} options.test the test data
+ * @param {string[]} options.metrics of the test
+ * @param {(settings: Record<string, any>) => string} options.label a variant's name, by what the batch sets
+ * @param {{ from: string, to: string, set: (job: any) => void }} [options.small] for a quick look: paths that begin with `from` begin with `to`,
+ *   each job is changed by `set`, and each variant has the first of its learning rates
+ */
+export async function sweep(file, { test, metrics, label, small }) {
+  const batch = small ? reduced(await readBatch(file), label, small) : await readBatch(file);
+  const outcomes = await runJobs(
+    batch.jobs.map(({ loaded }) => loaded),
+    { existing: 'overwrite', concurrency: batch.concurrency, memory: batch.memory, onEvent: showEnd },
+  );
+  const failed = outcomes.find(({ error }) => error);
+  if (failed) throw failed.error;
+  const rows = batchRows(batch, outcomes);
+  await writeBatchCsv(batch, rows);
+
+  const variants = new Map(batch.jobs.map(({ settings }) => [label(settings), null]));
+  for (const row of rows) if (variants.get(label(row.settings)) === null) variants.set(label(row.settings), row);
+  const table = [['', 'learning rate', `validation ${batch.metric}`, ...metrics.map((name) => `test ${name}`), 'touched rows', 'adapter']]; // prettier-ignore
+  for (const [name, row] of variants) {
+    const found = await evaluateRun(row.folder, test);
+    const { baseline } = row.settings;
+    const number = (value) => (Number.isFinite(value) ? value.toFixed(3) : '-');
+    table.push([
+      name,
+      baseline === 'frozen' ? '-' : String(row.settings['optimizer.learningRate']),
+      number(row.metric),
+      ...metrics.map((metric) => number(found[metric])),
+      row.touchedRows > 0 ? row.touchedRows.toLocaleString('en') : '-',
+      row.touchedRows > 0 ? formatBytes(row.adapterBytes) : '-',
+    ]);
+  }
+  table.splice(1, 0, table[0].map(() => '---'));
+  for (const cells of table) console.log(`| ${cells.join(' | ')} |`);
+}
+
+function showEnd(event) {
+  if (event.type === 'end') process.stderr.write(`${event.name}: ${event.status}\n`);
+}
+
+function reduced(batch, label, { from, to, set }) {
+  const moved = (text) => text.replaceAll(`../../.cache/${from}/`, `${to}/`).replaceAll(batch.folder, `${to}/sweep`);
+  const first = batch.jobs.filter(
+    (job, i) => batch.jobs.findIndex((other) => label(other.settings) === label(job.settings)) === i,
+  );
+  const copy = JSON.parse(moved(JSON.stringify({ ...batch, jobs: first })));
+  for (const { loaded } of copy.jobs) set(loaded.job);
+  return copy;
+}

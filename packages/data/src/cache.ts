@@ -1,0 +1,268 @@
+/**
+ * Extracted examples, kept in memory that the threads share: what one epoch has read and parsed the next ones do not. An example is
+ * kept as some words of 32 bits, written by whichever thread reads it first and never changed; where there is no more room for it, it is
+ * read again each time. Batches are the same, byte for byte.
+ */
+import type { Jagged } from '@finetable/core';
+import type { ColumnShape, Extracted, ExtractedColumn } from './extract.ts';
+import { nameIndex, type RecordPlaces } from './source/source.ts';
+
+export interface CacheMemory {
+  /** `[examples]`: the first word of each example, 0 of those that are not there. */
+  readonly starts: Uint32Array<SharedArrayBuffer>;
+  /** Of an example: the file, the line (two words), then each column's. */
+  readonly words: Int32Array<SharedArrayBuffer>;
+  /** Words that are taken, examples that are there. */
+  readonly counts: Int32Array<SharedArrayBuffer>;
+  /** Of the source, in order. */
+  readonly files: readonly string[];
+  /** How many of the examples there can be batches of. */
+  readonly wanted: number;
+}
+
+/** What typed arrays of Node.js 20 can hold. */
+export const mostCacheBytes = 2 ** 32 - 8;
+
+/** Null where `bytes` are not even enough for their places. What is not written yet takes no memory. */
+export function cacheMemory(
+  examples: number,
+  wanted: number,
+  files: readonly string[],
+  bytes: number,
+): CacheMemory | null {
+  const words = Math.floor((bytes - 4 * examples) / 4);
+  if (words < 2) return null;
+  const counts = new Int32Array(new SharedArrayBuffer(8));
+  counts[0] = 1; // A first word of 0 means that there is none.
+  return {
+    starts: new Uint32Array(new SharedArrayBuffer(4 * examples)),
+    words: new Int32Array(new SharedArrayBuffer(4 * words)),
+    counts,
+    files,
+    wanted,
+  };
+}
+
+export function cacheUse(memory: CacheMemory | null): { readonly examples: number; readonly sizeBytes: number } {
+  if (!memory) return { examples: 0, sizeBytes: 0 };
+  const [words, examples] = [Atomics.load(memory.counts, 0), Atomics.load(memory.counts, 1)];
+  return { examples, sizeBytes: 4 * (Math.min(words, memory.words.length) + memory.starts.length) };
+}
+
+/** Whether these examples are all there: then no thread reads them. */
+export function isCached({ starts }: CacheMemory, numbers: Uint32Array): boolean {
+  return numbers.every((number) => Atomics.load(starts, number) > 0);
+}
+
+/** Some examples as words: of example i from `starts[i]` on. */
+interface Encoded {
+  readonly words: Int32Array;
+  readonly starts: Uint32Array;
+}
+
+/** File and whether its examples are rows rather than lines; the line. */
+const placeWords = 3;
+
+/** One per thread. */
+export class ExampleCache {
+  readonly #memory: CacheMemory;
+  readonly #shapes: ReadonlyMap<string, ColumnShape>;
+  readonly #numberOf: ReadonlyMap<string, number>;
+
+  constructor(memory: CacheMemory, shapes: ReadonlyMap<string, ColumnShape>) {
+    this.#memory = memory;
+    this.#shapes = shapes;
+    this.#numberOf = new Map(memory.files.map((file, i) => [file, i]));
+  }
+
+  /** Whether nothing has to be read any more. */
+  get complete(): boolean {
+    const { counts, wanted } = this.#memory;
+    return Atomics.load(counts, 1) >= wanted;
+  }
+
+  /**
+   * @param numbers of the examples
+   * @param extract those that are not there, by their places in `numbers`; null: all
+   * @throws as `extract`
+   */
+  async read(numbers: Uint32Array, extract: (places: Uint32Array | null) => Promise<Extracted>): Promise<Extracted> {
+    const { words, starts } = this.#memory;
+    const from = numbers.map((number) => Atomics.load(starts, number));
+    const missing = Uint32Array.from(numbers.keys()).filter((i) => from[i] === 0);
+    if (missing.length === 0) return this.#decode(from, () => words);
+    const whole = missing.length === numbers.length;
+    const found = await extract(whole ? null : missing);
+    const sizes = this.#sizes(found, missing.length);
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    const first = this.#take(total);
+    if (first === 0 && whole) return found;
+    const encoded = this.#encode(found, sizes, total);
+    if (first > 0) {
+      words.set(encoded.words, first);
+      // After their words are there: who sees a start may read on.
+      missing.forEach((i, k) => Atomics.store(starts, numbers[i]!, first + encoded.starts[k]!));
+      Atomics.add(this.#memory.counts, 1, missing.length);
+    }
+    if (whole) return found;
+    const isNew = new Uint8Array(numbers.length);
+    missing.forEach((i, k) => {
+      isNew[i] = 1;
+      from[i] = encoded.starts[k]!;
+    });
+    return this.#decode(from, (i) => (isNew[i] ? encoded.words : words));
+  }
+
+  /** @returns the first of as many words that no other thread has, 0 where there is no room */
+  #take(count: number): number {
+    const { words, counts } = this.#memory;
+    if (Atomics.load(counts, 0) + count > words.length) return 0;
+    const first = Atomics.add(counts, 0, count);
+    return first + count > words.length ? 0 : first;
+  }
+
+  #sizes({ columns }: Extracted, size: number): Uint32Array {
+    const sizes = new Uint32Array(size).fill(placeWords);
+    for (const column of columns.values()) {
+      for (let i = 0; i < size; i++) sizes[i]! += wordsOf(column, i);
+    }
+    return sizes;
+  }
+
+  #encode({ places, columns }: Extracted, sizes: Uint32Array, total: number): Encoded {
+    const words = new Int32Array(total);
+    const starts = new Uint32Array(sizes.length);
+    for (let i = 1; i < sizes.length; i++) starts[i] = starts[i - 1]! + sizes[i - 1]!;
+    const { files, fileOf, lines, unit } = places;
+    const numberOf = files.map((file) => this.#numberOf.get(file)!);
+    const at = starts.slice();
+    for (let i = 0; i < at.length; i++) {
+      words[at[i]!] = 2 * numberOf[fileOf ? fileOf[i]! : 0]! + (unit === 'row' ? 1 : 0);
+      words[at[i]! + 1] = lines[i]!;
+      words[at[i]! + 2] = lines[i]! / 2 ** 32;
+      at[i]! += placeWords;
+    }
+    for (const column of columns.values()) encodeColumn(column, words, at);
+    return { words, starts };
+  }
+
+  /** @param from the first word of each @param wordsAt those that it is one of */
+  #decode(from: Uint32Array, wordsAt: (i: number) => Int32Array): Extracted {
+    const sources = Array.from(from, (_, i) => wordsAt(i));
+    const places = this.#places(from, sources);
+    for (let i = 0; i < from.length; i++) from[i]! += placeWords;
+    const columns = new Map<string, ExtractedColumn>();
+    for (const [key, shape] of this.#shapes) columns.set(key, decodeColumn(shape, sources, from));
+    return { places, columns };
+  }
+
+  #places(at: Uint32Array, sources: readonly Int32Array[]): RecordPlaces {
+    const { files } = this.#memory;
+    const names: string[] = [];
+    const fileOf = files.length > 1 ? new Uint32Array(at.length) : null;
+    const lines = new Float64Array(at.length);
+    for (let i = 0; i < at.length; i++) {
+      const [words, first] = [sources[i]!, at[i]!];
+      lines[i] = words[first + 2]! * 2 ** 32 + (words[first + 1]! >>> 0);
+      if (fileOf) fileOf[i] = nameIndex(names, files[words[first]! >> 1]!);
+    }
+    const unit = (sources[0]![at[0]!]! & 1) === 1 ? 'row' : 'line';
+    return { files: fileOf ? names : [files[0]!], fileOf, unit, lines };
+  }
+}
+
+function wordsOf(column: ExtractedColumn, i: number): number {
+  switch (column.kind) {
+    case 'bags': {
+      const { offsets, weights } = column.bags;
+      const count = offsets[i + 1]! - offsets[i]!;
+      return 1 + (weights ? 2 : 1) * count;
+    }
+    case 'cells':
+      return column.width;
+    case 'texts':
+      return 1 + Math.ceil(column.texts[i]!.length / 2);
+    default:
+      return column satisfies never;
+  }
+}
+
+/** @param at where each example goes on; afterwards behind what was written */
+function encodeColumn(column: ExtractedColumn, words: Int32Array, at: Uint32Array): void {
+  switch (column.kind) {
+    case 'bags': {
+      const { values, offsets, weights } = column.bags;
+      const weightBits = weights && bitsOf(weights);
+      for (let i = 0; i < at.length; i++) {
+        let to = at[i]!;
+        words[to++] = offsets[i + 1]! - offsets[i]!;
+        for (let j = offsets[i]!; j < offsets[i + 1]!; j++) words[to++] = values[j]!;
+        if (weightBits) for (let j = offsets[i]!; j < offsets[i + 1]!; j++) words[to++] = weightBits[j]!;
+        at[i] = to;
+      }
+      return;
+    }
+    case 'cells': {
+      const [bits, { width }] = [bitsOf(column.cells), column];
+      for (let i = 0; i < at.length; i++) for (let c = 0; c < width; c++) words[at[i]!++] = bits[i * width + c]!;
+      return;
+    }
+    case 'texts': {
+      const bytes = Buffer.from(words.buffer);
+      column.texts.forEach((text, i) => {
+        words[at[i]!] = text.length;
+        bytes.write(text, 4 * at[i]! + 4, 'utf16le');
+        at[i]! += wordsOf(column, i);
+      });
+      return;
+    }
+    default:
+      column satisfies never;
+  }
+}
+
+/** New arrays. @param at as of `encodeColumn` */
+function decodeColumn(shape: ColumnShape, sources: readonly Int32Array[], at: Uint32Array): ExtractedColumn {
+  const size = at.length;
+  switch (shape.kind) {
+    case 'bags': {
+      const offsets = new Int32Array(size + 1);
+      for (let i = 0; i < size; i++) offsets[i + 1] = offsets[i]! + sources[i]![at[i]!++]!;
+      const bag = (out: Int32Array): void => {
+        for (let i = 0; i < size; i++) {
+          const words = sources[i]!;
+          let place = at[i]!;
+          for (let j = offsets[i]!; j < offsets[i + 1]!; j++) out[j] = words[place++]!;
+          at[i] = place;
+        }
+      };
+      const values = new Int32Array(offsets[size]!);
+      bag(values);
+      const weights = shape.weighted ? new Float32Array(values.length) : undefined;
+      if (weights) bag(bitsOf(weights));
+      const bags: Jagged = weights ? { values, offsets, weights } : { values, offsets };
+      return { kind: 'bags', bags };
+    }
+    case 'cells': {
+      const { dtype, width } = shape;
+      const cells = dtype === 'i32' ? new Int32Array(size * width) : new Float32Array(size * width);
+      const bits = bitsOf(cells);
+      for (let i = 0; i < size; i++) for (let c = 0; c < width; c++) bits[i * width + c] = sources[i]![at[i]!++]!;
+      return { kind: 'cells', cells, width };
+    }
+    case 'texts': {
+      const texts = sources.map((words, i) => {
+        const [length, begin] = [words[at[i]!]!, 4 * at[i]! + 4];
+        at[i]! += 1 + Math.ceil(length / 2);
+        return Buffer.from(words.buffer, begin, 2 * length).toString('utf16le');
+      });
+      return { kind: 'texts', texts };
+    }
+    default:
+      return shape satisfies never;
+  }
+}
+
+function bitsOf({ buffer, byteOffset, length }: Int32Array | Float32Array): Int32Array {
+  return new Int32Array(buffer, byteOffset, length);
+}
