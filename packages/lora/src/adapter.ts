@@ -282,7 +282,9 @@ export class Adapter {
 
   /** magnitude / norm of every dim; a column of zeros has no direction to scale. */
   #magnitudeFactors(norms: Float64Array): Float32Array {
-    return this.magnitude!.map((m, j) => (norms[j]! > 0 ? m / norms[j]! : 1));
+    const factors = this.magnitude!.slice();
+    for (let j = 0; j < factors.length; j++) factors[j] = norms[j]! > 0 ? factors[j]! / norms[j]! : 1;
+    return factors;
   }
 
   /** The plan with the weights of rows longer than `maxNorm` scaled down. */

@@ -107,7 +107,8 @@ export class ColumnNorms implements RowWatcher {
       addSquares(group, products, squares);
     }
     // Columns that the delta takes to 0 may come out a little below it.
-    return squares.map((square) => Math.sqrt(Math.max(0, square)));
+    for (let j = 0; j < squares.length; j++) squares[j] = Math.sqrt(Math.max(0, squares[j]!));
+    return squares;
   }
 
   close(): void {
@@ -180,11 +181,14 @@ function addSquares({ b, rank, scale }: RowGroup, { cross, gram }: Products, squ
   }
   const { cols, data } = b;
   for (let k = 0; k < rank; k++) {
-    for (let j = 0; j < cols; j++) squares[j]! += 2 * scale * cross[k * cols + j]! * data[k * cols + j]!;
-    // AᵀA is symmetric.
-    for (let l = 0; l <= k; l++) {
-      const factor = (l < k ? 2 : 1) * scale * scale * gram[k * rank + l]!;
-      for (let j = 0; j < cols; j++) squares[j]! += factor * data[k * cols + j]! * data[l * cols + j]!;
+    const row = k * cols;
+    const own = scale * gram[k * rank + k]!;
+    for (let j = 0; j < cols; j++) {
+      let sum = cross[row + j]!;
+      // AᵀA is symmetric.
+      for (let l = 0, at = j; l < k; l++, at += cols) sum += scale * gram[k * rank + l]! * data[at]!;
+      const x = data[row + j]!;
+      squares[j]! += scale * x * (2 * sum + own * x);
     }
   }
 }
