@@ -61,7 +61,12 @@ test('baselines: the best of each, at its own learning rate, side by side', asyn
   const page = await readFile(join(folder, 'runs/ranks/results.html'), 'utf8');
   expect(page).toContain('4 runs compared');
   expect(page).toContain('baseline');
-  const compared = await runHere(['compare', ...names.map((name) => join(folder, 'runs/ranks', name))]);
+  const compared = await runHere([
+    'compare',
+    ...names.map((name) => join(folder, 'runs/ranks', name)),
+    '--output',
+    join(folder, 'compare.html'),
+  ]);
   expect(compared.stdout).toMatch(/^ *baseline +(none|frozen|full|map)/m);
 });
 
