@@ -19,12 +19,24 @@ class SkipReasons implements Reporter {
   }
 }
 
+const tests = 'src/**/*.test.ts';
+const isolated = 'src/**/*.isolated.test.ts';
+/** What on other kernels would be tested a second time. */
+const notOfKernels = kernels === 'portable' ? ['src/{batch,report,job}/**'] : [];
+
 /** One configuration for every package; each runs it with `--root .`. */
 export default defineConfig({
   // Tests see the sources; workers and child processes need `dist`, which the `test` target builds first.
   ssr: { resolve: { conditions: ['@finetable/source', 'node', 'import', 'module', 'default'] } },
   test: {
-    include: ['src/**/*.test.ts'],
+    // Files of a package share its modules, which are half of the time otherwise; but for those that put others in their place.
+    projects: [
+      {
+        extends: true,
+        test: { name: 'shared', include: [tests], exclude: [isolated, ...notOfKernels], isolate: false },
+      },
+      { extends: true, test: { name: 'isolated', include: [isolated] } },
+    ],
     testTimeout: 60_000,
     expect: { poll: { timeout: 30_000 } },
     // A stray console line fails the suite: the library never prints.

@@ -456,8 +456,9 @@ test('an objective belongs to one trainer, and a trainer is in one fit', async (
   const make = (): Trainer =>
     new Trainer({ tables: { items: table() }, objective, optimizer: sgd({ learningRate: 0.1 }) });
   const subject = make();
-  const first = subject.fit(await loader());
-  await expect(subject.fit(await loader())).rejects.toThrow(/the trainer is in another fit/);
+  const loaders = [await loader(), await loader()] as const;
+  const first = subject.fit(loaders[0]);
+  await expect(subject.fit(loaders[1])).rejects.toThrow(/the trainer is in another fit/);
   expect((await first).steps).toBe(9);
   expect((await subject.fit(await loader())).steps).toBe(9);
   await expect(make().fit(await loader())).rejects.toThrow(/the objective is in use by another trainer/);

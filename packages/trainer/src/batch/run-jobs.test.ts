@@ -86,7 +86,8 @@ test('four jobs, one of which fails: the others end as they do alone; again, onl
 });
 
 test('a signal ends all with checkpoints, and the same call goes on to the same bytes', async () => {
-  const jobs = [job('a', { epochs: 4 }), job('b', { epochs: 4, rank: 3 }), job('c', { epochs: 4 })];
+  // Long enough that neither ends before the other has begun.
+  const jobs = [job('a', { epochs: 30 }), job('b', { epochs: 30, rank: 3 }), job('c', { epochs: 4 })];
   const abort = new AbortController();
   const seen = new Set<number>();
   const outcomes = await runJobs(jobs, {
