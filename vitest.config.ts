@@ -22,7 +22,7 @@ class SkipReasons implements Reporter {
 const tests = 'src/**/*.test.ts';
 const isolated = 'src/**/*.isolated.test.ts';
 /** What on other kernels would be tested a second time. */
-const notOfKernels = kernels === 'portable' ? ['src/{batch,report,job}/**'] : [];
+const notOfKernels = kernels === 'portable' ? ['src/{batch,report,job,run}/**'] : [];
 
 /** One configuration for every package; each runs it with `--root .`. */
 export default defineConfig({

@@ -1,7 +1,7 @@
 /** Vectors to files, as they come: a row for each in .npy and .safetensors, with what each is of in .jsonl and .parquet. */
 import { extname } from 'node:path';
 import { FinetableError } from '@finetable/core';
-import { ByteWriter, ParquetWriter } from 'hyparquet-writer';
+import type { ByteWriter, ParquetWriter } from 'hyparquet-writer';
 import { writeFileAtomic, type WriteChunk } from './atomic.ts';
 import { writeNpy } from './npy.ts';
 import { writeSafetensors } from './safetensors/write.ts';
@@ -92,12 +92,14 @@ const required = { repetition_type: 'REQUIRED' } as const;
 
 async function writeParquet(path: string, parts: AsyncIterable<VectorPart>, { keyName }: Shape): Promise<void> {
   await writeFileAtomic(path, async (write) => {
-    const writer = new ByteWriter();
+    // Not at the top: every loader thread reads this package.
+    const hyparquet = await import('hyparquet-writer');
+    const writer = new hyparquet.ByteWriter();
     let file: ParquetWriter | null = null;
     let integers = false;
     for await (const { vectors, keys } of parts) {
       integers = file ? integers : keys.every(Number.isSafeInteger);
-      file ??= parquetFile(writer, keyName, integers);
+      file ??= parquetFile(hyparquet, writer, keyName, integers);
       if (vectors.rows === 0) continue;
       const columnData = [
         { name: keyName, data: integers ? keys.map((key) => BigInt(key as number)) : keys.map(textOf) },
@@ -107,15 +109,20 @@ async function writeParquet(path: string, parts: AsyncIterable<VectorPart>, { ke
       await file.write({ columnData, rowGroupSize: vectors.rows });
       await drain(writer, write);
     }
-    file ??= parquetFile(writer, keyName, false);
+    file ??= parquetFile(hyparquet, writer, keyName, false);
     await file.finish();
     await drain(writer, write);
   });
 }
 
-function parquetFile(writer: ByteWriter, keyName: string, integers: boolean): ParquetWriter {
+function parquetFile(
+  hyparquet: typeof import('hyparquet-writer'),
+  writer: ByteWriter,
+  keyName: string,
+  integers: boolean,
+): ParquetWriter {
   const key = integers ? ({ type: 'INT64' } as const) : ({ type: 'BYTE_ARRAY', converted_type: 'UTF8' } as const);
-  return new ParquetWriter({
+  return new hyparquet.ParquetWriter({
     writer,
     statistics: false,
     schema: [

@@ -1,7 +1,7 @@
 /** `.keras` files: zip archives of `config.json`, `metadata.json` and `model.weights.h5`, which lies in them uncompressed. */
 import { crc32 } from 'node:zlib';
 import { FinetableError, isFinetableError } from '@finetable/core';
-import { openPromise, type Entry, type ZipFile } from 'yauzl';
+import type { Entry, ZipFile } from 'yauzl';
 import { openFile } from '../io.ts';
 import type { FilePart } from './hdf5.ts';
 
@@ -19,6 +19,8 @@ export async function openArchive(path: string): Promise<KerasArchive> {
   await (await openFile(path)).close(); // tells what is missing, a folder or a pipe in our words
   let zip: ZipFile | undefined;
   try {
+    // Not at the top: every loader thread reads this package.
+    const { openPromise } = await import('yauzl');
     zip = await openPromise(path, { autoClose: false });
     const entries = new Map<string, Entry>();
     for await (const entry of zip.eachEntry()) {
