@@ -82,7 +82,7 @@ export function survivors(values: readonly number[], metric: string, keep = 1 / 
 }
 
 /** Whether all that belongs to a rung has happened: a step after it has. */
-export function isPast(progress: Pick<TrainingProgress, 'step' | 'epoch'> | null, rung: Rung): boolean {
+function isPast(progress: Pick<TrainingProgress, 'step' | 'epoch'> | null, rung: Rung): boolean {
   if (!progress) return false;
   return 'epochs' in rung ? progress.epoch >= rung.epochs : progress.step > rung.steps;
 }
