@@ -60,4 +60,6 @@ export { openEmbedder, type EmbeddedPart, type Embedder, type EmbedInput, type E
 export { writeReport } from './report/write.ts';
 export { compareRuns, comparisonRows, type ComparedRun } from './report/compare.ts';
 export type { Neighbour, Probe, TableChanges } from './report/changes.ts';
+export type { ExistingRun } from './run/folder.ts';
+export type { FoundDevice, JobDevice } from './job/device.ts';
 export { lockHolder } from './run/lock.ts';
