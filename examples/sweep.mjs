@@ -10,8 +10,8 @@ import { batchRows, evaluateRun, formatBytes, readBatch, runJobs, writeBatchCsv 
  * @param {string} options.test the test data
  * @param {string[]} options.metrics of the test
  * @param {(settings: Record<string, any>) => string} options.label a variant's name, by what the batch sets
- * @param {{ from: string, to: string, set: (job: any) => void }} [options.small] for a quick look: paths that begin with `from` begin with `to`,
- *   each job is changed by `set`, and each variant has the first of its learning rates
+ * @param {{ from: string, to: string }} [options.small] for a quick look: `from`, the folder of the batch's data in `.cache`, is `to`, each job has two
+ *   epochs, and each variant the first of its learning rates
  */
 export async function sweep(file, { test, metrics, label, small }) {
   const batch = small ? reduced(await readBatch(file), label, small) : await readBatch(file);
@@ -52,12 +52,15 @@ function showEnd(event) {
   if (event.type === 'end') process.stderr.write(`${event.name}: ${event.status}\n`);
 }
 
-function reduced(batch, label, { from, to, set }) {
+function reduced(batch, label, { from, to }) {
   const moved = (text) => text.replaceAll(`../../.cache/${from}/`, `${to}/`).replaceAll(batch.folder, `${to}/sweep`);
   const first = batch.jobs.filter(
     (job, i) => batch.jobs.findIndex((other) => label(other.settings) === label(job.settings)) === i,
   );
   const copy = JSON.parse(moved(JSON.stringify({ ...batch, jobs: first })));
-  for (const { loaded } of copy.jobs) set(loaded.job);
+  for (const { loaded } of copy.jobs) {
+    loaded.job.train.epochs = 2;
+    loaded.job.data.workers = 0;
+  }
   return copy;
 }
