@@ -48,6 +48,7 @@ export type {
   ScoreOutputs,
 } from './metrics/outputs.ts';
 export type { ObjectiveModule, ObjectiveModuleContext } from './job/objectives/module.ts';
+export { batchJsonSchema, jobJsonSchema } from './job/json-schema.ts';
 export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';
