@@ -13,14 +13,7 @@ export { createTable, openTable, type OpenTableOptions } from './open.ts';
 export { growTable, type GrowSpec, type SampledInit } from './grow.ts';
 export type { FetchedRows } from './fetched.ts';
 export { ShardedTable, type TableExtras } from './table.ts';
-export type {
-  Device,
-  DeviceDelta,
-  DeviceGradients,
-  DeviceLookup,
-  DeviceMatrix,
-  DeviceRows,
-} from './device.ts';
+export type { Device, DeviceDelta, DeviceGradients, DeviceLookup, DeviceMatrix, DeviceRows } from './device.ts';
 export type { DevicePart, Home, ShardSpec } from './parts.ts';
 export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';
 export { nearestRows, type Metric, type Nearest, type NearestOptions } from './nearest.ts';
