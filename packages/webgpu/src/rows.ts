@@ -22,6 +22,9 @@ const blockBytes = 2 ** 24;
 /** What a shader that sums rows needs beside them: offsets, sums, list, through, weights. */
 const otherBindings = 5;
 
+/** Most shards that a shader sees: more are read in another pass, which costs the ids once more and is compiled much faster. */
+const mostTogether = 4;
+
 export interface RowOptions {
   /** Most bytes of a buffer. */
   readonly bufferBytes: number;
@@ -114,11 +117,11 @@ export class WebgpuRows implements DeviceRows {
   }
 
   #passes(): RowPasses {
-    const together = Math.max(1, this.#gpu.adapter.maxBindings - otherBindings);
+    const together = Math.max(1, Math.min(mostTogether, this.#gpu.adapter.maxBindings - otherBindings));
     const passes = [];
     for (let first = 0; first < this.#shards.length; first += together) {
       const spans = this.#shards.slice(first, first + together);
-      passes.push({ spans, shards: { shardRows: this.#shardRows, first, count: spans.length } });
+      passes.push({ spans, shards: { shardRows: this.#shardRows, first, count: spans.length, all: spans.length === this.#shards.length } });
     }
     return { layout: this.#layout, passes };
   }

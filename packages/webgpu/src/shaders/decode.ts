@@ -8,6 +8,8 @@ export interface Shards {
   readonly shardRows: number;
   readonly first: number;
   readonly count: number;
+  /** Whether these are all of the table. */
+  readonly all: boolean;
 }
 
 /** What one load brings: four columns where a scale does not break their alignment, else a word. */
@@ -67,14 +69,9 @@ fn row_quad(row: u32, quad: u32) -> vec4f {
 }`;
 }
 
-/** Times the scale of the columns; a word of the row like its elements. */
-function scaleOf({ format, scales, scaleWord }: RowLayout): string {
+/** Times the scale of the columns; a word of the row like its elements. Groups are whole fours of columns, or the row. */
+function scaleOf({ format: { groupDims }, scales, scaleWord }: RowLayout): string {
   if (scales === 0) return '';
-  const at = (index: string): string => `bitcast<f32>(load(shard, begin + ${scaleWord}u + ${index}))`;
-  const { groupDims } = format;
-  if (scales === 1) return ` * ${at('0u')}`;
-  if (groupDims % 4 === 0) return ` * ${at(`4u * quad / ${groupDims}u`)}`;
-  // The last four may reach past the last column: into a scale that is not there, for columns that are not either.
-  const each = [0, 1, 2, 3].map((k) => at(`min((4u * quad + ${k}u) / ${groupDims}u, ${scales - 1}u)`));
-  return ` * vec4f(${each.join(', ')})`;
+  const index = scales === 1 ? '0u' : `4u * quad / ${groupDims}u`;
+  return ` * bitcast<f32>(load(shard, begin + ${scaleWord}u + ${index}))`;
 }

@@ -43,7 +43,9 @@ ${main(`  if i >= arrayLength(&projected) { return; }
   let bag = i / ranks;
   let first = i % ranks * ${4 * quads}u;
   var sum = vec4f();
-  for (var quad = 0u; quad < ${quads}u; quad++) {
+  // D in fours, as no constant: compilers would unroll all of the loop, which takes some of them seconds.
+  let count = arrayLength(&b) / (4u * ranks);
+  for (var quad = 0u; quad < count; quad++) {
     let g = gradient[bag * ${quads}u + quad];
     let row = first + quad;
     sum += vec4f(dot(g, b[row]), dot(g, b[row + ${quads}u]), dot(g, b[row + ${2 * quads}u]), dot(g, b[row + ${3 * quads}u]));

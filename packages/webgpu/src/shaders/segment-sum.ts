@@ -35,15 +35,19 @@ export function segmentSum({ of, listed, through, weighted, adds }: SegmentSum):
   const item = listed ? 'list[place]' : 'place';
   // A matrix has as many columns as its sums, whatever they are; those of a table are a constant.
   const quads = rows ? `${of.layout.quads}u` : 'arrayLength(&sums) / (arrayLength(&offsets) - 1u)';
+  // With several shards, every load is as many: compiling takes its time.
+  const together = rows && of.shards.count > 1 ? 2 : 4;
+  const terms = ['a', 'b', 'c', 'd'].slice(0, together);
   const row = through ? `through[${item}]` : item;
-  // A table with all of its shards here has every row.
-  const here = rows ? 'row_here(row)' : through ? `row != ${nothing}u` : null;
+  const here = rows ? (of.shards.all ? null : 'row_here(row)') : through ? `row != ${nothing}u` : null;
   const value = `${weighted ? 'weights[place] * ' : ''}${rows ? 'row_quad(row, quad)' : 'values[row * quads + quad]'}`;
   return `${declare(bindings)}
 ${rows ? rowReader(of.layout, of.shards) : ''}
-fn term(place: u32, quad: u32, quads: u32) -> vec4f {
+fn term(asked: u32, end: u32, quad: u32, quads: u32) -> vec4f {
+  // Past the end, the last one again rather than a branch, so that no load waits for another.
+  let place = min(asked, end - 1u);
   let row = ${row};
-${here === null ? '' : `  if !(${here}) { return vec4f(); }\n`}  return ${value};
+${here === null ? '' : `  if !(${here}) { return vec4f(); }\n`}  return select(vec4f(), ${value}, place == asked);
 }
 ${main(`  if i >= arrayLength(&sums) { return; }
   let quads = ${quads};
@@ -52,14 +56,10 @@ ${main(`  if i >= arrayLength(&sums) { return; }
   let end = offsets[segment + 1u];
   var place = offsets[segment];
   var sum = ${adds ? 'sums[i]' : 'vec4f()'};
-  // Four loads are under way at a time; the order of additions is that of the list all the same.
-  for (; place + 4u <= end; place += 4u) {
-    let a = term(place, quad, quads);
-    let b = term(place + 1u, quad, quads);
-    let c = term(place + 2u, quad, quads);
-    let d = term(place + 3u, quad, quads);
-    sum = (((sum + a) + b) + c) + d;
+  // Loads that are under way together; the order of additions is that of the list all the same.
+  for (; place < end; place += ${together}u) {
+${terms.map((x, k) => `    let ${x} = term(place + ${k}u, end, quad, quads);`).join('\n')}
+    sum = ${terms.reduce((sum, x) => `(${sum} + ${x})`, 'sum')};
   }
-  for (; place < end; place++) { sum += term(place, quad, quads); }
   sums[i] = sum;`)}`;
 }
