@@ -92,12 +92,15 @@ async function fetchMesa(folder) {
   for (const name of readdirSync(archives).filter((file) => file.endsWith('.deb')))
     await run('dpkg', ['-x', join(archives, name), folder]);
   rmSync(apt, { recursive: true });
-  if (!existsSync(join(folder, 'usr/share/vulkan/icd.d/lvp_icd.json'))) throw new Error('no lavapipe among the packages');
+  if (!existsSync(join(folder, 'usr/share/vulkan/icd.d/lvp_icd.json')))
+    throw new Error('no lavapipe among the packages');
 }
 
 /** Whether the system itself has a driver: a GPU's, most likely. */
 function systemDriver() {
-  return ['/etc/vulkan/icd.d', '/usr/share/vulkan/icd.d'].some((path) => existsSync(path) && readdirSync(path).length > 0);
+  return ['/etc/vulkan/icd.d', '/usr/share/vulkan/icd.d'].some(
+    (path) => existsSync(path) && readdirSync(path).length > 0,
+  );
 }
 
 const [dawn, mesa] = await Promise.allSettled([

@@ -19,7 +19,9 @@ export type {
   DeviceGradients,
   DeviceLookup,
   DeviceMatrix,
+  DevicePackage,
   DeviceRows,
+  OfferedDevice,
 } from './device.ts';
 export type { DevicePart, Home, ShardSpec } from './parts.ts';
 export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';

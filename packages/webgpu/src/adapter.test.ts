@@ -62,7 +62,8 @@ function planOf(step: number, pooling: 'sum' | 'mean', weighted: boolean): Looku
   return makePlan(jagged(bags, weights), V, { pooling });
 }
 
-const openDevice = (options: WebgpuDeviceOptions = {}): Promise<WebgpuDevice> => webgpuDevice({ software: true, ...options });
+const openDevice = (options: WebgpuDeviceOptions = {}): Promise<WebgpuDevice> =>
+  webgpuDevice({ software: true, ...options });
 
 async function open(dtype: string, device?: WebgpuDevice): Promise<ShardedTable> {
   const table = await openTable(join(folder, `${dtype}.safetensors`), { name: 'rows', placement: device ?? 'ram' });

@@ -52,12 +52,23 @@ function describeAdapter({ info, limits }: GPUAdapter): AdapterReport {
   };
 }
 
+export interface WebgpuReport {
+  /** Of npm's `webgpu`. */
+  readonly version: string;
+  /** The fastest GPU, the one that takes least power, a software one, each once. */
+  readonly adapters: readonly AdapterReport[];
+  /** What to do where there is no adapter at all. */
+  readonly advice: string | null;
+}
+
 /**
- * The adapters of this machine: the fastest GPU, the one that takes least power, a software one, each once.
+ * What WebGPU has here. Drivers run for it, in this process: one that is broken may end it.
  * @throws UNSUPPORTED where npm's `webgpu` is not to be had
  */
-export async function listAdapters(): Promise<AdapterReport[]> {
-  return (await requestAdapters()).map(({ report }) => report);
+export async function examineWebgpu(): Promise<WebgpuReport> {
+  const { version } = await openDawn();
+  const adapters = (await requestAdapters()).map(({ report }) => report);
+  return { version, adapters, advice: adapters.length > 0 ? null : noAdapter() };
 }
 
 /**
@@ -73,15 +84,17 @@ export async function findAdapter(software: boolean): Promise<FoundAdapter> {
     'UNSUPPORTED',
     adapters.length > 0
       ? `WebGPU has no GPU here, only ${adapters.map(({ report }) => report.name).join(', ')}, which computes on the processor and is used only when asked for (software: true)`
-      : `WebGPU finds no adapter: ${missingDriver()}`,
+      : noAdapter(),
     { adapters: adapters.map(({ report }) => report.name) },
   );
 }
 
+const noAdapter = (): string => `WebGPU finds no adapter: ${missingDriver()}`;
+
 function missingDriver(): string {
   switch (process.platform) {
     case 'linux':
-      return 'it needs a Vulkan driver and its loader (libvulkan.so.1): install the GPU\'s driver with libvulkan1, or mesa-vulkan-drivers 23 or newer';
+      return "it needs a Vulkan driver and its loader (libvulkan.so.1): install the GPU's driver with libvulkan1, or mesa-vulkan-drivers 23 or newer";
     case 'darwin':
       return 'it needs Metal';
     default:

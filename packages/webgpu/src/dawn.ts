@@ -30,9 +30,9 @@ export async function openDawn(): Promise<{ readonly gpu: GPU; readonly version:
     throw new FinetableError(
       'UNSUPPORTED',
       missing
-        ? '@finetable/webgpu needs npm\'s webgpu (Dawn): npm install webgpu'
+        ? "@finetable/webgpu needs npm's webgpu (Dawn): npm install webgpu"
         : `npm's webgpu cannot be loaded on ${process.platform} ${process.arch}: ${message}`,
-      { package: name },
+      { package: name, missing },
       { cause: error },
     );
   }

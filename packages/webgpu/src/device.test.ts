@@ -105,7 +105,11 @@ onAdapter(() => {
     // Six columns are filled up to eight.
     const rowBytes = 32;
     const device = await openDevice({ memoryBytes: 4000 });
-    expect(device).toMatchObject({ name: `webgpu:${device.adapter.name}`, kind: 'gpu', isGpu: !device.adapter.software });
+    expect(device).toMatchObject({
+      name: `webgpu:${device.adapter.name}`,
+      kind: 'gpu',
+      isGpu: !device.adapter.software,
+    });
     expect(device.capacityBytes).toBe(4000);
     const table = await openTable(path, { placement: device });
     expect(table.sizeBytes).toBe(V * rowBytes);

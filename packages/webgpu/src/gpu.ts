@@ -101,7 +101,11 @@ export class Gpu {
 
   /** A buffer with at least `size` bytes of anything, to be given back. */
   take(size: number): Span {
-    return { buffer: this.#take(size, usage.storage | usage.copySrc | usage.copyDst), offset: 0, size: ceilTo(size, 4) };
+    return {
+      buffer: this.#take(size, usage.storage | usage.copySrc | usage.copyDst),
+      offset: 0,
+      size: ceilTo(size, 4),
+    };
   }
 
   #take(size: number, use: number): GPUBuffer {

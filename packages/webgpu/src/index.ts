@@ -7,4 +7,5 @@
  * @module
  */
 export { webgpuDevice, type WebgpuDevice, type WebgpuDeviceOptions } from './device.ts';
-export { listAdapters, type AdapterReport } from './adapters.ts';
+export { examineWebgpu, type AdapterReport, type WebgpuReport } from './adapters.ts';
+export { offerDevice } from './offer.ts';

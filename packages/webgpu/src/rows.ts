@@ -71,7 +71,12 @@ export class WebgpuRows implements DeviceRows {
    * Copies part of a file's table into buffers.
    * @throws as `Kernels.openRows`; OUT_OF_MEMORY; IO where the device fails
    */
-  static async open(gpu: Gpu, file: FileRows, part: TablePart, { bufferBytes, computes }: RowOptions): Promise<WebgpuRows> {
+  static async open(
+    gpu: Gpu,
+    file: FileRows,
+    part: TablePart,
+    { bufferBytes, computes }: RowOptions,
+  ): Promise<WebgpuRows> {
     const { dtype, scales } = file;
     const groupDims = Math.min(scales?.groupDims ?? 0, part.columns);
     const layout = layoutOf({ dtype, dim: part.columns, groupDims });
@@ -121,7 +126,10 @@ export class WebgpuRows implements DeviceRows {
     const passes = [];
     for (let first = 0; first < this.#shards.length; first += together) {
       const spans = this.#shards.slice(first, first + together);
-      passes.push({ spans, shards: { shardRows: this.#shardRows, first, count: spans.length, all: spans.length === this.#shards.length } });
+      passes.push({
+        spans,
+        shards: { shardRows: this.#shardRows, first, count: spans.length, all: spans.length === this.#shards.length },
+      });
     }
     return { layout: this.#layout, passes };
   }
@@ -154,7 +162,11 @@ export class WebgpuRows implements DeviceRows {
       await gpu.download(
         parts.map(({ words }) => words),
         checks,
-        parts.map(({ first }) => (bytes) => unpackRows(this.#layout, bytes, out, first, rows.length)),
+        parts.map(
+          ({ first }) =>
+            (bytes) =>
+              unpackRows(this.#layout, bytes, out, first, rows.length),
+        ),
       );
     } finally {
       for (const { words } of parts) gpu.give(words);

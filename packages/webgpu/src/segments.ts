@@ -25,7 +25,8 @@ export function planRounds(offsets: Int32Array): Int32Array[] {
     if (longest <= pieceItems) return [...rounds, offsets];
     const cuts = new Int32Array(pieces[segments]! + 1);
     for (let i = 0; i < segments; i++)
-      for (let piece = pieces[i]!, at = offsets[i]!; piece < pieces[i + 1]!; piece++, at += pieceItems) cuts[piece] = at;
+      for (let piece = pieces[i]!, at = offsets[i]!; piece < pieces[i + 1]!; piece++, at += pieceItems)
+        cuts[piece] = at;
     cuts[cuts.length - 1] = offsets[segments]!;
     rounds.push(cuts);
     offsets = pieces;

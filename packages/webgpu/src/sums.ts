@@ -31,7 +31,8 @@ export function sumSegments(gpu: Gpu, work: Work, segments: Segments, of: RowPas
     if (before) run([before], { of: 'matrix', adds: false });
     else if ('buffer' in of) run([of], { of: 'matrix', adds: false });
     // A shader sees so many shards at once; the sums of the others' rows are added to those before.
-    else of.passes.forEach(({ shards, spans }, pass) => run(spans, { of: { layout: of.layout, shards }, adds: pass > 0 }));
+    else
+      of.passes.forEach(({ shards, spans }, pass) => run(spans, { of: { layout: of.layout, shards }, adds: pass > 0 }));
     // Used again only by what is submitted later, so it can be given back before this is.
     if (before) gpu.give(before);
     sums = out;
