@@ -23,6 +23,7 @@ import {
   type AdapterOptions,
   type OptimizerSpec,
 } from '@finetable/lora';
+import { loadKernels } from '@finetable/kernels';
 import { openTable, type ShardedTable } from '@finetable/placement';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { webgpuDevice, type WebgpuDevice, type WebgpuDeviceOptions } from './device.ts';
@@ -32,6 +33,7 @@ import { onAdapter } from './testing/adapter.ts';
 const V = 60;
 const D = 24;
 const f32: RowFormat = { dtype: 'f32', dim: D, groupDims: 0 };
+const kernels = loadKernels({ kind: 'portable' });
 /** Sums of at most a few hundred products of numbers about 1, in f32, in another order. */
 const tolerance = 1e-5;
 
@@ -66,7 +68,11 @@ const openDevice = (options: WebgpuDeviceOptions = {}): Promise<WebgpuDevice> =>
   webgpuDevice({ software: true, ...options });
 
 async function open(dtype: string, device?: WebgpuDevice): Promise<ShardedTable> {
-  const table = await openTable(join(folder, `${dtype}.safetensors`), { name: 'rows', placement: device ?? 'ram' });
+  const table = await openTable(join(folder, `${dtype}.safetensors`), {
+    name: 'rows',
+    placement: device ?? 'ram',
+    kernels,
+  });
   closing.push(() => table.close());
   return table;
 }
@@ -274,7 +280,7 @@ onAdapter(() => {
       { placement: [{ home: device, columns: 8 }, { home: device }] as const },
       { placement: device, cache: { bytes: 1000 } },
     ]) {
-      const table = await openTable(path, { name: 'rows', ...options });
+      const table = await openTable(path, { name: 'rows', kernels, ...options });
       expect(table.computes).toBe(false);
       expect(() => table.begin(plan)).toThrow(expect.objectContaining({ code: 'UNSUPPORTED' }));
       const [out, expected] = [matrix(planBags(plan), D), matrix(planBags(plan), D)];

@@ -20,10 +20,13 @@ export class WebgpuLookup implements DeviceLookup {
   /** Σ w W[id], `[b, D]`. */
   readonly #base: Span;
   /** Bags, and the unique row of each place; null without places. */
-  readonly #bags: (Segments & { readonly whole: Span }) | null;
+  readonly #bags: Segments | null;
+  /** Buffers, until it is disposed. */
+  readonly #held: Span[] = [];
   /** Null of a delta that changes nothing. */
   #kept: readonly (KeptDelta | null)[] = [];
-  #keptBuffers: Span[] = [];
+  /** Buffers, until other deltas come. */
+  #heldOfDeltas: Span[] = [];
   /** Of the places, as the deltas that are kept had them. */
   #weights: Float32Array | null;
   #disposed = false;
@@ -35,20 +38,21 @@ export class WebgpuLookup implements DeviceLookup {
     this.#gpu = gpu;
     this.#dim = format.dim;
     this.#weights = weights;
-    const made = this.#run((work) => {
+    let bags: Segments | null = null;
+    this.#base = this.#run(this.#held, (work) => {
       if (uniqueRows.length === 0) {
         const base = gpu.take(matrixBytes(planBags(plan), format.dim));
         if (base.size > 0) work.clear(base);
-        return { base, bags: null };
+        return base;
       }
       const rounds = planRounds(offsets);
-      const { whole, spans } = gpu.upload([placeUnique, uniqueRows, ...rounds, ...(weights ? [weights] : [])]);
+      const spans = this.#upload(this.#held, [placeUnique, uniqueRows, ...rounds, ...(weights ? [weights] : [])]);
       const [list, through] = spans;
-      const bags = { whole, list, rounds: spans.slice(2, 2 + rounds.length), weights: weights && spans.at(-1)! };
-      return { base: sumSegments(gpu, work, { ...bags, through }, rows, quads), bags };
+      bags = { list, rounds: spans.slice(2, 2 + rounds.length), weights: weights && spans.at(-1)! };
+      return sumSegments(gpu, work, { ...bags, through }, rows, quads);
     });
-    this.#base = made.base;
-    this.#bags = made.bags;
+    this.#held.push(this.#base);
+    this.#bags = bags;
   }
 
   adapt(deltas: readonly DeviceDelta[], weights: Float32Array | null = null): WebgpuMatrix {
@@ -56,11 +60,13 @@ export class WebgpuLookup implements DeviceLookup {
     this.#forget();
     const bags = planBags(this.plan);
     this.#weights = weights?.slice() ?? this.plan.weights;
-    return this.#run((work) => {
+    const made: Span[] = [];
+    return this.#run(made, (work) => {
       const used = this.#bags ? deltas : [];
       const e = this.#gpu.take(matrixBytes(bags, this.#dim));
+      made.push(e);
       let before: Span | null = this.#base;
-      const own = weights && used.length > 0 ? this.#upload([weights])[0]! : this.#bags?.weights;
+      const own = weights && used.length > 0 ? this.#upload(this.#heldOfDeltas, [weights])[0]! : this.#bags?.weights;
       this.#kept = deltas.map((delta) => {
         if (!this.#bags || delta.factors.rows === 0) return null;
         const kept = this.#pool(work, delta, own ?? null);
@@ -81,11 +87,11 @@ export class WebgpuLookup implements DeviceLookup {
     const arrays: (Int32Array | Float32Array)[] = [padMatrix(factors, b ? 1 : scale)];
     if (b) arrays.push(padMatrix(b, scale, 4 * quadsOf(b.rows)));
     if (members) arrays.push(memberIndex(members, this.plan.uniqueRows.length));
-    const spans = this.#upload(arrays);
+    const spans = this.#upload(this.#heldOfDeltas, arrays);
     const { list, rounds } = this.#bags!;
     const segments = { list, rounds, weights, through: members ? spans.at(-1)! : undefined };
     const pooled = sumSegments(this.#gpu, work, segments, spans[0]!, quadsOf(factors.cols));
-    this.#keptBuffers.push(pooled);
+    this.#heldOfDeltas.push(pooled);
     return { delta: { members: members?.slice() ?? null, rank: factors.cols, scale }, b: b ? spans[1]! : null, pooled };
   }
 
@@ -93,20 +99,21 @@ export class WebgpuLookup implements DeviceLookup {
     this.#checkOpen();
     const gpu = this.#gpu;
     const used: Span[] = [];
-    const results = this.#run((work) => {
-      const g = this.#gradient(work, gradient, used);
-      const lists = { plan: this.plan, weights: this.#weights };
-      return this.#kept.flatMap((kept, i) => {
-        const wanted = out[i]!;
-        if (kept) return deltaGradients(gpu, work, lists, kept, { gradient: g, dim: this.#dim }, wanted, used);
-        wanted.b?.data.fill(0);
-        return [];
-      });
-    });
     try {
+      const results = this.#run([], (work) => {
+        const g = this.#gradient(work, gradient, used);
+        const lists = { plan: this.plan, weights: this.#weights };
+        return this.#kept.flatMap((kept, i) => {
+          const wanted = out[i]!;
+          if (kept) return deltaGradients(gpu, work, lists, kept, { gradient: g, dim: this.#dim }, wanted, used);
+          wanted.b?.data.fill(0);
+          return [];
+        });
+      });
       if (results.length === 0) return await this.#checks.settle();
+      const spans = results.map(({ span }) => span);
       await gpu.download(
-        results.map(({ span }) => span),
+        spans,
         this.#checks,
         results.map(({ use }) => use),
       );
@@ -145,10 +152,10 @@ export class WebgpuLookup implements DeviceLookup {
     return whole;
   }
 
-  /** Kept until the deltas are forgotten. */
-  #upload(arrays: readonly (Int32Array | Float32Array)[]): readonly Span[] {
+  /** @param held gets the buffer */
+  #upload(held: Span[], arrays: readonly (Int32Array | Float32Array)[]): readonly Span[] {
     const { whole, spans } = this.#gpu.upload(arrays);
-    this.#keptBuffers.push(whole);
+    held.push(whole);
     return spans;
   }
 
@@ -156,22 +163,27 @@ export class WebgpuLookup implements DeviceLookup {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#forget();
-    this.#gpu.give(this.#base);
-    if (this.#bags) this.#gpu.give(this.#bags.whole);
+    for (const span of this.#held) this.#gpu.give(span);
   }
 
   #forget(): void {
-    for (const span of this.#keptBuffers) this.#gpu.give(span);
-    this.#keptBuffers = [];
+    for (const span of this.#heldOfDeltas) this.#gpu.give(span);
+    this.#heldOfDeltas = [];
     this.#kept = [];
   }
 
-  #run<T>(record: (work: Work) => T): T {
+  /** @param held given back where recording fails at once */
+  #run<T>(held: readonly Span[], record: (work: Work) => T): T {
     return this.#gpu.watch('a lookup failed', this.#checks, () => {
       const work = this.#gpu.begin();
-      const made = record(work);
-      work.submit();
-      return made;
+      try {
+        const made = record(work);
+        work.submit();
+        return made;
+      } catch (error) {
+        for (const span of held) this.#gpu.give(span);
+        throw error;
+      }
     });
   }
 
