@@ -176,12 +176,12 @@ test('replaces an adapter only when asked to, and never another folder', async (
   await saveSparseAdapter(folder, [words]);
   await expect(saveSparseAdapter(folder, [dense])).rejects.toMatchObject({ code: 'EXISTS' });
   expect(await loadSparseAdapter(folder)).toEqual([words]);
-  await saveSparseAdapter(folder, [dense], { replace: true });
+  await saveSparseAdapter(folder, [dense], { overwrite: true });
   expect(await loadSparseAdapter(folder)).toEqual([dense]);
   const precious = join(root, 'precious');
   await mkdir(precious);
   await writeFile(join(precious, 'thesis.txt'), 'x');
-  await expect(saveSparseAdapter(precious, [words], { replace: true })).rejects.toThrow(/is not an adapter/);
+  await expect(saveSparseAdapter(precious, [words], { overwrite: true })).rejects.toThrow(/is not an adapter/);
   expect(await readdir(precious)).toEqual(['thesis.txt']);
 });
 

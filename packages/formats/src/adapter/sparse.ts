@@ -30,7 +30,7 @@ import { checkAdapters, type AdapterBase, type AdapterTensors, type GroupTensors
 
 /**
  * Writes the adapters of one or more tables as a folder, complete or not at all.
- * @throws INVALID_ARGUMENT, NON_FINITE (the adapters), EXISTS (the folder, without `replace`), IO
+ * @throws INVALID_ARGUMENT, NON_FINITE (the adapters), EXISTS (the folder, without `overwrite`), IO
  */
 export async function saveSparseAdapter(
   folder: string,
