@@ -31,6 +31,20 @@ export interface RowOptions {
   readonly computes: boolean;
 }
 
+/** @param shards all but the last with as many rows as the first @param bindings that a shader may have */
+export function passesOf(layout: RowLayout, shards: readonly Span[], bindings: number): RowPasses {
+  const together = Math.max(1, Math.min(mostTogether, bindings - otherBindings));
+  const passes = [];
+  for (let first = 0; first < shards.length; first += together) {
+    const spans = shards.slice(first, first + together);
+    const all = spans.length === shards.length;
+    passes.push({ spans, shards: { shardRows: rowsOf(layout, shards[0]!), first, count: spans.length, all } });
+  }
+  return { layout, passes };
+}
+
+const rowsOf = ({ rowWords }: RowLayout, { size }: Span): number => size / (4 * rowWords);
+
 /** Bytes that rows of this format take on the device. */
 export const deviceRowBytes = (format: RowFormat): number => 4 * layoutOf(format).rowWords;
 
@@ -58,9 +72,9 @@ export class WebgpuRows implements DeviceRows {
     this.#gpu = gpu;
     this.#layout = layout;
     this.#shards = shards;
-    this.#shardRows = shards.length === 0 ? 1 : shards[0]!.size / (4 * rowWords);
+    this.#shardRows = rowsOf(layout, shards[0]!);
     if (!computes) return;
-    const passes = this.#passes();
+    const passes = passesOf(layout, shards, gpu.adapter.maxBindings);
     this.begin = (plan) => {
       this.#checkOpen();
       return new WebgpuLookup(this.#gpu, passes, plan);
@@ -119,19 +133,6 @@ export class WebgpuRows implements DeviceRows {
     } finally {
       store.close();
     }
-  }
-
-  #passes(): RowPasses {
-    const together = Math.max(1, Math.min(mostTogether, this.#gpu.adapter.maxBindings - otherBindings));
-    const passes = [];
-    for (let first = 0; first < this.#shards.length; first += together) {
-      const spans = this.#shards.slice(first, first + together);
-      passes.push({
-        spans,
-        shards: { shardRows: this.#shardRows, first, count: spans.length, all: spans.length === this.#shards.length },
-      });
-    }
-    return { layout: this.#layout, passes };
   }
 
   async fetch(rows: Int32Array, out: Uint8Array): Promise<void> {
