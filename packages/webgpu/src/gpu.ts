@@ -165,7 +165,12 @@ export class Gpu {
 
   /** @returns what records work and then has it done, in order, after all that came before */
   begin(): Work {
-    return new Work(this.#device, (code) => this.#pipeline(code), (span) => this.#checkSpan(span)); // prettier-ignore
+    return new Work({
+      device: this.#device,
+      pipeline: (code) => this.#pipeline(code),
+      check: (span) => this.#checkSpan(span),
+      give: (span) => this.give(span),
+    });
   }
 
   #pipeline(code: string): GPUComputePipeline {
@@ -224,29 +229,34 @@ export class Gpu {
 /** Buffers of one size that wait to be used again: two batches in flight, with several groups of factors each. */
 const mostFree = 8;
 
+interface WorkContext {
+  readonly device: GPUDevice;
+  readonly pipeline: (code: string) => GPUComputePipeline;
+  readonly check: (span: Span) => void;
+  readonly give: (span: Span) => void;
+}
+
 /** Recorded work. */
 export class Work {
-  readonly #device: GPUDevice;
-  readonly #pipeline: (code: string) => GPUComputePipeline;
-  readonly #check: (span: Span) => void;
+  readonly #context: WorkContext;
   readonly #encoder: GPUCommandEncoder;
+  readonly #spent: Span[] = [];
 
-  constructor(device: GPUDevice, pipeline: (code: string) => GPUComputePipeline, check: (span: Span) => void) {
-    this.#device = device;
-    this.#pipeline = pipeline;
-    this.#check = check;
-    this.#encoder = device.createCommandEncoder();
+  constructor(context: WorkContext) {
+    this.#context = context;
+    this.#encoder = context.device.createCommandEncoder();
   }
 
   /** @param spans bindings 0, 1, … of the shader @param threads at least this many run, in workgroups of `groupThreads` */
   run(code: string, spans: readonly Span[], threads: number): void {
-    spans.forEach(this.#check);
-    const pipeline = this.#pipeline(code);
+    const { device, pipeline: make, check } = this.#context;
+    spans.forEach(check);
+    const pipeline = make(code);
     const groups = Math.ceil(threads / groupThreads);
     const entries = spans.map((resource, binding) => ({ binding, resource: { ...resource } }));
     const pass = this.#encoder.beginComputePass();
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, this.#device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
+    pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
     pass.dispatchWorkgroups(Math.min(groups, sideGroups), Math.ceil(groups / sideGroups));
     pass.end();
   }
@@ -259,8 +269,15 @@ export class Work {
     this.#encoder.clearBuffer(buffer, offset, size);
   }
 
+  /** Gives a buffer back once this is submitted. Not before: an upload into it would overtake what is only recorded. */
+  release(span: Span): void {
+    this.#spent.push(span);
+  }
+
   submit(): void {
-    this.#device.queue.submit([this.#encoder.finish()]);
+    const { device, give } = this.#context;
+    device.queue.submit([this.#encoder.finish()]);
+    for (const span of this.#spent) give(span);
   }
 }
 

@@ -144,7 +144,6 @@ export class WebgpuRows implements DeviceRows {
     try {
       gpu.watch('rows could not be gathered', checks, () => {
         const work = gpu.begin();
-        const given: Span[] = [];
         this.#shards.forEach((shard, s) => {
           const firstRow = s * this.#shardRows;
           const first = lowerBound(rows, firstRow);
@@ -153,11 +152,10 @@ export class WebgpuRows implements DeviceRows {
           const index = gpu.upload([rows.subarray(first, end).map((row) => row - firstRow)]);
           const words = gpu.take(4 * rowWords * (end - first));
           parts.push({ words, first });
-          given.push(index.whole);
+          work.release(index.whole);
           work.run(gather(rowWords), [index.spans[0]!, shard, words], rowWords * (end - first));
         });
         work.submit();
-        for (const span of given) gpu.give(span);
       });
       if (parts.length === 0) return;
       await gpu.download(

@@ -33,8 +33,7 @@ export function sumSegments(gpu: Gpu, work: Work, segments: Segments, of: RowPas
     // A shader sees so many shards at once; the sums of the others' rows are added to those before.
     else
       of.passes.forEach(({ shards, spans }, pass) => run(spans, { of: { layout: of.layout, shards }, adds: pass > 0 }));
-    // Used again only by what is submitted later, so it can be given back before this is.
-    if (before) gpu.give(before);
+    if (before) work.release(before);
     sums = out;
   }
   return sums!;
