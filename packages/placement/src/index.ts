@@ -14,7 +14,16 @@ export { growTable, type GrowSpec, type SampledInit } from './grow.ts';
 export type { FileWatch } from './watch.ts';
 export type { FetchedRows } from './fetched.ts';
 export { ShardedTable, type TableExtras } from './table.ts';
-export type { Device, DeviceDelta, DeviceGradients, DeviceLookup, DeviceMatrix, DeviceRows } from './device.ts';
+export type {
+  Device,
+  DeviceDelta,
+  DeviceGradients,
+  DeviceLookup,
+  DeviceMatrix,
+  DevicePackage,
+  DeviceRows,
+  OfferedDevice,
+} from './device.ts';
 export type { DevicePart, Home, OpenPart, ShardSpec } from './parts.ts';
 export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';
 export { nearestRows, type Metric, type Nearest, type NearestOptions } from './nearest.ts';

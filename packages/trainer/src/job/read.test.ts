@@ -37,7 +37,7 @@ test('every default is written out', () => {
   expect(checkJob(minimal())).toEqual({
     name: 'intents',
     tables: { words: { file: 'words.safetensors', placement: 'auto', sortedByFrequency: false } },
-    placement: { memory: '75%', device: 'cpu' },
+    placement: { memory: '75%', device: 'cpu', software: false },
     data: {
       train: { file: 'train.jsonl' },
       batchSize: 256,
@@ -160,7 +160,7 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('tables.words.file', undefined), 'tables.words.file: missing; allowed: a string'],
     [
       set('tables.words.placement', 'disk'),
-      'tables.words.placement: found "disk"; allowed: "auto", "mapped", "ram", "tfjs"',
+      'tables.words.placement: found "disk"; allowed: "auto", "mapped", "ram", "webgpu", "tfjs"',
     ],
     [set('tables.words.split', 'dim'), 'tables.words.split: found "dim"; allowed: "row", "table", "column"'],
     [
@@ -177,6 +177,11 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [
       set('placement', { device: 'gpu', deviceMemory: '75%' }),
       'placement.deviceMemory: "75%" is not a size; allowed: a number of bytes',
+    ],
+    [set('placement', { software: true }), 'placement.software: goes with a table whose placement is "webgpu"'],
+    [
+      set('tables.words.placement', [{ home: 'webgpu', rows: 1 }, { home: 'tfjs' }]),
+      'tables: on "webgpu" and on "tfjs"; allowed: devices of one kind',
     ],
     [set('placement', { ram: 1 }), 'placement.ram: unknown field. Known here: memory'],
     [

@@ -11,9 +11,10 @@ import { kindOf, objectiveSchema } from './objectives/index.ts';
 
 const rate = z.number().min(0);
 
-/** The device that TensorFlow.js computes on. */
-export const deviceName = 'tfjs';
-const home = z.enum(['mapped', 'ram', deviceName]);
+/** Devices, by what computes on them: a GPU through WebGPU, a backend of TensorFlow.js. */
+export const deviceNames = ['webgpu', 'tfjs'] as const;
+export type DeviceName = (typeof deviceNames)[number];
+const home = z.enum(['mapped', 'ram', ...deviceNames]);
 
 /** Bytes, `"8GiB"`, or a share of the memory that this process may use, `"75%"`. */
 const size = sizeOf(1);
@@ -58,7 +59,7 @@ const table = z.strictObject({
     ])
     .default('auto')
     .describe(
-      '`auto`: as planned. All rows mapped from the file, in RAM, or in tensors of TensorFlow.js; or row-wise shards.',
+      '`auto`: as planned. All rows mapped from the file, in RAM, or on a device; or row-wise shards.',
     ),
   frequencies: z
     .union([
@@ -98,7 +99,13 @@ const placement = z.strictObject({
   deviceMemory: sizeOf()
     .optional()
     .describe(
-      'The most memory of the device that tables may take with what TensorFlow.js holds; default: what can be told.',
+      'The most memory of the device that tables may take with what else is there; default: what can be told.',
+    ),
+  software: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Whether WebGPU may compute on the processor, by a software driver, where a table says `webgpu` and there is no GPU.',
     ),
   bandwidths: z
     .strictObject({ ram: bandwidth.describe('Of memory.'), mapped: bandwidth.describe('Of files.') })
@@ -355,9 +362,13 @@ export const jobSchema = z
     }
     if ((job.baseline === 'full' || job.baseline === 'map') && Object.keys(job.adapters).length === 0)
       issue(['baseline'], `found "${job.baseline}", but the job adapts no table; allowed: "none", "frozen"`);
-    const { device, deviceMemory } = job.placement;
-    if (deviceMemory !== undefined && device === 'cpu' && !Object.values(job.tables).some(asksForDevice))
+    const { device, deviceMemory, software } = job.placement;
+    const [named, another] = devicesAskedFor(job);
+    if (deviceMemory !== undefined && device === 'cpu' && !named)
       issue(['placement', 'deviceMemory'], 'goes with placement.device "auto" or "gpu", or with a table on a device');
+    if (software && named !== 'webgpu')
+      issue(['placement', 'software'], 'goes with a table whose placement is "webgpu"');
+    if (another) issue(['tables'], `on "${named}" and on "${another}"; allowed: devices of one kind`);
     for (const [table, { placement, split }] of Object.entries(job.tables)) {
       if (split !== undefined && placement !== 'auto')
         issue(['tables', table, 'split'], 'goes with placement "auto", which divides tables');
@@ -419,9 +430,16 @@ export type Job = z.output<typeof jobSchema>;
 /** A job as it is written. */
 export type JobInput = z.input<typeof jobSchema>;
 
-/** Whether a table's own placement names a device. */
-export function asksForDevice({ placement }: z.output<typeof table>): boolean {
-  return Array.isArray(placement) ? placement.some(({ home }) => home === deviceName) : placement === deviceName;
+/** The devices that tables' own placements name. */
+export function devicesAskedFor({
+  tables,
+}: {
+  readonly tables: Readonly<Record<string, z.output<typeof table>>>;
+}): DeviceName[] {
+  const homes = Object.values(tables).flatMap(({ placement }) =>
+    Array.isArray(placement) ? placement.map((shard) => shard.home) : [placement],
+  );
+  return deviceNames.filter((name) => homes.includes(name));
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
