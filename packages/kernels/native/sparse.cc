@@ -192,8 +192,8 @@ napi_value replay_rows(Call& call) {
   a.log_keep_momentum = call.number(after_slot_rows + 5);
   a.log_keep_squares = call.number(after_slot_rows + 6);
   if (call.wrong()) return nullptr;
-  // Most rows cost the same; some are made step by step: small ranges even that out.
-  constexpr int64_t grain = 128;
+  // Where skipped steps are made one by one, rows differ in what they cost, which small ranges even out.
+  const int64_t grain = a.sums ? 512 : 128;
   parallel(context.threads, count, grain, [&](int64_t begin, int64_t end) { context.ops->replay_rows(a, begin, end); });
   return nullptr;
 }
