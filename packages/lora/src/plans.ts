@@ -32,13 +32,12 @@ export interface BaseRows {
 }
 
 /** The plan's unique rows in what a lookup of it pooled from the base; null unless every bag is one row as it is. */
-export function unpooledRows({ offsets, weights, placeUnique, uniqueRows }: LookupPlan, base: Matrix): BaseRows | null {
-  if (weights || base.rows !== placeUnique.length) return null;
+export function unpooledRows(plan: LookupPlan, base: Matrix): BaseRows | null {
+  const { offsets, uniqueRows, groupOffsets, groupPlaces } = plan;
+  if (plan.weights || base.rows !== planPlaces(plan)) return null;
+  for (let bag = 0; bag < base.rows; bag++) if (offsets[bag] !== bag) return null;
   const rows = new Int32Array(uniqueRows.length);
-  for (let place = 0; place < placeUnique.length; place++) {
-    if (offsets[place] !== place) return null;
-    rows[placeUnique[place]!] = place;
-  }
+  for (let i = 0; i < rows.length; i++) rows[i] = groupPlaces[groupOffsets[i]!]!;
   return { base, rows };
 }
 
