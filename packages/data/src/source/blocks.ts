@@ -66,25 +66,28 @@ export class BlockReader {
 
     const { files } = this.#index;
     const lines = new Float64Array(rows.length);
-    const out = this.#columns.map((): unknown[] => new Array<unknown>(rows.length));
     const names: string[] = [];
     const fileOf = files.length > 1 ? new Uint32Array(rows.length) : null;
+    const decoded: DecodedBlock[] = [];
     for (let i = 0; i < rows.length; i++) {
       const block = blocks[i]!;
-      const file = upperBound(this.#fileBlocks, block) - 1;
-      const { columns } = this.#decoded.get(block)!;
-      const row = rows[i]! - this.#firsts[block]!;
-      for (let c = 0; c < columns.length; c++) out[c]![i] = columns[c]!(row);
+      decoded.push(this.#decoded.get(block)!);
+      const file = fileOf ? upperBound(this.#fileBlocks, block) - 1 : 0;
       lines[i] = rows[i]! - this.#firsts[this.#fileBlocks[file]!]! + 1;
       if (fileOf) fileOf[i] = nameIndex(names, files[file]!.file);
     }
+    const valuesOf = (c: number): unknown[] => {
+      const values = [];
+      for (let i = 0; i < rows.length; i++) values.push(decoded[i]!.columns[c]!(rows[i]! - this.#firsts[blocks[i]!]!));
+      return values;
+    };
     const records: Records = {
       files: fileOf ? names : [files[0]!.file],
       fileOf,
       values: 'json',
       unit: 'row',
       lines,
-      columns: new Map(this.#columns.map((column, c) => [column, out[c]!])),
+      columns: new Map(this.#columns.map((column, c) => [column, valuesOf(c)])),
       sizeBytes,
     };
     return records;
