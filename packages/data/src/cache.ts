@@ -137,8 +137,11 @@ export class ExampleCache {
     if (first > 0) {
       words.set(encoded.words, first);
       // After their words are there: who sees a start may read on.
-      missing.forEach((i, k) => Atomics.store(starts, numbers[i]!, first + encoded.starts[k]!));
-      Atomics.add(this.#memory.counts, 1, missing.length);
+      let added = 0;
+      // Another thread may have read an example for the next epoch meanwhile; it counts once.
+      for (let k = 0; k < missing.length; k++)
+        if (Atomics.compareExchange(starts, numbers[missing[k]!]!, 0, first + encoded.starts[k]!) === 0) added++;
+      Atomics.add(this.#memory.counts, 1, added);
     }
     if (whole) return found;
     return this.#decode(...gather(words, from, missing, encoded));

@@ -100,7 +100,6 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
         prepared.index!.files.map(({ file }) => file),
         plan.cacheBytes,
       );
-    const pool = createPool({ data: prepared.shared, index, cache }, plan, runtime);
     const totals = { skipped: prepared.skipped, retried: prepared.retried };
     const find = async (given: GivenRows): Promise<ScreenReply> => {
       const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
@@ -128,6 +127,8 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
           options.shuffleWindow,
           typeof badRows === 'object' ? { limit: badRows.skip, find } : null,
         );
+    // Last, since nothing would end its threads if there were no feed.
+    const pool = createPool({ data: prepared.shared, index, cache }, plan, runtime);
     return new BatchLoader(prepared.data, fitted, feed, cache, name, pool, temporary, signal, totals);
   } catch (error) {
     temporary.remove();
@@ -272,7 +273,8 @@ class BatchLoader implements Loader {
       };
       const take = (request: BatchesRequest | null): void => {
         asking = false;
-        if (request === null) ended = true;
+        // It may come when the iteration was left long ago.
+        if (request === null || ended) ended = true;
         else {
           const count = batchesOf(request);
           bytes.begin(count);

@@ -42,12 +42,13 @@ const longestMs = 2 ** 31 - 1;
 
 type Threads = Piscina<SentTask, TaskReply>;
 
-/** On each thread: one runs, the others wait there. */
-const threadTasks = 2;
+/** Of those that make batches, on each thread: one runs, the other waits there. */
+const batchTasks = 2;
 
 class ThreadPool implements TaskPool {
   readonly lanes: number;
   readonly #workers: number;
+  readonly #threadTasks: number;
   /** Tasks that threads have. */
   #running = 0;
   readonly #taskSeconds: number;
@@ -65,14 +66,16 @@ class ThreadPool implements TaskPool {
     { workerUrl, resourceLimits }: ThreadRuntime,
   ) {
     this.#workers = workers;
-    this.lanes = threadTasks * workers;
+    // Threads become ready one after the other, and piscina would give two long tasks to the first.
+    this.#threadTasks = setup ? batchTasks : 1;
+    this.lanes = this.#threadTasks * workers;
     this.#taskSeconds = taskSeconds;
     this.#start = () => {
       const threads: Threads = new Piscina({
         filename: workerUrl,
         minThreads: workers,
         maxThreads: workers,
-        concurrentTasksPerWorker: threadTasks,
+        concurrentTasksPerWorker: this.#threadTasks,
         workerData: setup,
         // Flags of the caller (source loaders, export conditions) are meant for its own code, not for the built worker.
         execArgv: [],
@@ -138,7 +141,7 @@ class ThreadPool implements TaskPool {
     });
     const limitSeconds = this.#taskSeconds * (request.type === 'scan' ? 1 + request.sizeBytes / scanBytes : 1);
     // It may have to wait for another, which has as long.
-    const limitMs = 1000 * limitSeconds * (this.#running++ < this.#workers ? 1 : threadTasks);
+    const limitMs = 1000 * limitSeconds * (this.#running++ < this.#workers ? 1 : this.#threadTasks);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       if (limitMs > longestMs) return;

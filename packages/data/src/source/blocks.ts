@@ -34,6 +34,7 @@ export class BlockReader {
   readonly #fileBlocks: readonly number[];
   readonly #decoded = new Map<number, DecodedBlock>();
   #window: number | null = null;
+  #closed = false;
 
   /** @throws INVALID_DATA where the first file lacks a column */
   constructor(index: SourceIndex, columns: readonly string[], format: () => Promise<BlockFormat>) {
@@ -94,6 +95,7 @@ export class BlockReader {
   }
 
   close(): void {
+    this.#closed = true;
     this.#decoded.clear();
     this.#files?.close();
   }
@@ -110,6 +112,8 @@ export class BlockReader {
   async #decode(needed: ReadonlySet<number>): Promise<number> {
     if (!this.#files) {
       const { open } = await this.#format();
+      // Whoever closed it meanwhile waits for nothing, and nobody would close what is opened now.
+      if (this.#closed) throw new Error('closed while it was read');
       this.#files = new OpenFiles((file) => open(this.#index.files[file]!, this.#columns));
     }
     let sizeBytes = 0;
