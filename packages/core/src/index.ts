@@ -48,6 +48,7 @@ export {
   planPlaces,
   poolings,
   type LookupPlan,
+  type PlanMemory,
   type PlanOptions,
   type Pooling,
 } from './plan.ts';
