@@ -257,14 +257,18 @@ constexpr int64_t max_pair_vectors = 1024;
 
 // One vector with each of a bag's.
 struct BagDotsArgs {
-  int64_t dim;
+  int64_t dim, bags;
   const float* x;          // [b, D]
-  const float* y;          // [n, D]
+  const float* y;          // [m, D]
   const int32_t* offsets;  // [b + 1]
+  const int32_t* places;   // [n], rows of y; null: row j
   float* dots;             // [n]: the dots, or their gradient
   float* x_out;            // [b, D] or null
-  float* y_out;            // [n, D] or null
+  float* y_out;            // [m, D] or null
 };
+
+// Those that one task of bag_dots_scatter works on.
+constexpr int64_t bag_dots_columns = 32;
 
 struct Ops {
   const char* name;
@@ -287,6 +291,7 @@ struct Ops {
   void (*pair_dots_backward)(const PairDotsArgs&, int64_t begin, int64_t end);       // examples
   void (*bag_dots)(const BagDotsArgs&, int64_t begin, int64_t end);                  // bags
   void (*bag_dots_backward)(const BagDotsArgs&, int64_t begin, int64_t end);         // bags
+  void (*bag_dots_scatter)(const BagDotsArgs&, int64_t begin, int64_t end);          // blocks of columns of y_out, which is zero
   void (*normalize)(const NormalizeArgs&, int64_t begin, int64_t end);               // rows
   void (*normalize_backward)(const NormalizeArgs&, int64_t begin, int64_t end);      // rows
   void (*add_scaled)(float* y, const float* x, float factor, int64_t length);        // y += factor x

@@ -358,6 +358,22 @@ testBoth('dots of a vector with each of a bag, and their gradient', (kernels) =>
   expect([...yOut.data]).toEqual([10, 20, 100, 200, -5, -6]);
 });
 
+testBoth('products of a vector with those at its places, which several may name', (kernels) => {
+  const x = of(2, 1, 2, 3, 4);
+  const y = of(3, 1, 0, 0, 1, 9, 9);
+  const offsets = Int32Array.of(0, 3, 5);
+  const places = Int32Array.of(1, 0, 1, 0, 1);
+  const out = new Float32Array(5);
+  kernels.bagDots({ x, y, offsets, places, out });
+  expect([...out]).toEqual([2, 1, 2, 3, 4]);
+  const [xOut, yOut] = [matrix(2, 2), matrix(3, 2)];
+  for (const m of [xOut, yOut]) m.data.fill(7);
+  kernels.bagDotsBackward({ x, y, offsets, places, gradient: Float32Array.of(1, 10, 100, 2, -1), xOut, yOut });
+  expect([...xOut.data]).toEqual([10, 101, 2, -1]);
+  // Row 0: 10 x_0 + 2 x_1; row 1: 101 x_0 - x_1; nobody names row 2.
+  expect([...yOut.data]).toEqual([16, 28, 98, 198, 0, 0]);
+});
+
 testBoth('normalised rows and their gradient; a zero row stays zero', (kernels) => {
   const x = of(2, 3, 4, 0, 0);
   const norms = new Float32Array(2);

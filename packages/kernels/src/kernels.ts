@@ -324,20 +324,22 @@ export interface PairDotsBackwardArgs {
 export interface BagDotsArgs {
   /** `[b, D]`. */
   readonly x: Matrix;
-  /** `[n, D]`. */
+  /** `[m, D]`. */
   readonly y: Matrix;
   /** `[b + 1] i32`, ascending from 0 to n. */
   readonly offsets: Int32Array;
-  /** `[n]`, overwritten: x_i · y_j for `offsets[i] <= j < offsets[i + 1]`. */
+  /** `[n] i32`, in `[0, m)`: the row p(j) of y; null: row j, n = m. */
+  readonly places?: Int32Array | null;
+  /** `[n]`, overwritten: x_i · y_p(j) for `offsets[i] <= j < offsets[i + 1]`. */
   readonly out: Float32Array;
 }
 
 export interface BagDotsBackwardArgs extends Omit<BagDotsArgs, 'out'> {
   /** `[n]`: g. */
   readonly gradient: Float32Array;
-  /** `[b, D]`, overwritten: Σ_j g_j y_j. */
+  /** `[b, D]`, overwritten: Σ_j g_j y_p(j), over the j of i. */
   readonly xOut?: Matrix | null;
-  /** `[n, D]`, overwritten: g_j x_i. */
+  /** `[m, D]`, overwritten: row p is Σ_j g_j x_i, over the j with p(j) = p. */
   readonly yOut?: Matrix | null;
 }
 

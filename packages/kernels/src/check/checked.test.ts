@@ -387,6 +387,8 @@ testBoth('dense operations', (kernels) => {
   refused(bagsOf({ offsets: Int32Array.of(0, 1, 3) }), 'bagDots', 'offsets must go');
   refused(bagsOf({ offsets: Int32Array.of(-1, 1, 4) }), 'bagDots', 'offsets must go');
   refused(bagsOf({ out: floats(3) }), 'bagDots', 'out');
+  refused(bagsOf({ places: Int32Array.of(0, 1, 2) }), 'bagDots', 'offsets must go');
+  refused(bagsOf({ places: Int32Array.of(0, 1, 4, 2) }), 'bagDots', 'places');
   const bagsBackOf = (changes: object) => () => kernels.bagDotsBackward({ ...bags, gradient: floats(4), ...changes });
   refused(bagsBackOf({ gradient: floats(3) }), 'bagDotsBackward', 'gradient');
   refused(bagsBackOf({ xOut: matrix(2, 2) }), 'bagDotsBackward', 'xOut');

@@ -411,8 +411,7 @@ export class CheckedKernels implements Kernels {
 
   bagDots(args: BagDotsArgs): void {
     const { x, y, out } = args;
-    this.#checkBags('bagDots', args);
-    checkFloats('bagDots', 'out', out, y.rows);
+    checkFloats('bagDots', 'out', out, this.#checkBags('bagDots', args));
     checkApart('bagDots', 'out', out, x.data, y.data);
     this.#inner.bagDots(args);
   }
@@ -420,8 +419,7 @@ export class CheckedKernels implements Kernels {
   bagDotsBackward(args: BagDotsBackwardArgs): void {
     const where = 'bagDotsBackward';
     const { x, y, gradient, xOut, yOut } = args;
-    this.#checkBags(where, args);
-    checkFloats(where, 'gradient', gradient, y.rows);
+    checkFloats(where, 'gradient', gradient, this.#checkBags(where, args));
     if (xOut) {
       checkMatrix(where, 'xOut', xOut, x.rows, x.cols);
       checkApart(where, 'xOut', xOut.data, x.data, y.data, gradient);
@@ -433,14 +431,22 @@ export class CheckedKernels implements Kernels {
     this.#inner.bagDotsBackward(args);
   }
 
-  #checkBags(where: string, { x, y, offsets }: Pick<BagDotsArgs, 'x' | 'y' | 'offsets'>): void {
+  /** @returns how many products there are */
+  #checkBags(where: string, { x, y, offsets, places }: Omit<BagDotsArgs, 'out'>): number {
     checkMatrix(where, 'x', x);
     checkMatrix(where, 'y', y, undefined, x.cols);
     checkInts(where, 'offsets', offsets, x.rows + 1);
     const at = this.#inner.firstDescent(offsets);
     if (at >= 0) refuse(where, 'offsets', `must ascend, found ${offsets[at]} at ${at}`);
-    if (offsets[0] !== 0 || offsets[x.rows] !== y.rows)
-      refuse(where, 'offsets', `must go from 0 to ${y.rows}, found ${offsets[0]} to ${offsets[x.rows]}`);
+    if (places) {
+      checkInts(where, 'places', places);
+      const wrong = this.#inner.firstOutside(places, 0, y.rows);
+      if (wrong >= 0) refuse(where, 'places', `must be in [0, ${y.rows}), found ${places[wrong]} at ${wrong}`);
+    }
+    const count = places ? places.length : y.rows;
+    if (offsets[0] !== 0 || offsets[x.rows] !== count)
+      refuse(where, 'offsets', `must go from 0 to ${count}, found ${offsets[0]} to ${offsets[x.rows]}`);
+    return count;
   }
 
   normalizeRows(x: Matrix, norms: Float32Array): void {

@@ -216,13 +216,14 @@ export interface Addon {
     gradient: Floats,
     outs: readonly (Floats | null)[],
   ): void;
-  bagDots(context: Context, dim: number, x: Floats, y: Floats, offsets: Ints, out: Floats): void;
+  bagDots(context: Context, dim: number, x: Floats, y: Floats, offsets: Ints, places: Ints | null, out: Floats): void;
   bagDotsBackward(
     context: Context,
     dim: number,
     x: Floats,
     y: Floats,
     offsets: Ints,
+    places: Ints | null,
     gradient: Floats,
     xOut: Floats | null,
     yOut: Floats | null,

@@ -335,9 +335,12 @@ function denseCalls(addon: Addon, context: Context): DenseCalls {
       const data = vectors.map(dataOf);
       addon.pairDotsBackward(context, rows, cols, data, gradient.cols, firstColumn, gradient.data, written);
     },
-    bagDots: ({ x, y, offsets, out }) => addon.bagDots(context, x.cols, x.data, y.data, offsets, out),
-    bagDotsBackward: ({ x, y, offsets, gradient, xOut, yOut }) =>
-      addon.bagDotsBackward(context, x.cols, x.data, y.data, offsets, gradient, xOut?.data ?? null, yOut?.data ?? null),
+    bagDots: ({ x, y, offsets, places = null, out }) =>
+      addon.bagDots(context, x.cols, x.data, y.data, offsets, places, out),
+    bagDotsBackward({ x, y, offsets, places = null, gradient, xOut, yOut }) {
+      const outs = [xOut?.data ?? null, yOut?.data ?? null] as const;
+      addon.bagDotsBackward(context, x.cols, x.data, y.data, offsets, places, gradient, ...outs);
+    },
     normalizeRows: (x, norms) => addon.normalizeRows(context, x.cols, x.data, norms),
     normalizeRowsBackward: (y, norms, gradient) =>
       addon.normalizeRowsBackward(context, y.cols, y.data, norms, gradient.data),
