@@ -26,7 +26,15 @@ export {
   type SaveAdaptersOptions,
 } from './files.ts';
 export { GradientSum } from './gradient-sum.ts';
-export { RowGroup, type GroupGradients, type GroupTraining, type PlanRows, type RowWatcher } from './group.ts';
+export {
+  RowGroup,
+  type GroupGradients,
+  type GroupTraining,
+  type PlanRows,
+  type RowWatcher,
+  type ScaledColumns,
+} from './group.ts';
+export type { BaseRows } from './plans.ts';
 export type {
   AdapterInit,
   AdapterOptions,
