@@ -42,7 +42,7 @@ export function ensureInstalled() {
   linkTfjsNode();
   linkWebgpu();
   // Done by the install as well, unless that ran without scripts or before there was a compiler; quick when up to date.
-  run(process.execPath, ['packages/kernels/install.mjs']);
+  for (const name of ['kernels', 'cluster']) run(process.execPath, [`packages/${name}/install.mjs`]);
 }
 
 /**

@@ -13,6 +13,7 @@ console.log(
     has('node_modules/@tensorflow/tfjs-node/lib') ? 'with tfjs-node' : 'without tfjs-node',
     has('node_modules/webgpu/package.json') ? 'with webgpu' : 'without webgpu',
     has('.cache/vulkan/prepared.json') ? 'with software Vulkan' : 'without software Vulkan',
+    has('packages/cluster/build/finetable_mpi.node') ? 'with MPI' : 'without MPI',
     has('.cache/venv') ? 'with Python peers' : 'without Python peers',
   ].join(', '),
 );

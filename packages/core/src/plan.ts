@@ -47,6 +47,17 @@ export interface LookupPlan {
   readonly groupBags: Int32Array;
 }
 
+/** Where a plan's arrays lie. What is in them before does not matter. */
+export interface PlanMemory {
+  readonly i32: (length: number) => Int32Array;
+  readonly f32: (length: number) => Float32Array;
+}
+
+const newMemory: PlanMemory = {
+  i32: (length) => new Int32Array(length),
+  f32: (length) => new Float32Array(length),
+};
+
 export interface PlanOptions {
   /** Default `sum`. One for all bags. */
   readonly pooling?: Pooling;
@@ -68,40 +79,46 @@ export function makePlan(ids: Jagged, tableRows: number, options: PlanOptions = 
   const table = options.table ?? 'table';
   checkJagged(ids, table);
   checkIds(ids, tableRows, table);
-  return planChecked(ids.values, ids.offsets, poolingWeights(ids, options.pooling ?? 'sum', table), tableRows);
+  const { pooling = 'sum' } = options;
+  if (ids.weights) checkWeights(ids.weights, table);
+  const weights = pooling === 'sum' ? (ids.weights ?? null) : new Float32Array(ids.values.length);
+  if (weights && pooling !== 'sum') poolWeights(ids, pooling, table, weights);
+  return planChecked(ids.values, ids.offsets, weights, tableRows, newMemory);
 }
 
 /**
  * One plan over several jagged features of one table, feature after feature: the bags of `features[0]` come first.
- * Pooling is each feature's own.
+ * Pooling is each feature's own. Nothing of `features` is kept.
  */
 export function makeSharedPlan(
   features: readonly { readonly ids: Jagged; readonly pooling: Pooling }[],
   tableRows: number,
   table: string,
+  memory: PlanMemory = newMemory,
 ): LookupPlan {
   let bags = 0;
   let places = 0;
   for (const { ids } of features) {
     checkJagged(ids, table);
     checkIds(ids, tableRows, table);
+    if (ids.weights) checkWeights(ids.weights, table);
     bags += ids.offsets.length - 1;
     places += ids.values.length;
   }
-  const values = new Int32Array(places);
-  const offsets = new Int32Array(bags + 1);
-  const weighted = features.map(({ ids, pooling }) => poolingWeights(ids, pooling, table));
-  const weights = weighted.some((w) => w !== null) ? new Float32Array(places).fill(1) : null;
+  const values = memory.i32(places);
+  const offsets = memory.i32(bags + 1);
+  const weights = features.some(({ ids, pooling }) => isWeighted(ids, pooling)) ? memory.f32(places) : null;
   let bag = 0;
   let place = 0;
-  features.forEach(({ ids }, f) => {
+  offsets[0] = 0;
+  for (const { ids, pooling } of features) {
+    const count = ids.values.length;
     values.set(ids.values, place);
-    const own = weighted[f];
-    if (weights && own) weights.set(own, place);
+    if (weights) poolWeights(ids, pooling, table, weights.subarray(place, place + count));
     for (let i = 1; i < ids.offsets.length; i++) offsets[++bag] = place + ids.offsets[i]!;
-    place += ids.values.length;
-  });
-  return planChecked(values, offsets, weights, tableRows);
+    place += count;
+  }
+  return planChecked(values, offsets, weights, tableRows, memory);
 }
 
 function checkIds({ values, offsets }: Jagged, tableRows: number, table: string): void {
@@ -126,15 +143,16 @@ function checkIds({ values, offsets }: Jagged, tableRows: number, table: string)
   }
 }
 
-/** The place weights with pooling folded in, or null for a sum without weights. */
-function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, table: string): Float32Array | null {
-  if (weights) {
-    const bad = weights.findIndex((w) => !Number.isFinite(w));
-    if (bad >= 0)
-      throw new FinetableError('NON_FINITE', `${table}: weight ${weights[bad]} at place ${bad}`, { table, place: bad });
+/** Whether not every weight is 1. */
+const isWeighted = ({ weights }: Jagged, pooling: Pooling): boolean => pooling !== 'sum' || weights !== undefined;
+
+/** Writes the place weights with pooling folded in. */
+function poolWeights({ offsets, weights }: Jagged, pooling: Pooling, table: string, out: Float32Array): void {
+  if (pooling === 'sum') {
+    if (weights) out.set(weights);
+    else out.fill(1);
+    return;
   }
-  if (pooling === 'sum') return weights ?? null;
-  const out = new Float32Array(values.length);
   for (let bag = 0; bag + 1 < offsets.length; bag++) {
     const begin = offsets[bag]!;
     const end = offsets[bag + 1]!;
@@ -166,7 +184,13 @@ function poolingWeights({ values, offsets, weights }: Jagged, pooling: Pooling, 
       }
     }
   }
-  return out;
+}
+
+function checkWeights(weights: Float32Array, table: string): void {
+  for (let place = 0; place < weights.length; place++) {
+    if (Number.isFinite(weights[place])) continue;
+    throw new FinetableError('NON_FINITE', `${table}: weight ${weights[place]} at place ${place}`, { table, place });
+  }
 }
 
 function planChecked(
@@ -174,6 +198,7 @@ function planChecked(
   offsets: Int32Array,
   weights: Float32Array | null,
   tableRows: number,
+  memory: PlanMemory,
 ): LookupPlan {
   const n = placeRows.length;
   const { work, pairs, free } = sortByRow(placeRows, tableRows);
@@ -188,11 +213,11 @@ function planChecked(
     if (row !== last) unique++;
     last = row;
   }
-  const uniqueRows = new Int32Array(unique);
-  const groupOffsets = new Int32Array(unique + 1);
-  const placeUnique = new Int32Array(n);
-  const groupPlaces = new Int32Array(n);
-  const groupBags = new Int32Array(n);
+  const uniqueRows = memory.i32(unique);
+  const groupOffsets = memory.i32(unique + 1);
+  const placeUnique = memory.i32(n);
+  const groupPlaces = memory.i32(n);
+  const groupBags = memory.i32(n);
   for (let i = 0, u = -1, last = -1; i < n; i++) {
     const row = work[pairs + 2 * i]!;
     const place = work[pairs + 2 * i + 1]!;

@@ -92,7 +92,7 @@ export class RandomStream {
    * Each is rounded to f32, which gives `high` itself where f32 has no value between the last of them and `high`.
    */
   fillUniform(out: Float32Array, low = 0, high = 1, start = 0): void {
-    const bits = this.#fillBits(out, start);
+    const bits = this.#bitsUnder(out, start);
     const scale = (high - low) / 2 ** 24;
     for (let i = 0; i < out.length; i++) out[i] = low + (bits[i]! >>> 8) * scale;
   }
@@ -102,21 +102,26 @@ export class RandomStream {
    * most 6.4 deviations from 0.
    */
   fillNormal(out: Float32Array, deviation = 1, start = 0): void {
-    const bits = this.#fillBits(out, start);
+    const bits = this.#bitsUnder(out, start);
     for (let i = 0; i < out.length; i++) out[i] = deviation * normalQuantile(bits[i]!);
   }
 
-  /** Writes integers `start .. start + out.length` into the memory of `out`, to be replaced one by one by what they become. */
-  #fillBits(out: Float32Array, start: number): Uint32Array {
+  /** Integers `start .. start + out.length`: what {@link uint32} gives one by one. */
+  fill(out: Uint32Array, start = 0): void {
     checkIndex(start, 'start');
     checkIndex(start + out.length, 'start + length');
-    const bits = new Uint32Array(out.buffer, out.byteOffset, out.length);
     let lane = start % 4;
     let block = Math.floor(start / 4);
-    for (let i = 0; i < bits.length; block++, lane = 0) {
+    for (let i = 0; i < out.length; block++, lane = 0) {
       const four = this.#load(block);
-      for (; lane < 4 && i < bits.length; lane++, i++) bits[i] = four[lane]!;
+      for (; lane < 4 && i < out.length; lane++, i++) out[i] = four[lane]!;
     }
+  }
+
+  /** Integers in the memory of `out`, to be replaced one by one by what they become. */
+  #bitsUnder(out: Float32Array, start: number): Uint32Array {
+    const bits = new Uint32Array(out.buffer, out.byteOffset, out.length);
+    this.fill(bits, start);
     return bits;
   }
 }
@@ -169,11 +174,17 @@ export function permutation(n: number, seed: number, stream: string): Uint32Arra
   const random = new RandomStream(seed, stream);
   const order = new Uint32Array(n);
   for (let i = 0; i < n; i++) order[i] = i;
-  for (let i = n - 1; i > 0; i--) {
-    const j = random.below(i, i + 1);
-    const kept = order[i]!;
-    order[i] = order[j]!;
-    order[j] = kept;
+  const bits = new Uint32Array(Math.min(n, 4096));
+  for (let end = n; end > 1;) {
+    const begin = Math.max(0, end - bits.length);
+    random.fill(bits.subarray(0, end - begin), begin);
+    for (let i = end - 1; i >= begin; i--) {
+      const j = multiplyHigh(bits[i - begin]!, i + 1) >>> 0;
+      const kept = order[i]!;
+      order[i] = order[j]!;
+      order[j] = kept;
+    }
+    end = begin;
   }
   return order;
 }

@@ -3,6 +3,7 @@ import { makeSharedPlan, planBuffers, type Jagged, type LookupPlan, type Matrix,
 import type { Batch, FeatureBags } from './batch.ts';
 import { columnKey, type Extracted, type ExtractedColumns } from './extract.ts';
 import { excludedColumns, NegativeSampler } from './negatives.ts';
+import type { BatchMemory } from './memory.ts';
 import type { PreparedData } from './protocol.ts';
 
 export class BatchAssembler {
@@ -19,14 +20,16 @@ export class BatchAssembler {
   }
 
   /**
-   * @param examples whose arrays the batch takes over
+   * @param examples of whose arrays none is kept
    * @param numbers of the examples in the source
+   * @param memory that the batch comes to lie in
    */
   make(
     epoch: number,
     index: number,
     { places, columns }: Extracted,
     numbers: Uint32Array,
+    memory: BatchMemory,
   ): { readonly batch: Batch; readonly planSeconds: number } {
     const size = places.lines.length;
     const bags: Record<string, FeatureBags> = {};
@@ -36,7 +39,7 @@ export class BatchAssembler {
       byTable.set(table, shared);
       const last = shared.at(-1);
       const firstBag = last ? last.firstBag + last.ids.offsets.length - 1 : 0;
-      bags[name] = { table, firstBag, bags: ids.offsets.length - 1, ...(offsets && { offsets }) };
+      bags[name] = { table, firstBag, bags: ids.offsets.length - 1, ...(offsets && { offsets: memory.copy(offsets) }) };
       shared.push({ firstBag, ids, pooling });
     };
     for (const [name, { table, pooling = 'mean' }] of Object.entries(this.#data.features)) {
@@ -53,15 +56,19 @@ export class BatchAssembler {
     }
     const planning = performance.now();
     const plans: Record<string, LookupPlan> = {};
-    for (const [table, shared] of byTable) plans[table] = makeSharedPlan(shared, this.#data.tables[table]!.rows, table);
+    for (const [table, shared] of byTable)
+      plans[table] = makeSharedPlan(shared, this.#data.tables[table]!.rows, table, memory);
     const planSeconds = (performance.now() - planning) / 1000;
-    const batch = { epoch, index, size, plans, features: bags, ...this.#valuesOf(columns, size), ...places };
+    const { files, fileOf, lines, unit } = places;
+    const copied = { files, fileOf: fileOf && memory.copy(fileOf), lines: memory.copy(lines), unit };
+    const batch = { epoch, index, size, plans, features: bags, ...this.#valuesOf(columns, size, memory), ...copied };
     return { batch, planSeconds };
   }
 
   #valuesOf(
     columns: ExtractedColumns,
     size: number,
+    memory: BatchMemory,
   ): Pick<Batch, 'labels' | 'targets' | 'labelSets' | 'numbers' | 'weights' | 'ids'> {
     const { labels: specs, numbers: numberSpecs = {}, weight, id } = this.#data;
     const labels: Record<string, Int32Array> = {};
@@ -69,17 +76,20 @@ export class BatchAssembler {
     const labelSets: Record<string, Jagged> = {};
     for (const [name, { type = 'class' }] of Object.entries(specs)) {
       const key = columnKey.label(name);
-      if (type === 'class') labels[name] = cellsOf<Int32Array>(columns, key);
-      else if (type === 'number') targets[name] = cellsOf<Float32Array>(columns, key);
-      else labelSets[name] = bagsOf(columns, key);
+      if (type === 'class') labels[name] = memory.copy(cellsOf<Int32Array>(columns, key));
+      else if (type === 'number') targets[name] = memory.copy(cellsOf<Float32Array>(columns, key));
+      else {
+        const { values, offsets } = bagsOf(columns, key);
+        labelSets[name] = { values: memory.copy(values), offsets: memory.copy(offsets) };
+      }
     }
     const numbers: Record<string, Matrix> = {};
     for (const name of Object.keys(numberSpecs)) {
-      const data = cellsOf<Float32Array>(columns, columnKey.number(name));
+      const data = memory.copy(cellsOf<Float32Array>(columns, columnKey.number(name)));
       const { width } = columns.get(columnKey.number(name)) as { readonly width: number };
       numbers[name] = { rows: size, cols: width, data };
     }
-    const weights = weight ? cellsOf<Float32Array>(columns, columnKey.weight) : null;
+    const weights = weight ? memory.copy(cellsOf<Float32Array>(columns, columnKey.weight)) : null;
     const ids = id ? (columns.get(columnKey.id) as { readonly texts: readonly string[] }).texts : null;
     return { labels, targets, labelSets, numbers, weights, ids };
   }
@@ -100,7 +110,7 @@ function bagsOfOne(ids: Jagged): Jagged {
   return { ...ids, offsets: Int32Array.from({ length: ids.values.length + 1 }, (_, i) => i) };
 }
 
-/** The buffers under a batch, each once although arrays may share one: a buffer can be transferred only once. */
+/** The buffers under a batch: one, or several where it did not fit. */
 export function batchBuffers(batch: Batch): Set<ArrayBuffer> {
   const buffers = new Set(Object.values(batch.plans).flatMap(planBuffers));
   const { labels, targets, labelSets, numbers, weights, fileOf, lines } = batch;

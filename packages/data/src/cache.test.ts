@@ -176,3 +176,12 @@ describe('with a cache', () => {
     });
   });
 });
+
+test('an example that two threads read for two epochs at a time counts once', async () => {
+  const small = { ...data, source: { file: files[0]! } };
+  await using(small, { batchSize: 4, workers: 2, shuffle: true, seed: 3, cacheBytes: 1 << 20 }, async (loader) => {
+    for await (const { epoch } of loader.batches(0, 0, 6))
+      expect(loader.statistics.cache.examples, `epoch ${epoch}`).toBeLessThanOrEqual(20);
+    expect(loader.statistics.cache.examples).toBe(20);
+  });
+});

@@ -3,14 +3,13 @@
  * kept as some words of 32 bits, written by whichever thread reads it first and never changed; where there is no more room for it, it is
  * read again each time. Batches are the same, byte for byte.
  */
-import type { Jagged } from '@finetable/core';
 import type { ColumnShape, Extracted, ExtractedColumn } from './extract.ts';
 import { nameIndex, type RecordPlaces } from './source/source.ts';
 
 export interface CacheMemory {
   /** `[examples]`: the first word of each example, 0 of those that are not there. */
   readonly starts: Uint32Array<SharedArrayBuffer>;
-  /** Of an example: the file, the line (two words), then each column's. */
+  /** Of an example: their number, the file, the line (two words), then each column's. */
   readonly words: Int32Array<SharedArrayBuffer>;
   /** Words that are taken, examples that are there. */
   readonly counts: Int32Array<SharedArrayBuffer>;
@@ -51,7 +50,8 @@ export function cacheUse(memory: CacheMemory | null): { readonly examples: numbe
 
 /** Whether these examples are all there: then no thread reads them. */
 export function isCached({ starts }: CacheMemory, numbers: Uint32Array): boolean {
-  return numbers.every((number) => Atomics.load(starts, number) > 0);
+  for (const number of numbers) if (Atomics.load(starts, number) === 0) return false;
+  return true;
 }
 
 /** Some examples as words: of example i from `starts[i]` on. */
@@ -60,18 +60,47 @@ interface Encoded {
   readonly starts: Uint32Array;
 }
 
-/** File and whether its examples are rows rather than lines; the line. */
-const placeWords = 3;
+/** Of an example: how many words it has; file and whether its examples are rows rather than lines; the line. */
+const placeWords = 4;
+
+/** All examples side by side. @param from the first word of each in `words`, 0 where it is the next of those in `encoded` */
+function gather(
+  words: Int32Array,
+  from: Uint32Array,
+  missing: Uint32Array,
+  encoded: Encoded,
+): [Int32Array, Uint32Array] {
+  let total = encoded.words.length;
+  for (const first of from) if (first > 0) total += words[first]!;
+  const all = new Int32Array(total);
+  all.set(encoded.words);
+  missing.forEach((i, k) => (from[i] = encoded.starts[k]!));
+  let at = encoded.words.length;
+  for (let i = 0, k = 0; i < from.length; i++) {
+    if (missing[k] === i) {
+      k++;
+      continue;
+    }
+    const first = from[i]!;
+    const size = words[first]!;
+    for (let w = 0; w < size; w++) all[at + w] = words[first + w]!;
+    from[i] = at;
+    at += size;
+  }
+  return [all, from];
+}
 
 /** One per thread. */
 export class ExampleCache {
   readonly #memory: CacheMemory;
   readonly #shapes: ReadonlyMap<string, ColumnShape>;
   readonly #numberOf: ReadonlyMap<string, number>;
+  readonly #columnMemory: ReadonlyMap<string, ColumnMemory>;
 
   constructor(memory: CacheMemory, shapes: ReadonlyMap<string, ColumnShape>) {
     this.#memory = memory;
     this.#shapes = shapes;
+    this.#columnMemory = new Map(Array.from(shapes.keys(), (key) => [key, new ColumnMemory()]));
     this.#numberOf = new Map(memory.files.map((file, i) => [file, i]));
   }
 
@@ -82,15 +111,22 @@ export class ExampleCache {
   }
 
   /**
+   * What is there, and what `extract` makes of the others, in arrays that are good until the next read.
    * @param numbers of the examples
    * @param extract those that are not there, by their places in `numbers`; null: all
    * @throws as `extract`
    */
   async read(numbers: Uint32Array, extract: (places: Uint32Array | null) => Promise<Extracted>): Promise<Extracted> {
     const { words, starts } = this.#memory;
-    const from = numbers.map((number) => Atomics.load(starts, number));
-    const missing = Uint32Array.from(numbers.keys()).filter((i) => from[i] === 0);
-    if (missing.length === 0) return this.#decode(from, () => words);
+    const from = new Uint32Array(numbers.length);
+    let missingCount = 0;
+    for (let i = 0; i < from.length; i++) {
+      from[i] = Atomics.load(starts, numbers[i]!);
+      if (from[i] === 0) missingCount++;
+    }
+    if (missingCount === 0) return this.#decode(words, from);
+    const missing = new Uint32Array(missingCount);
+    for (let i = 0, k = 0; i < from.length; i++) if (from[i] === 0) missing[k++] = i;
     const whole = missing.length === numbers.length;
     const found = await extract(whole ? null : missing);
     const sizes = this.#sizes(found, missing.length);
@@ -101,16 +137,14 @@ export class ExampleCache {
     if (first > 0) {
       words.set(encoded.words, first);
       // After their words are there: who sees a start may read on.
-      missing.forEach((i, k) => Atomics.store(starts, numbers[i]!, first + encoded.starts[k]!));
-      Atomics.add(this.#memory.counts, 1, missing.length);
+      let added = 0;
+      // Another thread may have read an example for the next epoch meanwhile; it counts once.
+      for (let k = 0; k < missing.length; k++)
+        if (Atomics.compareExchange(starts, numbers[missing[k]!]!, 0, first + encoded.starts[k]!) === 0) added++;
+      Atomics.add(this.#memory.counts, 1, added);
     }
     if (whole) return found;
-    const isNew = new Uint8Array(numbers.length);
-    missing.forEach((i, k) => {
-      isNew[i] = 1;
-      from[i] = encoded.starts[k]!;
-    });
-    return this.#decode(from, (i) => (isNew[i] ? encoded.words : words));
+    return this.#decode(...gather(words, from, missing, encoded));
   }
 
   /** @returns the first of as many words that no other thread has, 0 where there is no room */
@@ -137,37 +171,62 @@ export class ExampleCache {
     const numberOf = files.map((file) => this.#numberOf.get(file)!);
     const at = starts.slice();
     for (let i = 0; i < at.length; i++) {
-      words[at[i]!] = 2 * numberOf[fileOf ? fileOf[i]! : 0]! + (unit === 'row' ? 1 : 0);
-      words[at[i]! + 1] = lines[i]!;
-      words[at[i]! + 2] = lines[i]! / 2 ** 32;
+      words[at[i]!] = sizes[i]!;
+      words[at[i]! + 1] = 2 * numberOf[fileOf ? fileOf[i]! : 0]! + (unit === 'row' ? 1 : 0);
+      words[at[i]! + 2] = lines[i]!;
+      words[at[i]! + 3] = lines[i]! / 2 ** 32;
       at[i]! += placeWords;
     }
     for (const column of columns.values()) encodeColumn(column, words, at);
     return { words, starts };
   }
 
-  /** @param from the first word of each @param wordsAt those that it is one of */
-  #decode(from: Uint32Array, wordsAt: (i: number) => Int32Array): Extracted {
-    const sources = Array.from(from, (_, i) => wordsAt(i));
-    const places = this.#places(from, sources);
+  /** @param from the first word of each, which are overwritten */
+  #decode(words: Int32Array, from: Uint32Array): Extracted {
+    const places = this.#places(words, from);
     for (let i = 0; i < from.length; i++) from[i]! += placeWords;
     const columns = new Map<string, ExtractedColumn>();
-    for (const [key, shape] of this.#shapes) columns.set(key, decodeColumn(shape, sources, from));
+    for (const [key, shape] of this.#shapes)
+      columns.set(key, decodeColumn(shape, words, from, this.#columnMemory.get(key)!));
     return { places, columns };
   }
 
-  #places(at: Uint32Array, sources: readonly Int32Array[]): RecordPlaces {
+  #places(words: Int32Array, at: Uint32Array): RecordPlaces {
     const { files } = this.#memory;
     const names: string[] = [];
     const fileOf = files.length > 1 ? new Uint32Array(at.length) : null;
     const lines = new Float64Array(at.length);
     for (let i = 0; i < at.length; i++) {
-      const [words, first] = [sources[i]!, at[i]!];
+      const first = at[i]! + 1;
       lines[i] = words[first + 2]! * 2 ** 32 + (words[first + 1]! >>> 0);
       if (fileOf) fileOf[i] = nameIndex(names, files[words[first]! >> 1]!);
     }
-    const unit = (sources[0]![at[0]!]! & 1) === 1 ? 'row' : 'line';
+    const unit = (words[at[0]! + 1]! & 1) === 1 ? 'row' : 'line';
     return { files: fileOf ? names : [files[0]!], fileOf, unit, lines };
+  }
+}
+
+/** Of a column, used again for each batch. */
+class ColumnMemory {
+  readonly offsets = new Scratch();
+  readonly values = new Scratch();
+  readonly weights = new Scratch();
+}
+
+class Scratch {
+  #bytes = new ArrayBuffer(0);
+
+  i32(length: number): Int32Array {
+    return new Int32Array(this.#atLeast(4 * length), 0, length);
+  }
+
+  f32(length: number): Float32Array {
+    return new Float32Array(this.#atLeast(4 * length), 0, length);
+  }
+
+  #atLeast(bytes: number): ArrayBuffer {
+    if (this.#bytes.byteLength < bytes) this.#bytes = new ArrayBuffer(2 * bytes);
+    return this.#bytes;
   }
 }
 
@@ -221,45 +280,51 @@ function encodeColumn(column: ExtractedColumn, words: Int32Array, at: Uint32Arra
   }
 }
 
-/** New arrays. @param at as of `encodeColumn` */
-function decodeColumn(shape: ColumnShape, sources: readonly Int32Array[], at: Uint32Array): ExtractedColumn {
+/** @param at as of `encodeColumn` */
+function decodeColumn(shape: ColumnShape, words: Int32Array, at: Uint32Array, memory: ColumnMemory): ExtractedColumn {
   const size = at.length;
   switch (shape.kind) {
     case 'bags': {
-      const offsets = new Int32Array(size + 1);
-      for (let i = 0; i < size; i++) offsets[i + 1] = offsets[i]! + sources[i]![at[i]!++]!;
-      const bag = (out: Int32Array): void => {
-        for (let i = 0; i < size; i++) {
-          const words = sources[i]!;
-          let place = at[i]!;
-          for (let j = offsets[i]!; j < offsets[i + 1]!; j++) out[j] = words[place++]!;
-          at[i] = place;
-        }
-      };
-      const values = new Int32Array(offsets[size]!);
-      bag(values);
-      const weights = shape.weighted ? new Float32Array(values.length) : undefined;
-      if (weights) bag(bitsOf(weights));
-      const bags: Jagged = weights ? { values, offsets, weights } : { values, offsets };
-      return { kind: 'bags', bags };
+      const offsets = memory.offsets.i32(size + 1);
+      offsets[0] = 0;
+      for (let i = 0; i < size; i++) offsets[i + 1] = offsets[i]! + words[at[i]!++]!;
+      const values = memory.values.i32(offsets[size]!);
+      decodeBags(words, at, offsets, values);
+      if (!shape.weighted) return { kind: 'bags', bags: { values, offsets } };
+      const weights = memory.weights.f32(values.length);
+      decodeBags(words, at, offsets, bitsOf(weights));
+      return { kind: 'bags', bags: { values, offsets, weights } };
     }
     case 'cells': {
       const { dtype, width } = shape;
-      const cells = dtype === 'i32' ? new Int32Array(size * width) : new Float32Array(size * width);
+      const cells = dtype === 'i32' ? memory.values.i32(size * width) : memory.values.f32(size * width);
       const bits = bitsOf(cells);
-      for (let i = 0; i < size; i++) for (let c = 0; c < width; c++) bits[i * width + c] = sources[i]![at[i]!++]!;
+      for (let i = 0, to = 0; i < size; i++) {
+        const end = at[i]! + width;
+        for (let place = at[i]!; place < end; place++) bits[to++] = words[place]!;
+        at[i] = end;
+      }
       return { kind: 'cells', cells, width };
     }
     case 'texts': {
-      const texts = sources.map((words, i) => {
-        const [length, begin] = [words[at[i]!]!, 4 * at[i]! + 4];
-        at[i]! += 1 + Math.ceil(length / 2);
-        return Buffer.from(words.buffer, begin, 2 * length).toString('utf16le');
+      const texts = Array.from(at, (first, i) => {
+        const length = words[first]!;
+        at[i] = first + 1 + Math.ceil(length / 2);
+        return Buffer.from(words.buffer, words.byteOffset + 4 * first + 4, 2 * length).toString('utf16le');
       });
       return { kind: 'texts', texts };
     }
     default:
       return shape satisfies never;
+  }
+}
+
+function decodeBags(words: Int32Array, at: Uint32Array, offsets: Int32Array, out: Int32Array): void {
+  let to = 0;
+  for (let i = 0; i < at.length; i++) {
+    let place = at[i]!;
+    for (const end = offsets[i + 1]!; to < end; to++) out[to] = words[place++]!;
+    at[i] = place;
   }
 }
 

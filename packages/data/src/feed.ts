@@ -88,7 +88,7 @@ export function exampleFeed(
     const { begin: from, end: to } = partOf(all.length, plan);
     const own = plan.shard.count === 1 ? all : all.subarray(from, to);
     // Rows of a program are copied for the worker, unless it needs none of them.
-    const sent = cache && isCached(cache, own) ? null : rows;
+    const sent = rows && cache && isCached(cache, own) ? null : rows;
     const examples = examplesOf(sent, histories, name, own);
     return { type: 'batches', epoch, first, batchSize, window: number, examples };
   };

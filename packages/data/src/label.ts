@@ -25,12 +25,12 @@ export function compileLabel(spec: LabelSpec): LabelReader {
     case 'class': {
       const usual = spec.default === undefined ? undefined : (indices?.get(spec.default as string) ?? 0);
       const read = orElse(usual, (records, i) => indexOf(readName(records, i, column), records, i));
-      return { type, read: (records) => Int32Array.from(records.lines, (_, i) => read(records, i)) };
+      return { type, read: (records) => fill(new Int32Array(records.lines.length), (i) => read(records, i)) };
     }
     case 'number': {
       const allowed = 'numbers within the range of f32';
       const read = orElse(spec.default as number | undefined, (records, i) => readNumber(records, i, column, allowed));
-      return { type, read: (records) => Float32Array.from(records.lines, (_, i) => read(records, i)) };
+      return { type, read: (records) => fill(new Float32Array(records.lines.length), (i) => read(records, i)) };
     }
     case 'classes': {
       const names: string[] = [];
@@ -52,6 +52,12 @@ export function compileLabel(spec: LabelSpec): LabelReader {
       return { type, read: readSets };
     }
   }
+}
+
+/** A loop: `from` of typed arrays asks an iterator for each. */
+function fill<T extends Int32Array | Float32Array>(out: T, valueOf: (i: number) => number): T {
+  for (let i = 0; i < out.length; i++) out[i] = valueOf(i);
+  return out;
 }
 
 type Read<T> = (records: Records, i: number) => T;

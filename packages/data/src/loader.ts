@@ -6,11 +6,12 @@
  * being made, and not yet consumed.
  */
 import { FinetableError } from '@finetable/core';
-import { batchBuffers } from './assemble.ts';
 import type { Batch } from './batch.ts';
 import { cacheMemory, cacheUse, type CacheMemory } from './cache.ts';
 import { checkData } from './check.ts';
 import { interrupted } from './errors.ts';
+import { HeldBytes } from './held-bytes.ts';
+import { SpareMemory } from './memory.ts';
 import { exampleFeed, streamFeed, type Feed } from './feed.ts';
 import type { TaskPlace } from './place.ts';
 import { planLoader, type LoaderPlan } from './plan.ts';
@@ -50,6 +51,11 @@ export interface Loader {
    * After the last three the loader can only be closed.
    */
   batches(epoch: number, from?: number, epochs?: number): AsyncIterableIterator<Batch>;
+  /**
+   * Gives the memory of a batch back, for others to be made in; it must not be used any more. For consumers in a hurry: what is not given back is
+   * left to the garbage collector, which is kept busy by it.
+   */
+  recycle(batch: Batch): void;
   /** The batch after the last one that was consumed; at first, or where another iteration begins, the one that it begins with. */
   readonly position: LoaderPosition;
   /**
@@ -94,7 +100,6 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
         prepared.index!.files.map(({ file }) => file),
         plan.cacheBytes,
       );
-    const pool = createPool({ data: prepared.shared, index, cache }, plan, runtime);
     const totals = { skipped: prepared.skipped, retried: prepared.retried };
     const find = async (given: GivenRows): Promise<ScreenReply> => {
       const request = { type: 'screen', data: null, index: null, examples: { given } } as const;
@@ -122,6 +127,8 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
           options.shuffleWindow,
           typeof badRows === 'object' ? { limit: badRows.skip, find } : null,
         );
+    // Last, since nothing would end its threads if there were no feed.
+    const pool = createPool({ data: prepared.shared, index, cache }, plan, runtime);
     return new BatchLoader(prepared.data, fitted, feed, cache, name, pool, temporary, signal, totals);
   } catch (error) {
     temporary.remove();
@@ -132,6 +139,7 @@ export async function openLoaderOn(runtime: ThreadRuntime, data: DataSpec, optio
 /** What a task came to: batches, and why there are none after them. */
 interface Made {
   readonly batches: readonly Batch[];
+  readonly batchBytes: readonly number[];
   readonly error: FinetableError | null;
 }
 
@@ -149,6 +157,7 @@ class BatchLoader implements Loader {
   readonly #temporary: TemporaryFolder;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort = (): void => void this.#stop(interrupted(this.#name));
+  readonly #spare: SpareMemory;
   readonly #counter = new StatisticsCounter();
   readonly #found: Found;
   readonly #identity: DataIdentity;
@@ -179,6 +188,7 @@ class BatchLoader implements Loader {
     this.#identity = identityOf(data, plan, feed);
     this.#name = name;
     this.#plan = plan;
+    this.#spare = new SpareMemory(plan.prefetchBatches);
     this.#feed = feed;
     this.#cache = cache;
     this.#pool = pool;
@@ -210,6 +220,10 @@ class BatchLoader implements Loader {
     check('position.batch', batch, 0, Math.min(this.batchesPerEpoch, Number.MAX_SAFE_INTEGER));
     check('endEpoch', endEpoch, 0, Number.MAX_SAFE_INTEGER);
     return this.#iterate(epoch, batch, endEpoch);
+  }
+
+  recycle(batch: Batch): void {
+    this.#spare.add(batch);
   }
 
   async close(): Promise<void> {
@@ -259,15 +273,16 @@ class BatchLoader implements Loader {
       };
       const take = (request: BatchesRequest | null): void => {
         asking = false;
-        if (request === null) ended = true;
+        // It may come when the iteration was left long ago.
+        if (request === null || ended) ended = true;
         else {
-          const count = Math.max(1, Math.ceil(sizeOf(request) / request.batchSize));
+          const count = batchesOf(request);
           bytes.begin(count);
           const task = this.#make(request).finally(() => {
             busy--;
             fill();
           });
-          task.then(({ batches }) => bytes.made(count, batches)).catch(() => undefined);
+          task.then(({ batchBytes }) => bytes.made(count, batchBytes)).catch(() => undefined);
           // Its turn may come much later; until then a failure is not unhandled.
           task.catch(() => undefined);
           tasks.push(task);
@@ -291,13 +306,13 @@ class BatchLoader implements Loader {
           fill();
           continue;
         }
-        const { batches, error } = await task;
+        const { batches, batchBytes, error } = await task;
         this.#counter.wait((performance.now() - began) / 1000);
-        for (const batch of batches) {
+        for (const [i, batch] of batches.entries()) {
           // Batches made before a stop are not handed out after it.
           if (this.#pool.stopped) throw this.#pool.stopped;
           held--;
-          bytes.consumed(batch);
+          bytes.consumed(batchBytes[i]!);
           if (workers > 0) fill();
           this.#consume(batch);
           yield batch;
@@ -324,61 +339,20 @@ class BatchLoader implements Loader {
 
   async #make(request: BatchesRequest): Promise<Made> {
     const place = (): TaskPlace => this.#feed.place(request.examples);
-    const began = performance.now();
+    const count = batchesOf(request);
     let made: BatchesReply | null = null;
     this.#counter.beginTask();
     try {
-      made = await this.#pool.run(request, place);
+      made = await this.#pool.run(request, place, () => this.#spare.take(count));
     } finally {
-      this.#counter.endTask(made, (performance.now() - began) / 1000);
+      this.#counter.endTask(made);
     }
-    return { batches: made.batches, error: made.error && taskError(made.error, place) };
+    return { batches: made.batches, batchBytes: made.batchBytes, error: made.error && taskError(made.error, place) };
   }
 }
 
-/** Bytes of the batches that are not consumed: of those that are not made yet about as many as those that are have. */
-class HeldBytes {
-  readonly #most: number;
-  #bytes = 0;
-  #making = 0;
-  #batches = 0;
-  #total = 0;
-
-  constructor(most: number) {
-    this.#most = most;
-  }
-
-  /** Of tasks that were not begun, the first is let through: one has to be made to know how large they are. */
-  haveRoom(batches: number): boolean {
-    const mean = this.#batches === 0 ? 0 : this.#total / this.#batches;
-    return this.#bytes + (this.#making + batches) * mean <= this.#most;
-  }
-
-  begin(batches: number): void {
-    this.#making += batches;
-  }
-
-  made(expected: number, batches: readonly Batch[]): void {
-    this.#making -= expected;
-    const bytes = batches.reduce((sum, batch) => sum + bytesOf(batch), 0);
-    this.#bytes += bytes;
-    this.#total += bytes;
-    this.#batches += batches.length;
-  }
-
-  consumed(batch: Batch): void {
-    this.#bytes -= bytesOf(batch);
-  }
-}
-
-function bytesOf(batch: Batch): number {
-  let bytes = 0;
-  for (const { byteLength } of batchBuffers(batch)) bytes += byteLength;
-  return bytes;
-}
-
-function sizeOf({ examples: { rows, given } }: BatchesRequest): number {
-  return rows ? rows.length : given.rows.length;
+function batchesOf({ batchSize, examples: { rows, given } }: BatchesRequest): number {
+  return Math.max(1, Math.ceil((rows ?? given.rows).length / batchSize));
 }
 
 function check(name: string, value: number, low: number, high: number): void {

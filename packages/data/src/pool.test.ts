@@ -221,6 +221,31 @@ test('rows that cannot be sent are no failure of a worker', async () => {
   expect(threads).toHaveLength(3);
 });
 
+test('a split without examples leaves no thread behind', async () => {
+  const split = { key: 'label', part: 0, parts: [1e-9, 1] };
+  await expect(openLoader({ ...dataOf('none'), split }, options)).rejects.toMatchObject({ code: 'INVALID_DATA' });
+  await expectNoThreads(2);
+});
+
+test('an example that comes after its iteration was left is not made a batch of', async () => {
+  let come: () => void = () => undefined;
+  const more = new Promise<void>((resolve) => (come = resolve));
+  async function* rows(): AsyncGenerator<Row> {
+    yield { id: 1 };
+    await more;
+    yield { id: 2 };
+  }
+  const data = { ...dataOf('none'), source: { rows: () => rows() } };
+  const loader = await openLoader(data, { batchSize: 1, workers: 1, prefetchBatches: 2 });
+  for await (const { index } of loader.batches(0)) if (index === 0) break;
+  come();
+  await setTimeout(100);
+  expect(loader.statistics).toMatchObject({ batches: 1, queue: { busyTasks: 0 } });
+  expect(await idsOf(loader)).toEqual([0, 1]);
+  await loader.close();
+  await expectNoThreads(2);
+});
+
 describe('close', () => {
   test.each([0, 2])('ends an iteration and refuses others, twice (workers %i)', async (workers) => {
     const loader = await openLoader(dataOf('none'), { ...options, workers });

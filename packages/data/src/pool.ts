@@ -6,17 +6,21 @@ import type { ReplyTo, TaskReply, TaskRequest, WorkerSetup } from './protocol.ts
 import { TaskRunner } from './tasks.ts';
 
 export interface TaskPool {
-  /** Tasks that can run at a time. More are not queued here: the loader holds them back, so that it can forget them. */
+  /**
+   * Tasks at a time: one that runs and one that waits on each thread, which begins it without this thread's help. More are not queued here:
+   * the loader holds them back, so that it can forget them.
+   */
   readonly lanes: number;
   /** Why it was stopped, once it is. */
   readonly stopped: FinetableError | null;
   readonly retried: Retried;
   /**
    * @param place what is being done, for errors
+   * @param spare memory for batches, which is given away
    * @throws what the task failed with; WORKER_FAILED where the worker failed twice at it (threw, exited, ran out of memory, took
    *   too long), which stops the pool; the reason of `stop` once that is called
    */
-  run<T extends TaskRequest>(request: T, place: () => TaskPlace): Promise<ReplyTo<T>>;
+  run<T extends TaskRequest>(request: T, place: () => TaskPlace, spare?: () => ArrayBuffer[]): Promise<ReplyTo<T>>;
   /** Ends threads at once, whatever they do; runs in progress and later ones throw `reason`. The first reason stays. */
   stop(reason: FinetableError): Promise<void>;
 }
@@ -54,11 +58,15 @@ export class OwnThread implements TaskPool {
     return this.#stopped;
   }
 
-  async run<T extends TaskRequest>(request: T, place: () => TaskPlace): Promise<ReplyTo<T>> {
+  async run<T extends TaskRequest>(
+    request: T,
+    place: () => TaskPlace,
+    spare: () => ArrayBuffer[] = () => [],
+  ): Promise<ReplyTo<T>> {
     // Lets timers and signals in: a consumer that never waits for anything else would keep them out.
     await setImmediate();
     if (this.#stopped) throw this.#stopped;
-    const reply = await this.#runner.run(request);
+    const reply = await this.#runner.run(request, spare());
     if (this.stopped) throw this.stopped;
     return unwrap(reply, place);
   }

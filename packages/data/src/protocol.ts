@@ -122,6 +122,13 @@ export type TaskRequest =
   | CheckRequest
   | BatchesRequest;
 
+/** As a worker gets it. */
+export interface SentTask {
+  readonly request: TaskRequest;
+  /** Memory for batches, given away with the task. */
+  readonly spare: readonly ArrayBuffer[];
+}
+
 export interface ScanReply {
   readonly type: 'scan';
   readonly index: FileIndex;
@@ -167,6 +174,8 @@ export interface CheckReply {
 export interface BatchesReply {
   readonly type: 'batches';
   readonly batches: readonly Batch[];
+  /** Of each. */
+  readonly batchBytes: readonly number[];
   /** Why there is no batch after these; the ones before it are good. */
   readonly error: PlainError | null;
   /** Bytes read, and seconds of work: all, and of these reading, and making plans. */
@@ -174,6 +183,8 @@ export interface BatchesReply {
   readonly workSeconds: number;
   readonly readSeconds: number;
   readonly planSeconds: number;
+  /** When it was done: milliseconds since 1970. */
+  readonly doneMs: number;
 }
 
 /** A thrown error loses its class on its way between threads, so errors travel as replies. */

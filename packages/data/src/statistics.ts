@@ -40,7 +40,7 @@ export interface StageSeconds {
   readonly extractSeconds: number;
   /** Lookup plans. */
   readonly planSeconds: number;
-  /** Beside the work: tasks and batches on their way between threads, and threads that start. */
+  /** Batches that were made, until the loader's thread took them. */
   readonly handoverSeconds: number;
 }
 
@@ -69,11 +69,11 @@ export class StatisticsCounter {
     this.#queue.busyTasks++;
   }
 
-  /** @param tookSeconds from request to reply; no reply where it failed */
-  endTask(made: BatchesReply | null, tookSeconds: number): void {
+  /** No reply where it failed. */
+  endTask(made: BatchesReply | null): void {
     this.#queue.busyTasks--;
     if (!made) return;
-    const { batches, sizeBytes, workSeconds, readSeconds, planSeconds } = made;
+    const { batches, sizeBytes, workSeconds, readSeconds, planSeconds, doneMs } = made;
     this.#totals.batches += batches.length;
     for (const { size } of batches) this.#totals.examples += size;
     this.#totals.sizeBytes += sizeBytes;
@@ -81,7 +81,7 @@ export class StatisticsCounter {
     this.#stages.readSeconds += readSeconds;
     this.#stages.planSeconds += planSeconds;
     this.#stages.extractSeconds += workSeconds - readSeconds - planSeconds;
-    this.#stages.handoverSeconds += Math.max(0, tookSeconds - workSeconds);
+    this.#stages.handoverSeconds += Math.max(0, performance.timeOrigin + performance.now() - doneMs) / 1000;
     this.#queue.readyBatches += batches.length;
   }
 

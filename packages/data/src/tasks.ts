@@ -1,8 +1,9 @@
 /** The work itself, the same on a worker thread and on the caller's. */
 import { setImmediate } from 'node:timers/promises';
-import { FinetableError, range, toPlainError } from '@finetable/core';
-import { BatchAssembler } from './assemble.ts';
+import { FinetableError, toPlainError } from '@finetable/core';
+import { BatchAssembler, batchBuffers } from './assemble.ts';
 import type { Batch } from './batch.ts';
+import { MemorySource } from './memory.ts';
 import { ExampleCache } from './cache.ts';
 import { isBadValue, onlyCounting, throwIfStopped } from './errors.ts';
 import { hashIds } from './distinct.ts';
@@ -63,6 +64,9 @@ export class TaskRunner {
   #screener: ExampleExtractor | null = null;
   #reader: SourceReader | HistoryReader | null = null;
   #histories: HistoryColumns | null = null;
+  readonly #memory = new MemorySource();
+  /** Of batches. */
+  #columns: readonly string[] | null = null;
 
   /** @param signal for the caller's own thread; a worker is stopped from outside */
   constructor(setup: WorkerSetup | null, signal?: AbortSignal) {
@@ -70,8 +74,9 @@ export class TaskRunner {
     this.#signal = signal;
   }
 
-  /** Never throws. */
-  async run(request: TaskRequest): Promise<TaskReply> {
+  /** Never throws. @param spare memory for batches */
+  async run(request: TaskRequest, spare: readonly ArrayBuffer[] = []): Promise<TaskReply> {
+    this.#memory.add(spare);
     try {
       switch (request.type) {
         case 'scan':
@@ -290,13 +295,15 @@ export class TaskRunner {
         const of = numbers.subarray(begin, begin + batchSize);
         const extract = async (places: Uint32Array | null): Promise<Extracted> => {
           const reading = performance.now();
-          const records = await this.#read(this.#setup!, examples, window, begin, places ?? range(of.length));
+          const records = await this.#read(this.#setup!, examples, window, begin, of.length, places);
           readSeconds += (performance.now() - reading) / 1000;
           sizeBytes += records.sizeBytes;
           return extractor.extract(records);
         };
         const extracted = cache && of.length > 0 ? await cache.read(of, extract) : await extract(null);
-        const made = assembler.make(epoch, first + batches.length, extracted, of);
+        const memory = this.#memory.next();
+        const made = assembler.make(epoch, first + batches.length, extracted, of, memory);
+        this.#memory.took(memory);
         batches.push(made.batch);
         planSeconds += made.planSeconds;
       }
@@ -304,30 +311,39 @@ export class TaskRunner {
     } catch (thrown) {
       error = toPlainError(thrown);
     }
-    const workSeconds = (performance.now() - began) / 1000;
-    return { type: 'batches', batches, error, sizeBytes, workSeconds, readSeconds, planSeconds };
+    const batchBytes = batches.map(bytesOf);
+    const done = performance.now();
+    const times = {
+      workSeconds: (done - began) / 1000,
+      readSeconds,
+      planSeconds,
+      doneMs: performance.timeOrigin + done,
+    };
+    return { type: 'batches', batches, batchBytes, error, sizeBytes, ...times };
   }
 
-  /** @param places of the examples, counted from `begin` */
+  /** @param places of those of `count` examples that are wanted, counted from `begin`; null: all */
   #read(
     { data, index }: WorkerSetup,
     { rows, given }: TaskExamples,
     window: number | null,
     begin: number,
-    places: Iterable<number>,
+    count: number,
+    places: Uint32Array | null,
   ): Records | Promise<Records> {
-    const columns = columnsOf(data);
-    const all = Uint32Array.from(places, (place) => begin + place);
+    const columns = (this.#columns ??= columnsOf(data));
+    const chosen = (numbers: Uint32Array): Uint32Array => {
+      const all = numbers.subarray(begin, begin + count);
+      return places ? places.map((place) => all[place]!) : all;
+    };
     if (!given) {
       const reader = (this.#reader ??= this.#open(index!, data, columns, true));
-      return reader.read(
-        all.map((i) => rows[i]!),
-        window,
-      );
+      return reader.read(chosen(rows), window);
     }
     const { name, numbers } = given;
-    const some = { name, rows: Array.from(all, (i) => given.rows[i]), numbers: all.map((i) => numbers[i]!) };
-    return this.#given(some, data, columns);
+    const own = given.rows.slice(begin, begin + count);
+    const chosenRows = places ? Array.from(places, (place) => own[place]) : own;
+    return this.#given({ name, rows: chosenRows, numbers: chosen(numbers) }, data, columns);
   }
 }
 
@@ -345,6 +361,12 @@ function makerOf({ data, cache }: WorkerSetup): BatchMaker {
     cache: cache && new ExampleCache(cache, extractor.shapes),
     assembler: new BatchAssembler(data),
   };
+}
+
+function bytesOf(batch: Batch): number {
+  let bytes = 0;
+  for (const { byteLength } of batchBuffers(batch)) bytes += byteLength;
+  return bytes;
 }
 
 function check({ data, index }: CheckRequest): CheckReply {

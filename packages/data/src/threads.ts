@@ -8,7 +8,7 @@ import { FinetableError } from '@finetable/core';
 import { Piscina } from 'piscina';
 import type { TaskPlace } from './place.ts';
 import { addRetried, noneRetried, OwnThread, unwrap, workerFailed, type Retried, type TaskPool } from './pool.ts';
-import type { ReplyTo, TaskReply, TaskRequest, WorkerSetup } from './protocol.ts';
+import type { ReplyTo, SentTask, TaskReply, TaskRequest, WorkerSetup } from './protocol.ts';
 
 /** How threads are started; tests start others. */
 export interface ThreadRuntime {
@@ -40,10 +40,17 @@ const scanBytes = 256 << 20;
 /** What timers can wait for. */
 const longestMs = 2 ** 31 - 1;
 
-type Threads = Piscina<TaskRequest, TaskReply>;
+type Threads = Piscina<SentTask, TaskReply>;
+
+/** Of those that make batches, on each thread: one runs, the other waits there. */
+const batchTasks = 2;
 
 class ThreadPool implements TaskPool {
   readonly lanes: number;
+  readonly #workers: number;
+  readonly #threadTasks: number;
+  /** Tasks that threads have. */
+  #running = 0;
   readonly #taskSeconds: number;
   readonly #start: () => Threads;
   #threads: Threads;
@@ -58,13 +65,17 @@ class ThreadPool implements TaskPool {
     { workers, taskSeconds }: PoolPlan,
     { workerUrl, resourceLimits }: ThreadRuntime,
   ) {
-    this.lanes = workers;
+    this.#workers = workers;
+    // Threads become ready one after the other, and piscina would give two long tasks to the first.
+    this.#threadTasks = setup ? batchTasks : 1;
+    this.lanes = this.#threadTasks * workers;
     this.#taskSeconds = taskSeconds;
     this.#start = () => {
       const threads: Threads = new Piscina({
         filename: workerUrl,
         minThreads: workers,
         maxThreads: workers,
+        concurrentTasksPerWorker: this.#threadTasks,
         workerData: setup,
         // Flags of the caller (source loaders, export conditions) are meant for its own code, not for the built worker.
         execArgv: [],
@@ -86,12 +97,16 @@ class ThreadPool implements TaskPool {
     return this.#retried;
   }
 
-  async run<T extends TaskRequest>(request: T, place: () => TaskPlace): Promise<ReplyTo<T>> {
+  async run<T extends TaskRequest>(
+    request: T,
+    place: () => TaskPlace,
+    spare: () => ArrayBuffer[] = () => [],
+  ): Promise<ReplyTo<T>> {
     for (let failed = false; ;) {
       if (this.#stopped) throw this.#stopped;
       const threads = this.#threads;
       try {
-        const reply = await this.#attempt(threads, request);
+        const reply = await this.#attempt(threads, { request, spare: spare() });
         this.#failedIdle = false;
         return unwrap(reply, place);
       } catch (error) {
@@ -119,20 +134,23 @@ class ThreadPool implements TaskPool {
   }
 
   /** @throws FinetableError that the task cannot be sent; anything else is a failure of the worker */
-  async #attempt(threads: Threads, request: TaskRequest): Promise<TaskReply> {
-    const running = threads.run(request).catch((error: unknown) => {
+  async #attempt(threads: Threads, task: SentTask): Promise<TaskReply> {
+    const { request, spare } = task;
+    const running = threads.run(task, { transferList: [...spare] }).catch((error: unknown) => {
       throw isUnsendable(error) ? cannotBeSent(error) : error;
     });
     const limitSeconds = this.#taskSeconds * (request.type === 'scan' ? 1 + request.sizeBytes / scanBytes : 1);
+    // It may have to wait for another, which has as long.
+    const limitMs = 1000 * limitSeconds * (this.#running++ < this.#workers ? 1 : this.#threadTasks);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      if (limitSeconds * 1000 > longestMs) return;
+      if (limitMs > longestMs) return;
       timer = setTimeout(() => {
         // The reply may be here, and this thread have been too busy to see it.
         void setImmediate().then(() =>
           reject(new Error(`no answer in ${Math.round(limitSeconds)} s (option taskSeconds)`)),
         );
-      }, limitSeconds * 1000);
+      }, limitMs);
     });
     try {
       const reply = await Promise.race([running, late]);
@@ -140,6 +158,7 @@ class ThreadPool implements TaskPool {
       if (error?.code === null) throw Object.assign(new Error(error.message), { stack: error.stack });
       return reply;
     } finally {
+      this.#running--;
       clearTimeout(timer);
     }
   }

@@ -2,13 +2,22 @@
 import { workerData } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { batchBuffers } from './assemble.ts';
-import type { TaskRequest, WorkerSetup } from './protocol.ts';
+import type { SentTask, WorkerSetup } from './protocol.ts';
 import { TaskRunner } from './tasks.ts';
 
 const runner = new TaskRunner(workerData as WorkerSetup | null);
 
-export default async function runTask(request: TaskRequest): Promise<unknown> {
-  const reply = await runner.run(request);
+/** Of the task before: one waits here while another runs, and begins as soon as that ends. */
+let before: Promise<unknown> = Promise.resolve();
+
+export default function runTask(task: SentTask): Promise<unknown> {
+  const result = before.then(() => run(task));
+  before = result.catch(() => undefined);
+  return result;
+}
+
+async function run({ request, spare }: SentTask): Promise<unknown> {
+  const reply = await runner.run(request, spare);
   if (reply.type !== 'batches') return reply;
   return move({
     [transferableSymbol]: reply.batches.flatMap((batch) => [...batchBuffers(batch)]),

@@ -38,7 +38,8 @@ function isDue(when, marker) {
   }
 }
 
-export default async function runFaultyTask(request) {
+export default async function runFaultyTask(task) {
+  const { request } = task;
   const name = request.source ? request.source.name : Object.keys((workerData ?? request).data.tables)[0];
   const [type, failure, when, marker] = name.split(' ');
   const { rows, given } = request.examples ?? {};
@@ -47,5 +48,5 @@ export default async function runFaultyTask(request) {
     const reply = await failures[failure]();
     if (reply) return reply;
   }
-  return runTask(request);
+  return runTask(task);
 }

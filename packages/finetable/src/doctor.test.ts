@@ -16,6 +16,7 @@ test('doctor tells Node, cores and the kernels in use', async () => {
   expect(report.memoryBytes).toBeGreaterThan(report.freeMemoryBytes);
   const text = await runHere(['doctor']);
   expect(text.stdout).toContain(process.version);
+  expect(text.stdout).toMatch(report.cluster.mpi ? /^MPI +\w.* v?\d/m : /^MPI +none: \w/m);
   expect(text.stdout).toMatch(/^kernels +(native \(\w+\)|portable), \d+ threads?$/m);
 });
 

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, tmpdir, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { clusterStatus, type ClusterStatus } from '@finetable/cluster';
 import { formatBytes, isFinetableError, type PlainError } from '@finetable/core';
 import { kernelsStatus, type KernelsStatus } from '@finetable/kernels';
 import type { WebgpuReport } from '@finetable/webgpu';
@@ -42,6 +43,8 @@ export interface DoctorReport {
   readonly tensorflow: TensorFlowReport | null;
   /** What `@finetable/webgpu` could compute on; null where npm's `webgpu` is not installed, or a driver ended the process that asked. */
   readonly webgpu: WebgpuReport | null;
+  /** What `@finetable/cluster` reaches other processes by. */
+  readonly cluster: ClusterStatus;
   /** What could be better, each with what to do. */
   readonly advice: readonly string[];
 }
@@ -82,6 +85,7 @@ async function examine(): Promise<DoctorReport> {
     hugePages,
     tensorflow,
     webgpu,
+    cluster: clusterStatus(),
     advice,
   };
 }
@@ -150,6 +154,7 @@ function describe(report: DoctorReport): string {
     ['built in', report.kernelsFolder],
     ['TensorFlow.js', describeTensorFlow(report.tensorflow)],
     ['WebGPU', describeWebgpu(report.webgpu)],
+    ['MPI', report.cluster.mpi ?? `none: ${report.cluster.reason}`],
     ['temporary', report.temporaryFolder],
     ...(hugePages === null ? [] : [['huge pages', hugePages]]),
     ...advice.map((text) => ['advice', text]),

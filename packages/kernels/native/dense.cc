@@ -106,10 +106,11 @@ napi_value matmul(Call& call) {
   if (a.chunks > 1) parts.resize((size_t)(a.chunks * outputs));
   a.out = a.chunks > 1 ? parts.data() : out;
   a.scale = a.chunks > 1 ? 1 : scale;
-  // Some 10 µs of multiplications at a time.
+  // Some 10 µs of multiplications at a time; what takes less than 50 is over before another thread is awake.
+  const int threads = outputs * a.k < (1 << 20) ? 1 : context.threads;
   const int64_t task_products = (a.m < a.row_block ? a.m : a.row_block) * context.ops->panel_cols * a.k_chunk;
   const int64_t grain = 1 + (128 << 10) / (task_products + 1);
-  parallel(context.threads, a.chunks * a.row_blocks * a.panels, grain,
+  parallel(threads, a.chunks * a.row_blocks * a.panels, grain,
            [&](int64_t begin, int64_t end) { context.ops->matmul(a, begin, end); });
   if (a.chunks > 1) {
     memcpy(out, parts.data(), (size_t)outputs * sizeof(float));

@@ -69,9 +69,8 @@ struct LookupArgs {
   float scale;
   float* out;     // [b, D]
   float* pooled;  // [b, r] or null
-  // What `out` is multiplied by last, and where it is kept as it was before.
-  const float* columns;  // [D] or null
-  float* unscaled;       // [b, D] or null
+  float* pooled_base;    // [b, D] or null: gets `out` as it was before the delta
+  const float* columns;  // [D] or null: what `out` is multiplied by last
 };
 
 // More than this does not fit the scratch of a pooled factor row, which lies on the stack (16 KiB).

@@ -102,12 +102,12 @@ export interface Delta {
   readonly scale: number;
 }
 
-/** What a lookup adds to the base rows, and what DoRA does to the sum. */
+/** What a lookup adds to the base rows, and what DoRA needs of them and does to the sum. */
 export interface LookupDelta extends Delta {
+  /** `[b, D]`, overwritten: `out` as it was before the delta, in a lookup the pooled base rows. */
+  readonly pooledBase?: Matrix | null;
   /** `[D]`: what every dim of `out` is multiplied by last, also in bags without touched rows; null: nothing. */
   readonly columns?: Float32Array | null;
-  /** `[b, D]`, overwritten: `out` as it was before. Requires `columns`. */
-  readonly unscaled?: Matrix | null;
 }
 
 /** A delta that finds the slots of its rows itself; the entries of its table are slots of `factors`. */
@@ -117,7 +117,8 @@ export interface ChosenDelta extends Omit<Delta, 'slots'> {
 
 /** Rows of A that changed, beside the rows of the base that they belong to. */
 export interface RowProducts {
-  readonly base: RowStore;
+  /** A table's rows, or those of a batch. */
+  readonly base: RowStore | Matrix;
   /** `[n] i32`: of the base. */
   readonly rows: Int32Array;
   /** A as it is now, `[capacity, r] f32`. */

@@ -110,6 +110,7 @@ test('stopped within the batches of a step and resumed: they are taken again, th
   const stopping: Loader = {
     ...{ data, examples, batchesPerEpoch, sizeBytes, classes, statistics, position },
     batchesFrom: (from) => real.batchesFrom(from),
+    recycle: (batch) => real.recycle(batch),
     async *batches(epoch, from, epochs) {
       for await (const batch of real.batches(epoch, from, epochs)) {
         if (batch.index === 10) {

@@ -1,6 +1,6 @@
 /** The steps of one `fit`: batches, updates, and between them evaluations, checkpoints and stopping. */
 import { FinetableError } from '@finetable/core';
-import type { Loader } from '@finetable/data';
+import type { Batch, Loader } from '@finetable/data';
 import { Ahead, type PreparedBatch } from './ahead.ts';
 import type { Checkpoints } from './checkpoint.ts';
 import type { EarlyEnd, FitOptions, TrainingEvent } from './fit.ts';
@@ -95,6 +95,7 @@ export class Loop {
   async #epoch(batches: Ahead): Promise<void> {
     const { accumulateBatches = 1, signal } = this.#options;
     const { batchesPerEpoch } = this.#loader;
+    const used: Batch[] = [];
     while (this.#progress.batch + this.#update.batches < batchesPerEpoch) {
       await this.#stopIfAborted();
       if (this.#update.batches === 0) {
@@ -115,7 +116,10 @@ export class Loop {
         throw new FinetableError('INVALID_ARGUMENT', `the loader ended before batch ${found} of ${batchesPerEpoch}`);
       }
       await this.#train(next, waited);
-      if (this.#update.batches === accumulateBatches) await this.#step();
+      used.push(next.batch);
+      if (this.#update.batches < accumulateBatches) continue;
+      await this.#step();
+      for (const batch of used.splice(0)) this.#loader.recycle(batch);
     }
     // What is left of an epoch is a smaller step.
     if (this.#update.batches > 0) await this.#step();

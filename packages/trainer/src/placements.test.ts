@@ -319,6 +319,7 @@ test('errors of the loader come after the batches before, and early ones are not
   const broken: Loader = {
     ...{ data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics, position },
     batchesFrom: (from) => real.batchesFrom(from),
+    recycle: (batch) => real.recycle(batch),
     async *batches(epoch, from, epochs) {
       for await (const batch of real.batches(epoch, from, epochs)) {
         if (batch.index === 3) throw new Error('line 30 is torn');

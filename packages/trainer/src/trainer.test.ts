@@ -116,6 +116,7 @@ test('aborted in an evaluation, or killed between two checkpoints, and resumed: 
   const aborting: Loader = {
     ...{ data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics, position },
     batchesFrom: (from) => validation.batchesFrom(from),
+    recycle: (batch) => validation.recycle(batch),
     batches: (epoch, from) => {
       controller.abort();
       return validation.batches(epoch, from);
@@ -162,6 +163,7 @@ test('aborted while waiting for a batch, and resumed: the same bytes', async () 
   const slow: Loader = {
     ...{ data, examples: count, batchesPerEpoch, sizeBytes, classes, statistics, position },
     batchesFrom: (from) => real.batchesFrom(from),
+    recycle: (batch) => real.recycle(batch),
     async *batches(epoch, from) {
       for await (const batch of real.batches(epoch, from)) {
         if (batch.index === 3) {

@@ -11,10 +11,13 @@ export function integerEncoder({ column, table }: FeatureSpec, rows: number): En
   const allowed = `integers from 0 to ${rows - 1}`;
   return (records, i, out) => {
     readNumbers(records, i, column, numbers, allowed);
-    for (const id of numbers) {
+    const first = out.extend(numbers.length);
+    const { ids } = out;
+    for (let j = 0; j < numbers.length; j++) {
+      const id = numbers[j]!;
       if (!Number.isInteger(id) || id < 0) throw refuseNumber(placeOf(records, i, column), id, allowed);
       if (id >= rows) throw outOfRange(placeOf(records, i, column), id, rows, table);
-      out.push(id);
+      ids[first + j] = id;
     }
   };
 }

@@ -247,3 +247,11 @@ test('refused: no rows, other content', async () => {
   }
   await expect(visited({ file: join(folder, 'absent.parquet') })).rejects.toMatchObject({ code: 'NOT_FOUND' });
 });
+
+test('a reader that is closed before it knows the format opens no file any more', async () => {
+  const file = join(fixtures, 'none.parquet');
+  const reader = new SourceReader(indexOf([await scanFile(file, { file })]), ['id']);
+  const reading = reader.read(Uint32Array.of(0, 1));
+  reader.close();
+  await expect(reading).rejects.toThrow('closed while it was read');
+});

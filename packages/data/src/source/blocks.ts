@@ -34,6 +34,7 @@ export class BlockReader {
   readonly #fileBlocks: readonly number[];
   readonly #decoded = new Map<number, DecodedBlock>();
   #window: number | null = null;
+  #closed = false;
 
   /** @throws INVALID_DATA where the first file lacks a column */
   constructor(index: SourceIndex, columns: readonly string[], format: () => Promise<BlockFormat>) {
@@ -66,31 +67,35 @@ export class BlockReader {
 
     const { files } = this.#index;
     const lines = new Float64Array(rows.length);
-    const out = this.#columns.map((): unknown[] => new Array<unknown>(rows.length));
     const names: string[] = [];
     const fileOf = files.length > 1 ? new Uint32Array(rows.length) : null;
+    const decoded: DecodedBlock[] = [];
     for (let i = 0; i < rows.length; i++) {
       const block = blocks[i]!;
-      const file = upperBound(this.#fileBlocks, block) - 1;
-      const { columns } = this.#decoded.get(block)!;
-      const row = rows[i]! - this.#firsts[block]!;
-      for (let c = 0; c < columns.length; c++) out[c]![i] = columns[c]!(row);
+      decoded.push(this.#decoded.get(block)!);
+      const file = fileOf ? upperBound(this.#fileBlocks, block) - 1 : 0;
       lines[i] = rows[i]! - this.#firsts[this.#fileBlocks[file]!]! + 1;
       if (fileOf) fileOf[i] = nameIndex(names, files[file]!.file);
     }
+    const valuesOf = (c: number): unknown[] => {
+      const values = [];
+      for (let i = 0; i < rows.length; i++) values.push(decoded[i]!.columns[c]!(rows[i]! - this.#firsts[blocks[i]!]!));
+      return values;
+    };
     const records: Records = {
       files: fileOf ? names : [files[0]!.file],
       fileOf,
       values: 'json',
       unit: 'row',
       lines,
-      columns: new Map(this.#columns.map((column, c) => [column, out[c]!])),
+      columns: new Map(this.#columns.map((column, c) => [column, valuesOf(c)])),
       sizeBytes,
     };
     return records;
   }
 
   close(): void {
+    this.#closed = true;
     this.#decoded.clear();
     this.#files?.close();
   }
@@ -107,6 +112,8 @@ export class BlockReader {
   async #decode(needed: ReadonlySet<number>): Promise<number> {
     if (!this.#files) {
       const { open } = await this.#format();
+      // Whoever closed it meanwhile waits for nothing, and nobody would close what is opened now.
+      if (this.#closed) throw new Error('closed while it was read');
       this.#files = new OpenFiles((file) => open(this.#index.files[file]!, this.#columns));
     }
     let sizeBytes = 0;

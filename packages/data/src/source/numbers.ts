@@ -55,9 +55,10 @@ function readList(
   out: number[],
   allowed: string,
 ): void {
-  for (const given of list) {
+  for (let j = 0; j < list.length; j++) {
+    const given = list[j];
     // A list that was made of texts has texts.
-    const meant = records.values === 'text' && typeof given === 'string' && numberText.test(given);
+    const meant = typeof given === 'string' && records.values === 'text' && numberText.test(given);
     const element = meant ? Number(given) : given;
     if (typeof element !== 'number') throw refuseNumber(placeOf(records, i, column), element, allowed);
     out.push(element);

@@ -77,11 +77,11 @@ export interface SourceIndex extends SourceShape {
 export interface RecordPlaces {
   /** The files that they are from; `fileOf` is null where they are all from the first. */
   readonly files: readonly string[];
-  readonly fileOf: Uint32Array<ArrayBuffer> | null;
+  readonly fileOf: Uint32Array | null;
   /** What `lines` counts: rows where the source has no lines. */
   readonly unit: 'line' | 'row';
-  /** `[size]`: the line of each, from 1. Given away: the batch takes it over. */
-  readonly lines: Float64Array<ArrayBuffer>;
+  /** `[size]`: the line of each, from 1. */
+  readonly lines: Float64Array;
 }
 
 /** Some examples of a source, column by column. */

@@ -145,7 +145,7 @@ test('groups, magnitudes and grown rows are as the description says', async () =
   });
 });
 
-test('the example of docs/formats.md', async () => {
+test('the example of docs/guide/12-formats.md', async () => {
   const example = adapterOf({
     table: 'words', base: { rows: 5, dim: 2, dtype: 'f32', fingerprint: null }, magnitude: new Float32Array([1, 2]),
     members: new Int32Array([0, 4]), rank: 1, alpha: 2, rows: new Int32Array([1, 3]), a: new Float32Array([0.5, -1]), b: new Float32Array([1, 2]),

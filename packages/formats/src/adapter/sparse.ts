@@ -1,5 +1,5 @@
 /**
- * Our adapter format: only the rows that the adapter changes, as `docs/formats.md` has it byte by byte. PEFT's
+ * Our adapter format: only the rows that the adapter changes, as `docs/guide/12-formats.md` has it byte by byte. PEFT's
  * `adapter_config.json`, whose fields describe each table's rest group, with a member `finetable`; and `adapter_model.safetensors`
  * with, per table in `target_modules`:
  *

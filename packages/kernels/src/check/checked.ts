@@ -26,11 +26,11 @@ import type {
 } from '../kernels.ts';
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
 import {
-  checkColumns,
   checkDelta,
   checkFloatStore,
   checkGroupDims,
   checkPart,
+  checkScaling,
   checkShape,
   checkShards,
   checkStore,
@@ -50,6 +50,7 @@ import {
   checkMatrix,
   checkNumber,
   checkPairs,
+  isMatrix,
   refuse,
 } from './values.ts';
 
@@ -207,7 +208,7 @@ export class CheckedKernels implements Kernels {
   #checkDelta(where: string, plan: LookupPlan, delta: LookupDelta | null, out: Matrix, pooled: Matrix | null): void {
     if (delta) {
       checkDelta(this.#inner, where, delta, out.cols, plan.uniqueRows.length);
-      checkColumns(where, delta, out, pooled);
+      checkScaling(where, delta, out, pooled);
     }
     if (delta?.b) checkApart(where, 'out', out.data, delta.b.data);
     if (!pooled) return;
@@ -238,7 +239,8 @@ export class CheckedKernels implements Kernels {
 
   /** But for which slots there are. */
   #checkProducts(where: string, { base, rows, factors, slots, counted, cross, gram }: RowProducts): void {
-    checkFloatStore(this.#inner, where, 'base', base);
+    if (isMatrix(base)) checkMatrix(where, 'base', base);
+    else checkFloatStore(this.#inner, where, 'base', base);
     checkStore(this.#inner, where, 'factors', factors, { dtype: 'f32' });
     if (counted) {
       checkStore(this.#inner, where, 'counted', counted, { dtype: 'f32', dim: factors.dim, writable: true });
@@ -248,7 +250,7 @@ export class CheckedKernels implements Kernels {
     checkInts(where, 'rows', rows);
     checkIndices(this.#inner, where, 'rows', rows, 0, base.rows);
     checkInts(where, 'slots', slots, rows.length);
-    checkDoubles(where, 'cross', cross, factors.dim * base.dim);
+    checkDoubles(where, 'cross', cross, factors.dim * (isMatrix(base) ? base.cols : base.dim));
     checkDoubles(where, 'gram', gram, factors.dim ** 2);
   }
 

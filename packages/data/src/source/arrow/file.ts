@@ -10,13 +10,14 @@ import {
   type Column,
   type Table,
 } from '@uwdata/flechette';
-import { brokenFile, checkColumns, jsonValue, type BlockFile, type DecodedBlock } from '../blocks.ts';
+import { brokenFile, checkColumns, type BlockFile, type DecodedBlock } from '../blocks.ts';
 import { checkVectors } from './check.ts';
 import { decompressLz4Frame, decompressZstd } from '../codecs.ts';
 import { checkUnchanged, fileChanged, openFile, readAt } from '../file.ts';
 import type { BlockFormat, FileIndex } from '../source.ts';
 import { withoutValues } from './head.ts';
 import { scanArrowFile } from './messages.ts';
+import { valuesOf } from './values.ts';
 
 const extraction = { useBigInt: true, useDate: true };
 
@@ -64,8 +65,9 @@ class ArrowFile implements BlockFile {
       if (table.numRows !== rows) throw new Error(`a batch of ${table.numRows} rows that says it has ${rows}`);
       const columns = this.#columns.map((name) => {
         const column = table.getChild(name);
-        checkVectors(column.data[0]!, rows);
-        return (row: number): unknown => jsonValue(column.at(row));
+        const vector = column.data[0]!;
+        checkVectors(vector, rows);
+        return valuesOf(vector);
       });
       return { columns, sizeBytes };
     } catch (error) {

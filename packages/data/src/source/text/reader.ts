@@ -118,8 +118,17 @@ export class TextReader {
   /** @returns bytes read */
   #readRecords(rows: Uint32Array, visit: RecordVisitor): number {
     checkUnchanged(this.#fd, this.#index);
-    const { stride, starts } = this.#places;
+    const { stride, starts, lines } = this.#places;
     let sizeBytes = 0;
+    if (this.#keep && stride === 1) {
+      const bytes = this.#bytesAt(0, this.#index.sizeBytes);
+      const run = { bytes, offset: 0, valid: this.#wholeValid, starts, lines };
+      for (const row of rows) {
+        this.#visit(run, row, 1, visit);
+        sizeBytes += starts[row + 1]! - starts[row]!;
+      }
+      return sizeBytes;
+    }
     for (let i = 0; i < rows.length;) {
       const first = rows[i]!;
       const begin = starts[Math.floor(first / stride)]!;
