@@ -3,7 +3,7 @@ import { FinetableError } from '@finetable/core';
 import { openDawn } from './dawn.ts';
 
 export interface AdapterReport {
-  /** As its driver says it: `NVIDIA H100`, `llvmpipe: Mesa 25.0.7 …`. */
+  /** As its driver says it: the device, and the driver. */
   readonly name: string;
   readonly vendor: string;
   readonly architecture: string;
@@ -42,7 +42,7 @@ async function requestAdapters(): Promise<FoundAdapter[]> {
 
 function describeAdapter({ info, limits }: GPUAdapter): AdapterReport {
   return {
-    name: info.description || info.device || info.vendor,
+    name: [info.device.replace(/-+$/, ''), info.description].filter(Boolean).join(', ') || info.vendor,
     vendor: info.vendor,
     architecture: info.architecture,
     software: info.isFallbackAdapter,

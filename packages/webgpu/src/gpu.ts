@@ -32,9 +32,12 @@ export class Gpu {
   readonly traffic = { uploadedBytes: 0, downloadedBytes: 0 };
   readonly #device: GPUDevice;
   readonly #pipelines = new Map<string, GPUComputePipeline>();
-  /** Free ones by usage and size. */
-  readonly #free = new Map<string, GPUBuffer[]>();
-  #heldBytes = 0;
+  /** Buffers that wait to be used again, those that have waited longest first. */
+  readonly #idle: GPUBuffer[] = [];
+  #idleBytes = 0;
+  #tablesBytes = 0;
+  #takenBytes = 0;
+  #mostTakenBytes = 0;
   #lost: FinetableError | null = null;
   /** False after something has failed: a buffer that could not be made looks like any other. */
   #recycles = true;
@@ -56,14 +59,14 @@ export class Gpu {
     this.name = name;
     this.adapter = adapter;
     this.#device = device;
-    // WebGPU's bindings have sizes in whole vec4 here.
+    // Whole vec4.
     this.maxSpanBytes = floorTo(Math.min(adapter.maxBindingBytes, adapter.maxBufferBytes), 16);
     void device.lost.then((info) => (this.#lost = lostDevice(name, info)));
   }
 
-  /** Of all buffers, those that wait to be used again aside. */
+  /** Of tables and batches; of those buffers that wait to be used again not. */
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#tablesBytes + this.#takenBytes;
   }
 
   /** @throws IO where the device is lost */
@@ -101,39 +104,47 @@ export class Gpu {
 
   /** A buffer with at least `size` bytes of anything, to be given back. */
   take(size: number): Span {
-    return {
-      buffer: this.#take(size, usage.storage | usage.copySrc | usage.copyDst),
-      offset: 0,
-      size: ceilTo(size, 4),
-    };
+    const buffer = this.#take(size, usage.storage | usage.copySrc | usage.copyDst);
+    return { buffer, offset: 0, size };
   }
 
   #take(size: number, use: number): GPUBuffer {
     this.#checkSpan({ size });
     const rounded = Math.min(sizeClass(size), this.maxSpanBytes);
-    const free = this.#free.get(`${use}/${rounded}`)?.pop();
-    this.#heldBytes += rounded;
-    return free ?? this.#device.createBuffer({ size: rounded, usage: use });
+    this.#takenBytes += rounded;
+    this.#mostTakenBytes = Math.max(this.#mostTakenBytes, this.#takenBytes);
+    const found = this.#idle.findLastIndex((buffer) => buffer.size === rounded && buffer.usage === use);
+    if (found < 0) return this.#device.createBuffer({ size: rounded, usage: use });
+    this.#idleBytes -= rounded;
+    return this.#idle.splice(found, 1)[0]!;
   }
 
+  /** Only as many wait as batches have ever taken at a time, so that batches of ever other sizes do not fill the GPU. */
   give({ buffer }: Span): void {
-    this.#heldBytes -= buffer.size;
-    const key = `${buffer.usage}/${buffer.size}`;
-    const free = this.#free.get(key) ?? [];
-    this.#free.set(key, free);
-    if (this.#recycles && free.length < mostFree) free.push(buffer);
-    else buffer.destroy();
+    this.#takenBytes -= buffer.size;
+    this.#idle.push(buffer);
+    this.#idleBytes += buffer.size;
+    this.#trim(this.#recycles ? this.#mostTakenBytes : 0);
   }
 
-  /** A buffer of exactly this many bytes, which `drop` frees. */
+  #trim(mostBytes: number): void {
+    while (this.#idleBytes > mostBytes) {
+      const buffer = this.#idle.shift()!;
+      this.#idleBytes -= buffer.size;
+      buffer.destroy();
+    }
+  }
+
+  /** A buffer of exactly this many bytes for rows of a table, which `drop` frees. */
   make(size: number): Span {
-    this.#heldBytes += size;
+    this.#trim(0); // a table may need the room
+    this.#tablesBytes += size;
     const buffer = this.#device.createBuffer({ size, usage: usage.storage | usage.copySrc | usage.copyDst });
     return { buffer, offset: 0, size };
   }
 
   drop({ buffer }: Span): void {
-    this.#heldBytes -= buffer.size;
+    this.#tablesBytes -= buffer.size;
     buffer.destroy();
   }
 
@@ -225,9 +236,6 @@ export class Gpu {
     }
   }
 }
-
-/** Buffers of one size that wait to be used again: two batches in flight, with several groups of factors each. */
-const mostFree = 8;
 
 interface WorkContext {
   readonly device: GPUDevice;

@@ -55,7 +55,7 @@ export function deltaGradients(
     if (b) work.run(project(quads), [gradient, b, projected], bags * rankQuads);
     const lists = placesOf(plan, members);
     const rounds = planRounds(lists.offsets);
-    const own = weights && Float32Array.from(lists.places, (place) => weights[place]!);
+    const own = weights && weightsOf(lists.places, weights);
     const spans = upload([lists.bags, ...rounds, ...(own ? [own] : [])]);
     const segments = { list: spans[0]!, rounds: spans.slice(1, 1 + rounds.length), weights: own && spans.at(-1)! };
     const sums = held(sumSegments(gpu, work, segments, projected, rankQuads));
@@ -88,4 +88,10 @@ function placesOf(
     bags.set(groupBags.subarray(groupOffsets[row], groupOffsets[row + 1]), offsets[i]);
   });
   return { offsets, places, bags };
+}
+
+function weightsOf(places: Int32Array, weights: Float32Array): Float32Array {
+  const out = new Float32Array(places.length);
+  for (let i = 0; i < out.length; i++) out[i] = weights[places[i]!]!;
+  return out;
 }

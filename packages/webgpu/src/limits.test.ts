@@ -2,11 +2,13 @@
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { jagged, makePlan, matrix } from '@finetable/core';
+import { jagged, makePlan, matrix, range } from '@finetable/core';
 import { openTable } from '@finetable/placement';
 import { normals, writeTable } from '@finetable/placement/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { webgpuDevice } from './device.ts';
+import { Checks } from './failure.ts';
+import { Gpu } from './gpu.ts';
 import { onAdapter } from './testing/adapter.ts';
 
 const D = 64;
@@ -60,6 +62,9 @@ onAdapter(() => {
     sums.forEach((sum, bag) => expect([...out.data.subarray(bag * D, (bag + 1) * D)]).toEqual(new Array(D).fill(sum)));
     const fetched = await table.gatherAsync(Int32Array.of(most, most - 1, most + 1, 1));
     expect([0, 1, 2, 3].map((i) => fetched.data[i * D + D - 1])).toEqual([most, most - 1, 0, 1]);
+    // More than is fetched at a time, over both buffers.
+    const many = await table.gatherAsync(range(100_000).map((i) => most + 2 - i));
+    expect([many.data[0], many.data[2 * D], many.data[3 * D], many.data[4 * D]]).toEqual([most + 2, most, most - 1, 0]);
     for (const made of [e, lookup]) made.dispose();
     table.close();
     expect(device.heldBytes).toBe(0);
@@ -84,6 +89,18 @@ onAdapter(() => {
     );
     expect(device.heldBytes).toBe(held);
     table.close();
+  });
+
+  test('what the adapter refuses comes when something is read', async () => {
+    const gpu = await Gpu.open('full', true);
+    const checks = new Checks();
+    const large = gpu.watch('a table', checks, () => gpu.make(2 ** 45));
+    await expect(gpu.download([{ ...large, size: 16 }], checks, [() => undefined])).rejects.toMatchObject({
+      code: 'IO',
+      message: expect.stringMatching(/^device "full": a table: Buffer size .* exceeds the max buffer size limit/),
+    });
+    gpu.drop(large);
+    expect(gpu.heldBytes).toBe(0);
   });
 
   test('a device that is lost says so, and what to do', async () => {

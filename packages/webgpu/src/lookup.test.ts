@@ -13,7 +13,8 @@ import { pieceItems } from './segments.ts';
 import { onAdapter } from './testing/adapter.ts';
 
 const V = 50;
-const dims = [3, 64];
+/** Two fours of columns, the second filled up. */
+const dims = [6];
 
 let folder: string;
 const bases = new Map(dims.map((dim) => [dim, normals(V, dim)]));
@@ -190,15 +191,15 @@ onAdapter(() => {
     // More pieces than one round of sums has items.
     const long = { lengths: [pieceItems ** 2 + 1, 0, 5], weighted: true, other: false, seed: 1 };
     for (const cut of [false, true])
-      await one({ ...long, dim: 3, cut, deltas: [{ rank: 4, dense: false, members: false }] });
+      await one({ ...long, dim: 6, cut, deltas: [{ rank: 4, dense: false, members: false }] });
     await fc.assert(fc.asyncProperty(cases, one), { numRuns: 60 });
     for (const table of [...small.values(), ...whole.values()]) table.close();
   });
 
   test('more bags than the gradient of B has pieces', async () => {
     const device = await webgpuDevice({ software: true });
-    const table = await openTable(path(3), { placement: device });
-    const x = { dim: 3, cut: false, lengths: Array.from({ length: 16_500 }, (_, b) => b % 3), weighted: false, other: true, seed: 2, deltas: [{ rank: 2, dense: false, members: false }] }; // prettier-ignore
+    const table = await openTable(path(6), { placement: device });
+    const x = { dim: 6, cut: false, lengths: Array.from({ length: 16_500 }, (_, b) => b % 3), weighted: false, other: true, seed: 2, deltas: [{ rank: 2, dense: false, members: false }] }; // prettier-ignore
     const batch = batchOf(x);
     check(x, batch, await compute(table, batch));
     table.close();
@@ -206,10 +207,10 @@ onAdapter(() => {
 
   test('base rows as the portable kernels sum them', async () => {
     const device = await webgpuDevice({ software: true });
-    const there = await openTable(path(64), { placement: device });
-    const here = await openTable(path(64), { kernels: loadKernels({ kind: 'portable' }) });
-    const { plan } = batchOf({ dim: 64, cut: false, lengths: [0, 1, 20, 7], weighted: true, other: false, deltas: [], seed: 3 }); // prettier-ignore
-    const [ours, theirs] = [matrix(4, 64), matrix(4, 64)];
+    const there = await openTable(path(6), { placement: device });
+    const here = await openTable(path(6), { kernels: loadKernels({ kind: 'portable' }) });
+    const { plan } = batchOf({ dim: 6, cut: false, lengths: [0, 1, 20, 7], weighted: true, other: false, deltas: [], seed: 3 }); // prettier-ignore
+    const [ours, theirs] = [matrix(4, 6), matrix(4, 6)];
     here.lookup(plan, theirs);
     const lookup = there.begin(plan);
     const e = lookup.adapt([]);

@@ -16,7 +16,7 @@ export interface RowPasses {
   readonly passes: readonly { readonly shards: Shards; readonly spans: readonly Span[] }[];
 }
 
-/** Bytes of a file that are read before other work gets its turn. */
+/** Bytes that are loaded or fetched at a time: other work gets its turn in between, and no buffer for them is larger. */
 const blockBytes = 2 ** 24;
 
 /** What a shader that sums rows needs beside them: offsets, sums, list, through, weights. */
@@ -136,11 +136,20 @@ export class WebgpuRows implements DeviceRows {
   }
 
   async fetch(rows: Int32Array, out: Uint8Array): Promise<void> {
+    const most = Math.max(1, Math.floor(blockBytes / (4 * this.#layout.rowWords)));
+    for (let first = 0; first < rows.length; first += most)
+      await this.#fetchBlock(rows.subarray(first, first + most), (bytes, at) =>
+        unpackRows(this.#layout, bytes, out, first + at, rows.length),
+      );
+  }
+
+  /** @param use gets the packed rows of each shard, and which of `rows` is the first of them */
+  async #fetchBlock(rows: Int32Array, use: (bytes: Uint8Array, first: number) => void): Promise<void> {
     this.#checkOpen();
     const { rowWords } = this.#layout;
     const checks = new Checks();
-    const parts: { readonly words: Span; readonly first: number }[] = [];
     const gpu = this.#gpu;
+    const parts: { readonly words: Span; readonly first: number }[] = [];
     try {
       gpu.watch('rows could not be gathered', checks, () => {
         const work = gpu.begin();
@@ -157,16 +166,13 @@ export class WebgpuRows implements DeviceRows {
         });
         work.submit();
       });
-      if (parts.length === 0) return;
-      await gpu.download(
-        parts.map(({ words }) => words),
-        checks,
-        parts.map(
-          ({ first }) =>
-            (bytes) =>
-              unpackRows(this.#layout, bytes, out, first, rows.length),
-        ),
+      const spans = parts.map(({ words }) => words);
+      const uses = parts.map(
+        ({ first }) =>
+          (bytes: Uint8Array) =>
+            use(bytes, first),
       );
+      await gpu.download(spans, checks, uses);
     } finally {
       for (const { words } of parts) gpu.give(words);
     }

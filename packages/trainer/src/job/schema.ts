@@ -58,9 +58,7 @@ const table = z.strictObject({
         .min(1),
     ])
     .default('auto')
-    .describe(
-      '`auto`: as planned. All rows mapped from the file, in RAM, or on a device; or row-wise shards.',
-    ),
+    .describe('`auto`: as planned. All rows mapped from the file, in RAM, or on a device; or row-wise shards.'),
   frequencies: z
     .union([
       z.strictObject({ zipf: z.number().min(0).describe('The exponent.') }),
@@ -98,9 +96,7 @@ const placement = z.strictObject({
     ),
   deviceMemory: sizeOf()
     .optional()
-    .describe(
-      'The most memory of the device that tables may take with what else is there; default: what can be told.',
-    ),
+    .describe('The most memory of the device that tables may take with what else is there; default: what can be told.'),
   software: z
     .boolean()
     .default(false)
