@@ -3,7 +3,7 @@ import nx from '@nx/eslint-plugin';
 import tseslint from 'typescript-eslint';
 
 // Import order of the packages: each may import only those before it.
-const layers = ['core', 'kernels', 'formats', 'placement', 'lora', 'data', 'trainer', 'tfjs', 'finetable'];
+const layers = ['core', 'kernels', 'formats', 'placement', 'lora', 'data', 'trainer', 'webgpu', 'tfjs', 'cluster', 'finetable'];
 
 export default defineConfig(
   { ignores: ['**/dist', '**/build', '**/node_modules', '**/test-output', 'docs/site'] },

@@ -1,7 +1,11 @@
 import { defineConfig } from 'vitest/config';
 import type { Reporter, TestCase } from 'vitest/node';
+import { vulkanEnvironment } from './tools/vulkan/link.mjs';
 
 const kernels = process.env.FINETABLE_KERNELS ?? 'default';
+
+// Before the processes of the tests start, since a library's path is read then.
+Object.assign(process.env, vulkanEnvironment());
 
 /** Says why tests were skipped, once per reason. */
 class SkipReasons implements Reporter {

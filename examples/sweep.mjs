@@ -10,11 +10,12 @@ import { batchRows, evaluateRun, formatBytes, readBatch, runJobs, writeBatchCsv 
  * @param {string} options.test the test data
  * @param {string[]} options.metrics of the test
  * @param {(settings: Record<string, any>) => string} options.label a variant's name, by what the batch sets
- * @param {{ from: string, to: string, set: (job: any) => void }} [options.small] for a quick look: paths that begin with `from` begin with `to`,
- *   each job is changed by `set`, and each variant has the first of its learning rates
+ * @param {{ from: string, to: string }} options.data `from`, the folder of the batch's data in `.cache`, lies in `to`
+ * @param {boolean} options.small for a quick look: each job has two epochs, and each variant the first of its learning rates
  */
-export async function sweep(file, { test, metrics, label, small }) {
-  const batch = small ? reduced(await readBatch(file), label, small) : await readBatch(file);
+export async function sweep(file, { test, metrics, label, data, small }) {
+  const whole = moved(await readBatch(file), data);
+  const batch = small ? reduced(whole, label) : whole;
   const outcomes = await runJobs(
     batch.jobs.map(({ loaded }) => loaded),
     { existing: 'overwrite', concurrency: batch.concurrency, memory: batch.memory, onEvent: showEnd },
@@ -52,12 +53,17 @@ function showEnd(event) {
   if (event.type === 'end') process.stderr.write(`${event.name}: ${event.status}\n`);
 }
 
-function reduced(batch, label, { from, to, set }) {
-  const moved = (text) => text.replaceAll(`../../.cache/${from}/`, `${to}/`).replaceAll(batch.folder, `${to}/sweep`);
+function moved(batch, { from, to }) {
+  return JSON.parse(JSON.stringify(batch).replaceAll(`../../.cache/${from}/`, `${to}/`).replaceAll(batch.folder, `${to}/sweep`)); // prettier-ignore
+}
+
+function reduced(batch, label) {
   const first = batch.jobs.filter(
     (job, i) => batch.jobs.findIndex((other) => label(other.settings) === label(job.settings)) === i,
   );
-  const copy = JSON.parse(moved(JSON.stringify({ ...batch, jobs: first })));
-  for (const { loaded } of copy.jobs) set(loaded.job);
-  return copy;
+  for (const { loaded } of first) {
+    loaded.job.train.epochs = 2;
+    loaded.job.data.workers = 0;
+  }
+  return { ...batch, jobs: first };
 }

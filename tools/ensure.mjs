@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { linkTfjsNode } from './tfjs-node/link.mjs';
+import { linkWebgpu } from './vulkan/link.mjs';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 const wanted = [20, 19];
@@ -39,8 +40,9 @@ export function ensureInstalled() {
     writeFileSync(stamp, lock);
   }
   linkTfjsNode();
+  linkWebgpu();
   // Done by the install as well, unless that ran without scripts or before there was a compiler; quick when up to date.
-  run(process.execPath, ['packages/kernels/install.mjs']);
+  for (const name of ['kernels', 'cluster']) run(process.execPath, [`packages/${name}/install.mjs`]);
 }
 
 /**

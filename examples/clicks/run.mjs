@@ -25,14 +25,6 @@ await sweep(fileURLToPath(new URL('sweep.yaml', import.meta.url)), {
   test: `${out}/test.jsonl`,
   metrics: ['auc', 'log-loss', 'normalized-entropy'],
   label: ({ baseline }) => (baseline === 'none' ? 'LoRA, r = 4' : baseline),
-  ...(small && {
-    small: {
-      from: 'clicks',
-      to: out,
-      set: (job) => {
-        job.train.epochs = 2;
-        job.data.workers = 0;
-      },
-    },
-  }),
+  data: { from: 'clicks', to: out },
+  small,
 });

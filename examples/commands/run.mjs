@@ -22,14 +22,6 @@ await sweep(fileURLToPath(new URL('sweep.yaml', import.meta.url)), {
   test: `${out}/test.jsonl`,
   metrics: ['recall@1', 'recall@10', 'mrr@1000'],
   label: ({ baseline, 'adapters.words.rank': rank }) => (baseline === 'none' ? `LoRA, r = ${rank}` : baseline),
-  ...(small && {
-    small: {
-      from: 'commands',
-      to: out,
-      set: (job) => {
-        job.train.epochs = 2;
-        job.data.workers = 0;
-      },
-    },
-  }),
+  data: { from: 'commands', to: out },
+  small,
 });

@@ -47,7 +47,7 @@ export async function makeExamples({ nodeModules, out, seed }) {
     }
     await writeFile(join(folder, summaryFile), JSON.stringify(summary, null, 2));
   };
-  await writeFolderAtomic(out, build, { replace: true });
+  await writeFolderAtomic(out, build, { overwrite: true });
   return summary;
 }
 

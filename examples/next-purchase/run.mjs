@@ -41,14 +41,6 @@ await sweep(path('sweep.yaml'), {
     if (adapter.kind === 'dense') return 'new products in full, the rest frozen';
     return adapter.grown === 'tied' ? 'LoRA, r = 16' : 'LoRA, r = 16, new products in full';
   },
-  ...(small && {
-    small: {
-      from: 'next-purchase',
-      to: out,
-      set: (job) => {
-        job.train.epochs = 2;
-        job.data.workers = 0;
-      },
-    },
-  }),
+  data: { from: 'next-purchase', to: out },
+  small,
 });

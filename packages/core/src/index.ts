@@ -19,6 +19,7 @@ export {
   type ErrorDetails,
   type PlainError,
 } from './errors.ts';
+export { alone, type Collective } from './collective.ts';
 export { checkOptionNames, type OptionNames } from './option-names.ts';
 export { formatBytes, parseBytes } from './bytes.ts';
 export {

@@ -58,6 +58,15 @@ describe('Scratch', () => {
     expect(scratch.matrix('a', 3, 4).data.buffer).toBe(larger.data.buffer);
   });
 
+  it('has integers beside them', () => {
+    const scratch = new Scratch();
+    const first = scratch.integers('a', 5);
+    expect(first).toEqual(new Int32Array(5));
+    expect(scratch.integers('a', 3).buffer).toBe(first.buffer);
+    expect(scratch.integers('a', 6).buffer).not.toBe(first.buffer);
+    expect(scratch.matrix('a', 1, 6).data.buffer).not.toBe(scratch.integers('a', 6).buffer);
+  });
+
   it('keeps names apart, and refuses shapes that are none', () => {
     const scratch = new Scratch();
     expect(scratch.matrix('a', 2, 2).data.buffer).not.toBe(scratch.matrix('b', 2, 2).data.buffer);

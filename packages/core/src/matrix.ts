@@ -35,11 +35,12 @@ export function rowsOf(m: Matrix, first: number, count: number): Matrix {
 }
 
 /**
- * Matrices used again for every batch: a name's memory grows to the largest shape asked for and is never freed. What
- * `matrix` returned before under the same name is overwritten.
+ * Arrays used again for every batch: a name's memory grows to the largest shape asked for and is never freed. What
+ * was returned before under the same name is overwritten.
  */
 export class Scratch {
   readonly #arrays = new Map<string, Float32Array>();
+  readonly #integers = new Map<string, Int32Array>();
 
   /** A `[rows, cols]` matrix with unspecified contents, valid until `name` is asked for again. */
   matrix(name: string, rows: number, cols: number): Matrix {
@@ -50,6 +51,16 @@ export class Scratch {
       this.#arrays.set(name, array);
     }
     return matrix(rows, cols, array.subarray(0, length));
+  }
+
+  /** `length` integers with unspecified contents, valid until `name` is asked for again; a matrix of that name is another. */
+  integers(name: string, length: number): Int32Array {
+    let array = this.#integers.get(name);
+    if (array === undefined || array.length < length) {
+      array = new Int32Array(length);
+      this.#integers.set(name, array);
+    }
+    return array.subarray(0, length);
   }
 }
 

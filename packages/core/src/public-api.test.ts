@@ -8,6 +8,7 @@ it('exports these names', () => {
       "HeUniformRows",
       "RandomStream",
       "Scratch",
+      "alone",
       "bf16ToF32",
       "checkJagged",
       "checkOptionNames",

@@ -7,7 +7,7 @@ import { vocabularyOf, withVocabulary } from './feature/build.ts';
 import { isBuild } from './feature/vocabulary.ts';
 import type { DataSpec, FeatureSpec, Moments, NegativesSpec, VocabularyWords } from './spec.ts';
 
-type Adapted = Pick<DataSpec, 'features' | 'negatives' | 'labels' | 'numbers' | 'tables'>;
+export type Adapted = Pick<DataSpec, 'features' | 'negatives' | 'labels' | 'numbers' | 'tables'>;
 
 export interface FoundData {
   /** Class names in index order. */

@@ -66,10 +66,10 @@ export type {
 } from './spec.ts';
 export { mostCacheBytes } from './cache.ts';
 export { mostPlaceCount as mostIndexedPlaces } from './source/text/scan.ts';
-export { foundIn, readFound, withFound, writeFound, type FoundData, type FoundFeature } from './found.ts';
+export { foundIn, readFound, withFound, writeFound, type Adapted, type FoundData, type FoundFeature } from './found.ts';
 export { historyColumns } from './histories/columns.ts';
 export { planLoader, readerBytes, type LoaderPlan } from './plan.ts';
-export type { SourceShape } from './source/source.ts';
+export type { SourceFormat, SourceShape } from './source/source.ts';
 export { openLoader, type Loader } from './loader.ts';
 export type { DataIdentity, LoaderPosition } from './position.ts';
 export type { Retried } from './pool.ts';
@@ -79,7 +79,7 @@ export { visitSource, type RowVisitor, type SourceVisit, type VisitedRow, type V
 export { openStaticModel, StaticModel, type SaveStaticOptions } from './static/model.ts';
 export { readTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
 export { countNgrams } from './feature/ngrams.ts';
-export { defaultTokenPattern, wordSplitter } from './feature/words.ts';
+export { defaultTokenPattern, wordSplitter, type Splitting } from './feature/words.ts';
 export {
   buildVocabulary,
   type BuildVocabularyOptions,

@@ -73,3 +73,36 @@ test('without TensorFlow.js everything else works, and doctor says so', () => {
   const program = `import { formatBytes } from 'finetable'; console.log(formatBytes(2048))`;
   expect(runWithout(/@tensorflow/, ['--input-type=module', '-e', program])).toBe('2 KiB\n');
 });
+
+test('adapters of WebGPU with their limits, and whether they are software', async (context) => {
+  const { webgpu, advice } = JSON.parse((await runHere(['doctor', '--json'])).stdout) as DoctorReport;
+  const { stdout } = await runHere(['doctor']);
+  if (webgpu === null) {
+    expect(stdout).toMatch(/^WebGPU +not installed$/m);
+    context.skip("npm's webgpu is not installed");
+    return;
+  }
+  if (webgpu.adapters.length === 0) {
+    expect(stdout).toMatch(/^WebGPU +\d+\.\d+\.\d+, no adapter$/m);
+    expect(advice).toContainEqual(expect.stringMatching(/^WebGPU finds no adapter: .*driver/));
+    context.skip('WebGPU has no adapter');
+    return;
+  }
+  for (const { name, software, maxBindingBytes } of webgpu.adapters) {
+    expect(maxBindingBytes).toBeGreaterThanOrEqual(2 ** 27);
+    const line = stdout.split('\n').find((text) => text.startsWith('WebGPU'));
+    expect(line).toContain(`${name} (${software ? 'software, used only when asked for, ' : ''}`);
+  }
+});
+
+test('a driver that cannot be loaded is advice, not a crash', async (context) => {
+  vi.stubEnv('VK_DRIVER_FILES', '/none.json');
+  vi.stubEnv('VK_ICD_FILENAMES', '/none.json');
+  const { status, stdout } = await runHere(['doctor', '--json']);
+  expect(status).toBe(0);
+  const { webgpu, advice } = JSON.parse(stdout) as DoctorReport;
+  if (webgpu === null || process.platform !== 'linux')
+    return context.skip("npm's webgpu is not installed, or needs no Vulkan");
+  expect(webgpu.adapters).toEqual([]);
+  expect(advice).toContainEqual(expect.stringMatching(/^WebGPU finds no adapter: it needs a Vulkan driver/));
+});

@@ -1,9 +1,11 @@
 /** `finetable doctor`: what this machine offers and what is in use. */
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, tmpdir, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { formatBytes, isFinetableError } from '@finetable/core';
+import { formatBytes, isFinetableError, type PlainError } from '@finetable/core';
 import { kernelsStatus, type KernelsStatus } from '@finetable/kernels';
+import type { WebgpuReport } from '@finetable/webgpu';
 import { writeJson } from './failure.ts';
 import { alignRows } from './format.ts';
 import type { Io } from './io.ts';
@@ -38,6 +40,8 @@ export interface DoctorReport {
   readonly hugePages: string | null;
   /** Null where TensorFlow.js is not installed. */
   readonly tensorflow: TensorFlowReport | null;
+  /** What `@finetable/webgpu` could compute on; null where npm's `webgpu` is not installed, or a driver ended the process that asked. */
+  readonly webgpu: WebgpuReport | null;
   /** What could be better, each with what to do. */
   readonly advice: readonly string[];
 }
@@ -63,6 +67,8 @@ async function examine(): Promise<DoctorReport> {
   }
   const tensorflow = await examineTensorFlow();
   if (tensorflow) advice.push(...adviseTensorFlow(tensorflow));
+  const { report: webgpu, problem } = await examineWebgpu();
+  if (problem ?? webgpu?.advice) advice.push((problem ?? webgpu?.advice)!);
   return {
     node: process.version,
     platform: `${process.platform} ${process.arch}`,
@@ -75,6 +81,7 @@ async function examine(): Promise<DoctorReport> {
     temporaryFolder: tmpdir(),
     hugePages,
     tensorflow,
+    webgpu,
     advice,
   };
 }
@@ -104,6 +111,26 @@ function adviseTensorFlow({ backend, problems }: TensorFlowReport): string[] {
   return advice;
 }
 
+const examineProgram = new URL(
+  import.meta.url.endsWith('.ts') ? '../dist/examine-webgpu.js' : './examine-webgpu.js',
+  import.meta.url,
+);
+
+async function examineWebgpu(): Promise<{ readonly report: WebgpuReport | null; readonly problem: string | null }> {
+  const answer = await new Promise<string | Error>((resolve) => {
+    execFile(process.execPath, [fileURLToPath(examineProgram)], { timeout: 60_000 }, (error, stdout) =>
+      resolve(error ?? stdout),
+    );
+  });
+  if (answer instanceof Error) {
+    const how = 'signal' in answer && answer.signal ? `by ${String(answer.signal)}` : 'with an error';
+    return { report: null, problem: `looking for WebGPU's adapters ended ${how}: a driver of the GPU may be broken` };
+  }
+  const found = JSON.parse(answer) as WebgpuReport | PlainError;
+  if ('adapters' in found) return { report: found, problem: null };
+  return { report: null, problem: found.details.missing === true ? null : found.message };
+}
+
 async function readHugePages(): Promise<string | null> {
   try {
     const text = await readFile('/sys/kernel/mm/transparent_hugepage/enabled', 'utf8');
@@ -122,6 +149,7 @@ function describe(report: DoctorReport): string {
     ['kernels', describeKernels(report.kernels)],
     ['built in', report.kernelsFolder],
     ['TensorFlow.js', describeTensorFlow(report.tensorflow)],
+    ['WebGPU', describeWebgpu(report.webgpu)],
     ['temporary', report.temporaryFolder],
     ...(hugePages === null ? [] : [['huge pages', hugePages]]),
     ...advice.map((text) => ['advice', text]),
@@ -138,4 +166,13 @@ function describeTensorFlow(report: TensorFlowReport | null): string {
   const { version, backend, packageVersion, gpu } = report;
   const from = report.package === null ? '' : ` of ${report.package} ${packageVersion ?? ''}`.trimEnd();
   return `${version}, the ${backend} backend${from}${gpu ? ', on a GPU' : ''}`;
+}
+
+function describeWebgpu(report: WebgpuReport | null): string {
+  if (report === null) return 'not installed';
+  const adapters = report.adapters.map(({ name, software, maxBindingBytes, maxBufferBytes }) => {
+    const limits = `${formatBytes(maxBindingBytes)} a binding, ${formatBytes(maxBufferBytes)} a buffer`;
+    return `${name} (${software ? 'software, used only when asked for, ' : ''}${limits})`;
+  });
+  return `${report.version}, ${adapters.join('; ') || 'no adapter'}`;
 }

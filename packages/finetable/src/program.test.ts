@@ -3,7 +3,10 @@ import { expect, test } from 'vitest';
 import { runHere } from './testing/capture.ts';
 
 const commands = [
+  'init',
   'train',
+  'batch',
+  'compare',
   'plan',
   'evaluate',
   'inspect',
@@ -12,6 +15,7 @@ const commands = [
   'merge',
   'unmerge',
   'nearest',
+  'embed',
   'doctor',
 ];
 

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { RowDtype } from '@finetable/core';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exitStatus, reportFailure, writeJson } from './failure.ts';
+import type { InitOptions } from './init/command.ts';
 import type { Io } from './io.ts';
 
 /**
@@ -44,6 +45,7 @@ function createProgram(io: Io): Command {
       'after',
       '\nExit status: 0 done, 1 failed, 2 bad input, 130 interrupted.\nFINETABLE_DEBUG=1 shows where an error arose.',
     );
+  addInit(program, io);
   addTrain(program, io);
   addBatch(program, io);
   addCompare(program, io);
@@ -58,6 +60,30 @@ function createProgram(io: Io): Command {
   addEmbed(program, io);
   addDoctor(program, io);
   return program;
+}
+
+function addInit(program: Command, io: Io): void {
+  program
+    .command('init')
+    .description('write a first job file with comments; asks for what the options do not say')
+    .argument('[job]', 'file to write', 'job.yaml')
+    .option('--table <file>', 'the table, .safetensors or .npy; other formats: finetable convert')
+    .option('--train <file>', 'examples to learn from: .jsonl, .csv, .tsv, .parquet, .arrow')
+    .option('--test <file>', 'examples for finetable evaluate')
+    .option('--input <column>', 'what is looked up in the table: texts, ids or lists of ids')
+    .addOption(new Option('--label <column>', 'learn this class of an example').conflicts('target'))
+    .option('--target <column>', 'learn which of these texts or ids belongs to the input')
+    .option('--rank <n>', 'of the adapter', positiveInteger, 8)
+    .option('--overwrite', 'replace the file where it is there')
+    .addHelpText(
+      'after',
+      examples(
+        'finetable init',
+        'finetable init --table vectors.safetensors --train train.jsonl --input text --label intent',
+        'finetable init next.yaml --table items.npy --train clicks.parquet --input history --target next',
+      ),
+    )
+    .action(async (job: string, options: InitOptions) => (await import('./init/command.ts')).init(job, options, io));
 }
 
 function addTrain(program: Command, io: Io): void {

@@ -165,13 +165,13 @@ test('makes a folder and its parents; replaces one only when asked to', async ()
   await writeFolderAtomic(path, fill('one'));
   await expect(writeFolderAtomic(path, fill('two'))).rejects.toMatchObject({ code: 'EXISTS' });
   expect(await content(path)).toBe('one');
-  await writeFolderAtomic(path, fill('two'), { replace: true });
+  await writeFolderAtomic(path, fill('two'), { overwrite: true });
   expect(await content(path)).toBe('two');
-  await writeFolderAtomic(`${path}/`, fill('three'), { replace: true });
+  await writeFolderAtomic(`${path}/`, fill('three'), { overwrite: true });
   expect(await content(path)).toBe('three');
   expect(await readdir(join(folder, 'p'))).toEqual(['q']);
   await writeFile(join(folder, 'file'), '');
-  await expect(writeFolderAtomic(join(folder, 'file'), fill('x'), { replace: true })).rejects.toMatchObject({
+  await expect(writeFolderAtomic(join(folder, 'file'), fill('x'), { overwrite: true })).rejects.toMatchObject({
     code: 'EXISTS',
   });
 });
@@ -185,7 +185,7 @@ test('a build that throws leaves the old folder and nothing else', async () => {
       await fill('two')(temporary);
       throw new Error('midway');
     },
-    { replace: true },
+    { overwrite: true },
   );
   await expect(failing).rejects.toThrow(/^midway$/);
   expect(await content(path)).toBe('one');
@@ -210,7 +210,7 @@ test('a folder that vanishes before its rename: the old one is put back', async 
       temporary = name;
       await fill('two')(name);
     },
-    { replace: true },
+    { overwrite: true },
   );
   await expect(failing).rejects.toMatchObject({ code: 'IO', details: { errno: 'ENOENT' } });
   expect(await content(path)).toBe('one');

@@ -115,18 +115,18 @@ async function writeContent(path: string, handle: FileHandle, content: FileConte
 /**
  * Makes a folder complete or not at all; missing parent folders are made.
  * @param build fills the temporary folder, an absolute path
- * @param options.replace puts the new folder in the place of one that is there; there is a moment, between two renames, when
+ * @param options.overwrite puts the new folder in the place of one that is there; there is a moment, between two renames, when
  * neither is at `path` (see {@link recoverFolder})
- * @throws EXISTS where `path` is there and `replace` is not set; IO; whatever `build` throws
+ * @throws EXISTS where `path` is there and `overwrite` is not set; IO; whatever `build` throws
  */
 export async function writeFolderAtomic(
   path: string,
   build: (temporaryFolder: string) => Promise<void>,
-  options: { readonly replace?: boolean | undefined } = {},
+  options: { readonly overwrite?: boolean | undefined } = {},
 ): Promise<void> {
   await recoverFolder(path);
   const kind = await kindOf(path);
-  if (kind !== 'nothing' && (kind !== 'folder' || options.replace !== true)) {
+  if (kind !== 'nothing' && (kind !== 'folder' || options.overwrite !== true)) {
     const remedy =
       kind === 'folder'
         ? 'remove it, choose another name, or ask for it to be replaced'
@@ -164,7 +164,7 @@ export async function removeFolderAtomic(path: string): Promise<void> {
 
 /**
  * Repairs `path` after a kill in the middle of a replacement: puts the former folder back where no new one arrived, else
- * removes it. Call it before reading a folder that is written with `replace`, while nothing writes it.
+ * removes it. Call it before reading a folder that is written with `overwrite`, while nothing writes it.
  * @returns whether there is a complete folder at `path`
  */
 export async function recoverFolder(path: string): Promise<boolean> {

@@ -5,7 +5,7 @@ import { ioError } from './io.ts';
 
 /**
  * Refuses an output that is one of the inputs, by whatever name or link, and one that is there already.
- * @param inputs files that the output is made of; those that are not there do not matter
+ * The inputs are files that the output is made of; those that are not there do not matter
  * @throws INVALID_ARGUMENT (an input), EXISTS without `overwrite`, IO
  */
 export async function checkOutput(

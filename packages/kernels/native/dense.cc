@@ -106,10 +106,11 @@ napi_value matmul(Call& call) {
   if (a.chunks > 1) parts.resize((size_t)(a.chunks * outputs));
   a.out = a.chunks > 1 ? parts.data() : out;
   a.scale = a.chunks > 1 ? 1 : scale;
-  // Some 10 µs of multiplications at a time.
+  // Some 10 µs of multiplications at a time; what takes less than 50 is over before another thread is awake.
+  const int threads = outputs * a.k < (1 << 20) ? 1 : context.threads;
   const int64_t task_products = (a.m < a.row_block ? a.m : a.row_block) * context.ops->panel_cols * a.k_chunk;
   const int64_t grain = 1 + (128 << 10) / (task_products + 1);
-  parallel(context.threads, a.chunks * a.row_blocks * a.panels, grain,
+  parallel(threads, a.chunks * a.row_blocks * a.panels, grain,
            [&](int64_t begin, int64_t end) { context.ops->matmul(a, begin, end); });
   if (a.chunks > 1) {
     memcpy(out, parts.data(), (size_t)outputs * sizeof(float));
@@ -247,25 +248,30 @@ napi_value pair_dots_call(Call& call, bool backward) {
 napi_value pair_dots(Call& call) { return pair_dots_call(call, false); }
 napi_value pair_dots_backward(Call& call) { return pair_dots_call(call, true); }
 
-// (context, dim, x, y, offsets, out or gradient, xOut or null, yOut or null)
+// (context, dim, x, y, offsets, places or null, out or gradient, xOut or null, yOut or null)
 napi_value bag_dots_call(Call& call, bool backward) {
   const Context& context = call.context(0);
   BagDotsArgs a = {};
-  int64_t offsets, places;
+  int64_t offsets, products, y_values;
   a.dim = call.integer(1);
   a.x = call.floats(2);
-  a.y = call.floats(3);
+  a.y = call.floats(3, &y_values);
   a.offsets = call.ints(4, &offsets);
-  a.dots = call.floats_out(5, &places);
+  a.places = call.ints(5);
+  a.dots = call.floats_out(6, &products);
   if (backward) {
-    a.x_out = call.floats_out(6);
-    a.y_out = call.floats_out(7);
+    a.x_out = call.floats_out(7);
+    a.y_out = call.floats_out(8);
   }
-  const int64_t bags = offsets - 1;
-  if (call.wrong() || bags < 1) return nullptr;
+  a.bags = offsets - 1;
+  if (call.wrong() || a.bags < 1) return nullptr;
   const auto run = backward ? context.ops->bag_dots_backward : context.ops->bag_dots;
-  parallel(context.threads, bags, grain_of(a.dim * (1 + places / bags)),
+  parallel(context.threads, a.bags, grain_of(a.dim * (1 + products / a.bags)),
            [&](int64_t begin, int64_t end) { run(a, begin, end); });
+  if (!a.places || !a.y_out) return nullptr;
+  memset(a.y_out, 0, (size_t)y_values * sizeof(float));
+  parallel(context.threads, divide_up(a.dim, bag_dots_columns), 1,
+           [&](int64_t begin, int64_t end) { context.ops->bag_dots_scatter(a, begin, end); });
   return nullptr;
 }
 napi_value bag_dots(Call& call) { return bag_dots_call(call, false); }

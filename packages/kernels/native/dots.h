@@ -68,18 +68,19 @@ static void pair_dots_backward(const PairDotsArgs& a, int64_t begin, int64_t end
   }
 }
 
+static const float* bag_vector(const BagDotsArgs& a, int64_t j) { return a.y + (a.places ? a.places[j] : j) * a.dim; }
+
 static void bag_dots(const BagDotsArgs& a, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     const float* x = a.x + i * a.dim;
     const int64_t last = a.offsets[i + 1];
     int64_t p = a.offsets[i];
     for (; p + 4 <= last; p += 4) {
-      const float* y = a.y + p * a.dim;
-      const float* four[4] = {y, y + a.dim, y + 2 * a.dim, y + 3 * a.dim};
+      const float* four[4] = {bag_vector(a, p), bag_vector(a, p + 1), bag_vector(a, p + 2), bag_vector(a, p + 3)};
       dots_of<4>(x, four, a.dim, a.dots + p);
     }
     for (; p < last; p++) {
-      const float* y = a.y + p * a.dim;
+      const float* y = bag_vector(a, p);
       dots_of<1>(x, &y, a.dim, a.dots + p);
     }
   }
@@ -88,7 +89,7 @@ static void bag_dots(const BagDotsArgs& a, int64_t begin, int64_t end) {
 static void bag_dots_backward(const BagDotsArgs& a, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     const int64_t first = a.offsets[i], last = a.offsets[i + 1];
-    if (a.y_out) {
+    if (a.y_out && !a.places) {
       const float* x = a.x + i * a.dim;
       for (int64_t p = first; p < last; p++) {
         float* out = a.y_out + p * a.dim;
@@ -98,6 +99,17 @@ static void bag_dots_backward(const BagDotsArgs& a, int64_t begin, int64_t end) 
     if (!a.x_out) continue;
     float* out = a.x_out + i * a.dim;
     memset(out, 0, (size_t)a.dim * sizeof(float));
-    for (int64_t p = first; p < last; p++) add_scaled(out, a.y + p * a.dim, a.dots[p], a.dim);
+    for (int64_t p = first; p < last; p++) add_scaled(out, bag_vector(a, p), a.dots[p], a.dim);
+  }
+}
+
+// Columns of y_out that a thread adds up by itself: rows that several bags name are summed in the order of the bags.
+static void bag_dots_scatter(const BagDotsArgs& a, int64_t begin, int64_t end) {
+  const int64_t first = begin * bag_dots_columns;
+  const int64_t count = (end * bag_dots_columns < a.dim ? end * bag_dots_columns : a.dim) - first;
+  for (int64_t i = 0; i < a.bags; i++) {
+    const float* x = a.x + i * a.dim + first;
+    for (int64_t p = a.offsets[i]; p < a.offsets[i + 1]; p++)
+      add_scaled(a.y_out + a.places[p] * a.dim + first, x, a.dots[p], count);
   }
 }

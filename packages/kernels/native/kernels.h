@@ -43,6 +43,7 @@ const Ops FT_OPS = {
     FT_NAMESPACE::pair_dots_backward,
     FT_NAMESPACE::bag_dots,
     FT_NAMESPACE::bag_dots_backward,
+    FT_NAMESPACE::bag_dots_scatter,
     FT_NAMESPACE::normalize,
     FT_NAMESPACE::normalize_backward,
     FT_NAMESPACE::add_scaled,

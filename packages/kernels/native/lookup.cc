@@ -12,7 +12,7 @@ namespace {
 class Lookup {
  public:
   // (context, dim, [rows, firstRow, firstColumn, …], overlayRows, overlaySlots, offsets, placeRows, placeUnique, uniqueRows,
-  // weights, factors, slots, b, scale, out, pooledFactors, columns, unscaled)
+  // weights, factors, slots, b, scale, out, pooledFactors, pooledBase, columns)
   explicit Lookup(Call& call) : context_(call.context(0)) {
     LookupArgs& a = args_;
     a.dim = call.integer(1);
@@ -41,8 +41,8 @@ class Lookup {
     a.scale = (float)call.number(13);
     a.out = call.floats_out(14);
     a.pooled = call.floats_out(15);
-    a.columns = call.floats(16);
-    a.unscaled = call.floats_out(17);
+    a.pooled_base = call.floats_out(16);
+    a.columns = call.floats(17);
     bags_ = offsets - 1;
     // Only now, since a vector that grows moves its elements.
     for (size_t g = 0; g < groups_.size(); g++) groups_[g].shards = shards_.data() + first_shards_[g];

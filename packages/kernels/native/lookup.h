@@ -247,14 +247,14 @@ class BagDelta {
   alignas(64) float aligned_[aligned_floats];
 };
 
-// Ends a bag whose columns are all in `out`, while it is in cache.
-FT_INLINE void scale_bag(const LookupArgs& a, int64_t bag) {
+// Ends a bag whose base is in `out`.
+static void end_bag(const LookupArgs& a, BagDelta& delta, int64_t bag) {
   float* const out = a.out + bag * a.dim;
-  float* const kept = a.unscaled ? a.unscaled + bag * a.dim : nullptr;
+  if (a.pooled_base) memcpy(a.pooled_base + bag * a.dim, out, (size_t)a.dim * sizeof(float));
+  delta.add(bag);
+  if (!a.columns) return;
   for (int64_t at = 0; at < a.dim; at += W) {
-    const V v = load_some(out + at, a.dim - at);
-    if (kept) store_some(kept + at, v, a.dim - at);
-    store_some(out + at, v * load_some(a.columns + at, a.dim - at), a.dim - at);
+    store_some(out + at, load_some(out + at, a.dim - at) * load_some(a.columns + at, a.dim - at), a.dim - at);
   }
 }
 
@@ -268,7 +268,6 @@ static void pool_bags(const LookupArgs& a, const ColumnGroup& group, bool with_d
   const Weights weights(a.weights);
   Fetcher<Kind> fetcher(a, rows, columns, a.offsets[begin], a.offsets[end], end - begin);
   BagDelta delta(a);
-  const bool scales = a.columns && &group == a.groups + a.group_count - 1;
   const int64_t row_bytes = columns * Codec::bits / 8;
   const int64_t most = row_bytes * most_tile <= tile_bytes ? most_tile : row_bytes >= tile_bytes ? 1 : tile_bytes / row_bytes;
   // Lines to be written are fetched too, and would queue behind those to be read. Long rows are streams of their own.
@@ -280,7 +279,7 @@ static void pool_bags(const LookupArgs& a, const ColumnGroup& group, bool with_d
     fetcher.begin_bag(last);
     if (bag + out_ahead < end) {
       prefetch_bytes_to_write(out + out_ahead * a.dim, out_bytes);
-      if (scales && a.unscaled) prefetch_bytes_to_write(a.unscaled + (bag + out_ahead) * a.dim, out_bytes);
+      if (with_delta && a.pooled_base) prefetch_bytes_to_write(a.pooled_base + (bag + out_ahead) * a.dim, out_bytes);
     }
     // Then the delta is added before the sums leave the registers.
     const bool at_once = Kind::beside && last - first <= most;
@@ -307,13 +306,16 @@ static void pool_bags(const LookupArgs& a, const ColumnGroup& group, bool with_d
         } else {
           for (int64_t p = tile; p < tile_end; p++) add_place<Codec, N>(rows.at(p), weights.number(p), at, lanes, sums);
         }
-        if (at_once && touched) delta.template add_product<N>(columns, at, lanes, sums);
+        if (at_once) {
+          if (a.pooled_base) store_block<N>(a.pooled_base + bag * a.dim + at, lanes, sums);
+          if (touched) delta.template add_product<N>(columns, at, lanes, sums);
+          if (a.columns) multiply_block<N>(a.columns + at, lanes, sums);
+        }
         store_block<N>(to, lanes, sums);
       });
       tile = tile_end;
     } while (tile < last);
-    if (with_delta && !at_once) delta.add(bag);
-    if (scales) scale_bag(a, bag);
+    if (with_delta && !at_once) end_bag(a, delta, bag);
   }
 }
 
@@ -339,10 +341,7 @@ static void pool_group(const LookupArgs& a, const ColumnGroup& group, bool with_
 static void lookup(const LookupArgs& a, int64_t begin, int64_t end) {
   if (a.group_count == 0) {
     BagDelta delta(a);
-    for (int64_t bag = begin; bag < end; bag++) {
-      delta.add(bag);
-      if (a.columns) scale_bag(a, bag);
-    }
+    for (int64_t bag = begin; bag < end; bag++) end_bag(a, delta, bag);
   }
   for (int64_t g = 0; g < a.group_count; g++) {
     const bool with_delta = a.factors && g == a.group_count - 1;

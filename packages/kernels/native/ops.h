@@ -69,9 +69,8 @@ struct LookupArgs {
   float scale;
   float* out;     // [b, D]
   float* pooled;  // [b, r] or null
-  // What `out` is multiplied by last, and where it is kept as it was before.
-  const float* columns;  // [D] or null
-  float* unscaled;       // [b, D] or null
+  float* pooled_base;    // [b, D] or null: gets `out` as it was before the delta
+  const float* columns;  // [D] or null: what `out` is multiplied by last
 };
 
 // More than this does not fit the scratch of a pooled factor row, which lies on the stack (16 KiB).
@@ -258,14 +257,18 @@ constexpr int64_t max_pair_vectors = 1024;
 
 // One vector with each of a bag's.
 struct BagDotsArgs {
-  int64_t dim;
+  int64_t dim, bags;
   const float* x;          // [b, D]
-  const float* y;          // [n, D]
+  const float* y;          // [m, D]
   const int32_t* offsets;  // [b + 1]
+  const int32_t* places;   // [n], rows of y; null: row j
   float* dots;             // [n]: the dots, or their gradient
   float* x_out;            // [b, D] or null
-  float* y_out;            // [n, D] or null
+  float* y_out;            // [m, D] or null
 };
+
+// Those that one task of bag_dots_scatter works on.
+constexpr int64_t bag_dots_columns = 32;
 
 struct Ops {
   const char* name;
@@ -288,6 +291,7 @@ struct Ops {
   void (*pair_dots_backward)(const PairDotsArgs&, int64_t begin, int64_t end);       // examples
   void (*bag_dots)(const BagDotsArgs&, int64_t begin, int64_t end);                  // bags
   void (*bag_dots_backward)(const BagDotsArgs&, int64_t begin, int64_t end);         // bags
+  void (*bag_dots_scatter)(const BagDotsArgs&, int64_t begin, int64_t end);          // blocks of columns of y_out, which is zero
   void (*normalize)(const NormalizeArgs&, int64_t begin, int64_t end);               // rows
   void (*normalize_backward)(const NormalizeArgs&, int64_t begin, int64_t end);      // rows
   void (*add_scaled)(float* y, const float* x, float factor, int64_t length);        // y += factor x

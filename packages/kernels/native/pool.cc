@@ -100,7 +100,7 @@ Pool& pool() {
 
 void run_ranges(int threads, int64_t count, int64_t grain, RangeBody body, void* context) {
   if (count <= 0) return;
-  if (threads < 2 || count <= grain) return body(context, 0, count);
+  if (threads < 2 || count < 2 * grain) return body(context, 0, count);
   Job job;
   job.body = body;
   job.context = context;

@@ -6,9 +6,9 @@ namespace finetable {
 
 typedef void (*RangeBody)(void* context, int64_t begin, int64_t end);
 
-// Calls `body` for ranges of at most `grain` that cover [0, count), on up to `threads` threads with the calling one; returns
-// when all are done. Ranges are handed out one by one, so a thread that comes late or is held up costs one range. While
-// the pool serves another JavaScript thread, the caller works alone.
+// Calls `body` for ranges of about `grain` that cover [0, count), on up to `threads` threads with the calling one; returns when
+// all are done. Ranges are handed out one by one, so a thread that comes late or is held up costs one range. What makes less
+// than two of them, and anything while the pool serves another JavaScript thread, the caller does alone.
 void run_ranges(int threads, int64_t count, int64_t grain, RangeBody body, void* context);
 
 // Bytes that one range should move, about 40 µs of random reads: short enough that a late thread costs little, long

@@ -157,6 +157,11 @@ FT_INLINE void store_block(float* x, int lanes, const V* sums) {
   if (N == 0) store_first(x, sums[0], lanes);
   for (int i = 0; i < N; i++) store(x + i * W, sums[i]);
 }
+template <int N>
+FT_INLINE void multiply_block(const float* x, int lanes, V* sums) {
+  if (N == 0) sums[0] = sums[0] * load_first(x, lanes);
+  for (int i = 0; i < N; i++) sums[i] = sums[i] * load(x + i * W);
+}
 
 // out = the sum of one bag.
 template <class Source>

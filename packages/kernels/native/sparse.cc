@@ -68,20 +68,34 @@ class RowProductSums {
   std::vector<float> sums_;
 };
 
-// (context, base, rows, factors, slots, counted or null, cross, gram)
+// A store or, where that is null, the matrix [rows, dim] after it. False where both are.
+bool read_base(Call& call, int i, RowsView& base) {
+  const Rows* store = call.open_rows(i);
+  int64_t length;
+  const float* values = call.floats(i + 1, &length);
+  if (store) {
+    base = store->view;
+    return true;
+  }
+  const int64_t dim = call.integer(i + 2);
+  if (!values || dim < 1) return false;
+  base = {(const char*)values, dim * (int64_t)sizeof(float), nullptr, 0, 0, length / dim, dim, Dtype::f32};
+  return true;
+}
+
+// (context, base store or null, base matrix or null, dim, rows, factors, slots, counted or null, cross, gram)
 napi_value add_row_products(Call& call) {
   const Context& context = call.context(0);
   RowProductsArgs a = {};
   int64_t count;
-  const Rows* base = call.open_rows(1);
-  a.rows = call.ints(2, &count);
-  const Rows* factors = call.open_rows(3);
-  a.slots = call.ints(4);
-  a.counted = (float*)call.memory(5);
-  double* cross = call.doubles_out(6);
-  double* gram = call.doubles_out(7);
-  if (call.wrong() || !base || !factors || count < 1) return nullptr;
-  a.base = base->view;
+  const bool has_base = read_base(call, 1, a.base);
+  a.rows = call.ints(4, &count);
+  const Rows* factors = call.open_rows(5);
+  a.slots = call.ints(6);
+  a.counted = (float*)call.memory(7);
+  double* cross = call.doubles_out(8);
+  double* gram = call.doubles_out(9);
+  if (call.wrong() || !has_base || !factors || count < 1) return nullptr;
   a.factors = (const float*)factors->view.data;
   a.rank = factors->view.dim;
   RowProductSums products(context, a, count);
@@ -132,21 +146,20 @@ int64_t read_slot_rows(Call& call, SlotRows& a) {
 }
 constexpr int after_slot_rows = 9;
 
-// (…, gradients, base or null, rows, counted, cross, gram)
+// (…, gradients, base store or null, base matrix or null, dim, rows, counted, cross, gram)
 napi_value update_rows(Call& call) {
   const Context& context = call.context(0);
   UpdateRowsArgs a;
   const int64_t count = read_slot_rows(call, a);
   a.gradients = call.floats(after_slot_rows);
-  const Rows* base = call.open_rows(after_slot_rows + 1);
   RowProductsArgs b = {};
-  b.rows = call.ints(after_slot_rows + 2);
-  b.counted = (float*)call.memory(after_slot_rows + 3);
-  double* cross = call.doubles_out(after_slot_rows + 4);
-  double* gram = call.doubles_out(after_slot_rows + 5);
+  const bool has_base = read_base(call, after_slot_rows + 1, b.base);
+  b.rows = call.ints(after_slot_rows + 4);
+  b.counted = (float*)call.memory(after_slot_rows + 5);
+  double* cross = call.doubles_out(after_slot_rows + 6);
+  double* gram = call.doubles_out(after_slot_rows + 7);
   if (call.wrong()) return nullptr;
-  if (base && count > 0) {
-    b.base = base->view;
+  if (has_base && count > 0) {
     b.slots = a.slots;
     b.factors = a.parameters;
     b.rank = a.dim;
@@ -179,8 +192,8 @@ napi_value replay_rows(Call& call) {
   a.log_keep_momentum = call.number(after_slot_rows + 5);
   a.log_keep_squares = call.number(after_slot_rows + 6);
   if (call.wrong()) return nullptr;
-  // Most rows cost the same; some are made step by step: small ranges even that out.
-  constexpr int64_t grain = 128;
+  // Where skipped steps are made one by one, rows differ in what they cost, which small ranges even out.
+  const int64_t grain = a.sums ? 512 : 128;
   parallel(context.threads, count, grain, [&](int64_t begin, int64_t end) { context.ops->replay_rows(a, begin, end); });
   return nullptr;
 }

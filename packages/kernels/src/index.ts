@@ -14,7 +14,7 @@
  * @module
  */
 export { kernelsStatus, loadKernels, type KernelsStatus, type LoadOptions } from './load.ts';
-export { stateColumns } from './form.ts';
+export { stateColumns, type RuleForm } from './form.ts';
 export { SkippedSteps } from './skipped.ts';
 export type {
   BagDotsArgs,

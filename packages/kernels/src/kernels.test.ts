@@ -39,26 +39,32 @@ testBoth('the delta is s Ā B, over touched rows alone', (kernels) => {
   expect([...out.data]).toEqual([6 + 2 * 11, 8 + 2 * 3 * 102, 3, 4]);
 });
 
-testBoth('columns are multiplied last, in bags without touched rows too', (kernels) => {
-  const store = storeOf(kernels, of(2, 1, 2, 3, 4));
-  const plan = makePlan(jagged([[0], [1], []]), 2);
-  const factors = storeOf(kernels, of(1, 10));
-  const unscaled = matrix(3, 2);
-  const columns = Float32Array.of(2, 0);
-  const delta = { factors, slots: Int32Array.of(0, -1), b: of(1, 1, 2), scale: 1, columns, unscaled };
-  const out = matrix(3, 2);
-  for (const base of [true, false]) {
-    if (base) kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta, out });
-    else {
-      kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out });
-      kernels.addDelta({ plan, delta, out });
+testBoth(
+  'the base is kept before the delta, and columns are multiplied last, in bags without touched rows too',
+  (kernels) => {
+    const store = storeOf(kernels, of(2, 1, 2, 3, 4));
+    const plan = makePlan(jagged([[0], [1], []]), 2);
+    const factors = storeOf(kernels, of(1, 10));
+    const pooledBase = matrix(3, 2);
+    const columns = Float32Array.of(2, 0);
+    const delta = { factors, slots: Int32Array.of(0, -1), b: of(1, 1, 2), scale: 1, columns, pooledBase };
+    const out = matrix(3, 2);
+    for (const base of [true, false]) {
+      pooledBase.data.fill(NaN);
+      if (base) kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta, out });
+      else {
+        kernels.lookup({ base: [{ store, firstRow: 0 }], plan, out });
+        kernels.addDelta({ plan, delta, out });
+      }
+      expect([...pooledBase.data]).toEqual([1, 2, 3, 4, 0, 0]);
+      expect([...out.data]).toEqual([22, 0, 6, 0, 0, 0]);
     }
-    expect([...unscaled.data]).toEqual([11, 22, 3, 4, 0, 0]);
+    kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta: { ...delta, pooledBase: null }, out });
     expect([...out.data]).toEqual([22, 0, 6, 0, 0, 0]);
-  }
-  kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta: { ...delta, unscaled: null }, out });
-  expect([...out.data]).toEqual([22, 0, 6, 0, 0, 0]);
-});
+    kernels.lookup({ base: [{ store, firstRow: 0 }], plan, delta: { ...delta, columns: null }, out });
+    expect([...out.data]).toEqual([11, 22, 3, 4, 0, 0]);
+  },
+);
 
 testBoth('a dense delta has no B', (kernels) => {
   const store = storeOf(kernels, of(2, 1, 2, 3, 4));
@@ -225,8 +231,9 @@ testBoth('addChosen gives each bag its own delta, of its own rank', (kernels) =>
 testBoth(
   'addRowProducts adds what rows of A that changed add to products with the base and with themselves',
   (kernels) => {
+    const rowsOfBase = of(3, 1, 2, 3, 4, 5, 6);
     const base = kernels.createRows(3, 2, 'f32');
-    kernels.scatterRows(base, Int32Array.of(0, 1, 2), of(3, 1, 2, 3, 4, 5, 6));
+    kernels.scatterRows(base, Int32Array.of(0, 1, 2), rowsOfBase);
     const [factors, counted] = [kernels.createRows(4, 1, 'f32'), kernels.createRows(4, 1, 'f32')];
     kernels.scatterRows(factors, Int32Array.of(0, 3), of(2, 10, 20));
     kernels.scatterRows(counted, Int32Array.of(0, 3), of(2, 9, 18));
@@ -242,6 +249,9 @@ testBoth(
     const fromZero = new Float64Array(1);
     kernels.addRowProducts({ ...args, counted: null, gram: fromZero });
     expect(fromZero[0]).toBe(400 + 100);
+    const fromMatrix = Float64Array.of(0, 0);
+    kernels.addRowProducts({ ...args, base: rowsOfBase, counted: null, cross: fromMatrix });
+    expect([...fromMatrix]).toEqual([20 * 5 + 10 * 3, 20 * 6 + 10 * 4]);
     expect(() => kernels.addRowProducts({ ...args, counted: factors })).toThrow('addRowProducts: counted');
     expect(() => kernels.addRowProducts({ ...args, rows: Int32Array.of(3, 0, 0) })).toThrow('addRowProducts: rows');
     expect(() => kernels.addRowProducts({ ...args, slots: Int32Array.of(4, 0, 0) })).toThrow('addRowProducts: slots');
@@ -346,6 +356,22 @@ testBoth('dots of a vector with each of a bag, and their gradient', (kernels) =>
   kernels.bagDotsBackward({ x, y, offsets, gradient: Float32Array.of(10, 100, -1), xOut, yOut });
   expect([...xOut.data]).toEqual([10, 100, 0, 0, -2, -2]);
   expect([...yOut.data]).toEqual([10, 20, 100, 200, -5, -6]);
+});
+
+testBoth('products of a vector with those at its places, which several may name', (kernels) => {
+  const x = of(2, 1, 2, 3, 4);
+  const y = of(3, 1, 0, 0, 1, 9, 9);
+  const offsets = Int32Array.of(0, 3, 5);
+  const places = Int32Array.of(1, 0, 1, 0, 1);
+  const out = new Float32Array(5);
+  kernels.bagDots({ x, y, offsets, places, out });
+  expect([...out]).toEqual([2, 1, 2, 3, 4]);
+  const [xOut, yOut] = [matrix(2, 2), matrix(3, 2)];
+  for (const m of [xOut, yOut]) m.data.fill(7);
+  kernels.bagDotsBackward({ x, y, offsets, places, gradient: Float32Array.of(1, 10, 100, 2, -1), xOut, yOut });
+  expect([...xOut.data]).toEqual([10, 101, 2, -1]);
+  // Row 0: 10 x_0 + 2 x_1; row 1: 101 x_0 - x_1; nobody names row 2.
+  expect([...yOut.data]).toEqual([16, 28, 98, 198, 0, 0]);
 });
 
 testBoth('normalised rows and their gradient; a zero row stays zero', (kernels) => {

@@ -102,12 +102,12 @@ export interface Delta {
   readonly scale: number;
 }
 
-/** What a lookup adds to the base rows, and what DoRA does to the sum. */
+/** What a lookup adds to the base rows, and what DoRA needs of them and does to the sum. */
 export interface LookupDelta extends Delta {
+  /** `[b, D]`, overwritten: `out` as it was before the delta, in a lookup the pooled base rows. */
+  readonly pooledBase?: Matrix | null;
   /** `[D]`: what every dim of `out` is multiplied by last, also in bags without touched rows; null: nothing. */
   readonly columns?: Float32Array | null;
-  /** `[b, D]`, overwritten: `out` as it was before. Requires `columns`. */
-  readonly unscaled?: Matrix | null;
 }
 
 /** A delta that finds the slots of its rows itself; the entries of its table are slots of `factors`. */
@@ -117,7 +117,8 @@ export interface ChosenDelta extends Omit<Delta, 'slots'> {
 
 /** Rows of A that changed, beside the rows of the base that they belong to. */
 export interface RowProducts {
-  readonly base: RowStore;
+  /** A table's rows, or those of a batch. */
+  readonly base: RowStore | Matrix;
   /** `[n] i32`: of the base. */
   readonly rows: Int32Array;
   /** A as it is now, `[capacity, r] f32`. */
@@ -323,20 +324,22 @@ export interface PairDotsBackwardArgs {
 export interface BagDotsArgs {
   /** `[b, D]`. */
   readonly x: Matrix;
-  /** `[n, D]`. */
+  /** `[m, D]`. */
   readonly y: Matrix;
   /** `[b + 1] i32`, ascending from 0 to n. */
   readonly offsets: Int32Array;
-  /** `[n]`, overwritten: x_i · y_j for `offsets[i] <= j < offsets[i + 1]`. */
+  /** `[n] i32`, in `[0, m)`: the row p(j) of y; null: row j, n = m. */
+  readonly places?: Int32Array | null;
+  /** `[n]`, overwritten: x_i · y_p(j) for `offsets[i] <= j < offsets[i + 1]`. */
   readonly out: Float32Array;
 }
 
 export interface BagDotsBackwardArgs extends Omit<BagDotsArgs, 'out'> {
   /** `[n]`: g. */
   readonly gradient: Float32Array;
-  /** `[b, D]`, overwritten: Σ_j g_j y_j. */
+  /** `[b, D]`, overwritten: Σ_j g_j y_p(j), over the j of i. */
   readonly xOut?: Matrix | null;
-  /** `[n, D]`, overwritten: g_j x_i. */
+  /** `[m, D]`, overwritten: row p is Σ_j g_j x_i, over the j with p(j) = p. */
   readonly yOut?: Matrix | null;
 }
 

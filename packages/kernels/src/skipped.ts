@@ -65,7 +65,7 @@ export class SkippedSteps {
   numbers = new Float32Array(0);
   /** Sums of `t₀` below this are final. */
   recent = 0;
-  /** Of a row that step t₀ left, at `8 t₀`; see {@link sumCount}. Valid for the newest step. Null where there are none. */
+  /** Of a row that step t₀ left, at `8 t₀`; 8 numbers each. Valid for the newest step. Null where there are none. */
   sums: Float32Array | null = null;
   /** Σ log κ of steps 1 to t, at t. */
   logKept = new Float64Array(0);

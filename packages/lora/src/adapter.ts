@@ -33,7 +33,7 @@ import { RowGroup, type GroupGradients, type PlanRows } from './group.ts';
 import { nearestAdapted } from './nearest.ts';
 import { rateOf, ruleOf, type OptimizerSpec } from './optimizer.ts';
 import type { AdapterOptions, FactorOptions } from './options.ts';
-import { dropPlaces, rowByRow, withWeights } from './plans.ts';
+import { dropPlaces, rowByRow, unpooledRows, withWeights } from './plans.ts';
 import { RowSet } from './row-set.ts';
 
 /** Gradients of one batch; views into memory that the next batch uses again. */
@@ -65,8 +65,8 @@ interface Scaling {
   /** `[D]`: column norms, and magnitude / norm. */
   readonly norms: Float64Array;
   readonly columns: Float32Array;
-  /** `[b, D]`: vectors as they were before; null where that is not wanted. */
-  readonly unscaled: Matrix | null;
+  /** `[b, D]`: the pooled base rows; null where they are not wanted. */
+  readonly base: Matrix | null;
 }
 
 /** What the last lookup that kept something left for the gradients. */
@@ -264,11 +264,12 @@ export class Adapter {
     }
   }
 
-  /** Of one group; magnitudes are multiplied with the last one's. */
+  /** Of one group; the base is kept before the first one's, and magnitudes are multiplied with the last one's. */
   #delta(group: number, plan: LookupPlan, scaling: Scaling | null): LookupDelta {
     const delta = this.groups[group]!.delta(plan, this.#step);
-    if (!scaling || group < this.groups.length - 1) return delta;
-    return { ...delta, columns: scaling.columns, unscaled: scaling.unscaled };
+    if (!scaling) return delta;
+    const last = group === this.groups.length - 1;
+    return { ...delta, pooledBase: group === 0 ? scaling.base : null, columns: last ? scaling.columns : null };
   }
 
   /** Of DoRA, for a lookup of this plan. */
@@ -276,8 +277,8 @@ export class Adapter {
     // Training reads what it counted itself, so that nothing that is read beside it changes it.
     const norms = keep ? (this.#norms?.norms() ?? null) : this.#columnNorms();
     if (!norms) return null;
-    const unscaled = keep ? this.#scratch.matrix('unscaled', planBags(plan), this.table.dim) : null;
-    return { norms, columns: this.#magnitudeFactors(norms), unscaled };
+    const base = keep ? this.#scratch.matrix('base', planBags(plan), this.table.dim) : null;
+    return { norms, columns: this.#magnitudeFactors(norms), base };
   }
 
   /** magnitude / norm of every dim; a column of zeros has no direction to scale. */
@@ -313,10 +314,15 @@ export class Adapter {
     const { used, scaling, deltas } = this.#keptOf(plan);
     if (deltas) throw invalid(`${this.table.name}: what adapt kept is on a device; use deviceGradients`);
     this.#pending++;
-    return {
-      groups: this.groups.map((group) => group.gradients(used, gradient, scaling && scaling.columns)),
-      magnitude: scaling && this.#magnitudeGradient(gradient, scaling),
-    };
+    if (!scaling)
+      return { groups: this.groups.map((group) => group.gradients(used, gradient, this.#step, null)), magnitude: null };
+    // Σ over bags of g · (W + s A B) / norm, the part of W now and that of s A B by group.
+    const { norms, columns, base } = scaling;
+    const dots = this.#scratch.matrix('magnitude', 1, this.table.dim).data;
+    this.#kernels.columnDots(gradient, base!, dots);
+    const groups = this.groups.map((group) => group.gradients(used, gradient, this.#step, { columns, dots }));
+    for (let j = 0; j < dots.length; j++) dots[j] = norms[j]! > 0 ? dots[j]! / norms[j]! : 0;
+    return { groups, magnitude: dots };
   }
 
   #keptOf(plan: LookupPlan): Kept {
@@ -325,24 +331,17 @@ export class Adapter {
     throw invalid(`${this.table.name}: gradients of a plan that was not the last one looked up with keep = true`);
   }
 
-  /** Σ over bags of g · (W + s A B) / norm. */
-  #magnitudeGradient(gradient: Matrix, { norms, unscaled }: Scaling): Float32Array {
-    const { cols } = gradient;
-    const out = this.#scratch.matrix('magnitude', 1, cols).data;
-    this.#kernels.columnDots(gradient, unscaled!, out);
-    for (let j = 0; j < cols; j++) out[j] = norms[j]! > 0 ? out[j]! / norms[j]! : 0;
-    return out;
-  }
-
   /**
    * One optimiser step with these gradients, of one batch or of several (`GradientSum`); rows seen for the first time get their slots here.
    */
   update(plan: PlanRows, gradients: AdapterGradients): void {
     const training = this.#training;
     if (!training) throw invalid(`${this.table.name}: startTraining comes before update`);
-    const used = this.#kept?.plan === plan ? this.#kept.used : plan;
+    const kept = this.#kept?.plan === plan ? this.#kept : null;
     const step = this.#step + 1;
-    this.groups.forEach((group, i) => group.update(used, gradients.groups[i]!, step));
+    const base = kept?.scaling?.base;
+    const rows = base ? unpooledRows(kept.used, base) : null;
+    this.groups.forEach((group, i) => group.update(kept?.used ?? plan, gradients.groups[i]!, step, rows));
     if (this.magnitude && gradients.magnitude) {
       this.#kernels.updateDense({
         rule: { ...training.magnitudeRule, learningRate: training.magnitudeRateOf(step) },

@@ -86,7 +86,7 @@ test('saving and loading refuse what they do not know, before anything is writte
   const adapter = createAdapter(words, { rank: 2 });
   const path = join(folder, 'adapter');
   const refused: [object, RegExp][] = [
-    [{ overwrite: true }, /^saveAdapters: there is no option "overwrite"; allowed: format, replace, modulePaths/],
+    [{ replace: true }, /^saveAdapters: there is no option "replace"; allowed: format, overwrite, modulePaths/],
     [{ format: 'PEFT' }, /^saveAdapters: format "PEFT"; allowed: sparse, peft/],
     [{ modulePaths: { words: '0' } }, /^saveAdapters: modulePaths go with format "peft"/],
   ];

@@ -14,6 +14,7 @@ import { FinetableError, range, Scratch, type Matrix } from '@finetable/core';
 import type { RowStore, UpdatedProducts } from '@finetable/kernels';
 import type { ShardedTable } from '@finetable/placement';
 import type { RowGroup, RowWatcher } from './group.ts';
+import type { BaseRows } from './plans.ts';
 
 /** Rows read at a time. */
 const blockRows = 4096;
@@ -77,10 +78,11 @@ export class ColumnNorms implements RowWatcher {
     return this.#counted.get(group)!;
   }
 
-  products(group: RowGroup, rows: Int32Array): UpdatedProducts | null {
+  products(group: RowGroup, rows: Int32Array, pooled: BaseRows | null): UpdatedProducts | null {
     const { shards, rows: tableRows } = this.#table;
-    if (!group.b || shards.length !== 1 || this.#rows < tableRows) return null;
-    return { base: shards[0]!.store, rows, counted: this.#counted.get(group)!, ...this.#products.get(group)! };
+    if (!group.b || this.#rows < tableRows || (!pooled && shards.length !== 1)) return null;
+    const base = pooled ?? { base: shards[0]!.store, rows };
+    return { ...base, counted: this.#counted.get(group)!, ...this.#products.get(group)! };
   }
 
   updated(group: RowGroup, rows: Int32Array, slots: Int32Array): void {
@@ -136,11 +138,7 @@ export class ColumnNorms implements RowWatcher {
     }
     const base = this.#table.gather(rows, this.#scratch.matrix('base', rows.length, dim));
     if (group.b) {
-      const store = kernels.createRows(rows.length, dim, 'f32');
-      const each = range(rows.length);
-      kernels.scatterRows(store, each, base);
-      kernels.addRowProducts({ base: store, rows: each, factors, slots, counted, cross, gram });
-      store.close();
+      kernels.addRowProducts({ base, rows: range(rows.length), factors, slots, counted, cross, gram });
       return;
     }
     const before = this.#scratch.matrix('before', rows.length, dim);

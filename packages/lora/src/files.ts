@@ -71,7 +71,7 @@ export interface SaveAdaptersOptions extends SavePeftOptions {
   readonly format?: 'sparse' | 'peft';
 }
 
-const saveNames: OptionNames<SaveAdaptersOptions> = { format: true, replace: true, modulePaths: true };
+const saveNames: OptionNames<SaveAdaptersOptions> = { format: true, overwrite: true, modulePaths: true };
 
 /** Writes adapters, one per table, into a folder, whole or not at all. @throws EXISTS, NON_FINITE, UNSUPPORTED, IO */
 export async function saveAdapters(

@@ -30,6 +30,7 @@ import { rateOf, ruleOf, type OptimizerSpec, type StateDtype } from './optimizer
 import type { FactorOptions, LoraOptions } from './options.ts';
 import type { RowSet } from './row-set.ts';
 import type { Schedule } from './schedule.ts';
+import { membersOf, type BaseRows } from './plans.ts';
 import type { RowsSnapshot } from './snapshot.ts';
 import { SlotMap } from './slots.ts';
 
@@ -44,6 +45,14 @@ export interface GroupGradients {
   readonly rows: Matrix | null;
   /** `[r, D]`, or null where B is not trained. */
   readonly b: Matrix | null;
+}
+
+/** What DoRA does to gradients, and what it wants of them. */
+export interface ScaledColumns {
+  /** `[D]`: what every dim of E was multiplied by last. */
+  readonly columns: Float32Array;
+  /** `[D]`: gets Σ over bags of g · Δ added, Δ being what the group's delta added to them. */
+  readonly dots: Float32Array;
 }
 
 export interface GroupTraining {
@@ -62,8 +71,11 @@ export interface GroupTraining {
 
 /** Told of what the optimiser did. */
 export interface RowWatcher {
-  /** What an update of these rows is to count as it goes; null: nothing, `updated` is to be called after it. */
-  products(group: RowGroup, rows: Int32Array): UpdatedProducts | null;
+  /**
+   * What an update of these rows is to count as it goes; null: nothing, `updated` is to be called after it.
+   * @param pooled the same rows as a lookup left them; null: it did not
+   */
+  products(group: RowGroup, rows: Int32Array, pooled: BaseRows | null): UpdatedProducts | null;
   /** Its rows `rows` of the table, in `slots`, were moved. */
   updated(group: RowGroup, rows: Int32Array, slots: Int32Array): void;
 }
@@ -258,13 +270,18 @@ export class RowGroup {
 
   /** The delta of a plan's unique rows for a device that computes; views into memory that the next batch uses again. */
   deviceDelta(plan: LookupPlan, step: number): DeviceDelta {
-    const all = this.#current(plan, step);
     const members = this.members.indicesOf(plan.uniqueRows);
+    return { members, factors: this.#planRows(plan, members, step), b: this.b, scale: this.scale };
+  }
+
+  /** A of a plan's members at this step, `[k, r]`; a view into memory that the next call uses again. */
+  #planRows(plan: PlanRows, members: Int32Array | null, step: number): Matrix {
+    const all = this.#current(plan, step);
     const slots = members ? members.map((i) => all[i]!) : all;
-    const factors = this.#scratch.matrix('sent', slots.length, this.rank);
-    this.#kernels.gatherRows(this.#factors, slots.map((slot) => Math.max(slot, 0)), factors); // prettier-ignore
-    slots.forEach((slot, i) => slot < 0 && factors.data.fill(0, i * this.rank, (i + 1) * this.rank));
-    return { members, factors, b: this.b, scale: this.scale };
+    const a = this.#scratch.matrix('current', slots.length, this.rank);
+    this.#kernels.gatherRows(this.#factors, slots.map((slot) => Math.max(slot, 0)), a); // prettier-ignore
+    slots.forEach((slot, i) => slot < 0 && a.data.fill(0, i * this.rank, (i + 1) * this.rank));
+    return a;
   }
 
   /** Where a device puts the gradients of that delta; what is trained of it. */
@@ -301,37 +318,62 @@ export class RowGroup {
     return this.#slots.table;
   }
 
-  /** Where a lookup leaves Ā, `[b, r]`, for the gradient of B; null where that is not wanted. */
+  /** Where a lookup leaves Ā, `[b, r]`, for the gradients of B and of magnitudes; null where that is not wanted. */
   pooledFactors(plan: LookupPlan): Matrix | null {
-    return this.trainsB ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
+    const wanted = this.trainsB || (this.b !== null && this.#watcher !== null);
+    return wanted ? this.#scratch.matrix('pooled', planBags(plan), this.rank) : null;
   }
 
   /**
    * Gradients of A's rows and B from `gradient` = ∂L/∂E (`[b, D]`), after a lookup of the same plan with `pooledFactors`.
    * Duplicates are summed.
-   * @param columns what every dim of E was multiplied by last, `[D]`; null: nothing
+   * @param scaling null: E was not multiplied
    */
-  gradients(plan: LookupPlan, gradient: Matrix, columns: Float32Array | null): GroupGradients {
-    const kernels = this.#kernels;
-    const b = this.b && columns ? this.#scaled(this.b, columns) : this.b;
+  gradients(plan: LookupPlan, gradient: Matrix, step: number, scaling: ScaledColumns | null): GroupGradients {
     const members = this.members.indicesOf(plan.uniqueRows);
+    if (!this.b) return { members, rows: this.#denseGradient(plan, members, gradient, step, scaling), b: null };
+    const kernels = this.#kernels;
     let rows: Matrix | null = null;
     if (this.trainsA) {
-      let values = gradient;
-      if (b) {
-        values = this.#scratch.matrix('projected', planBags(plan), this.rank);
-        kernels.matmul({ a: gradient, b, out: values, transposeB: true, scale: this.scale });
-      }
+      const b = scaling ? this.#scaled(this.b, scaling.columns) : this.b;
+      const values = this.#scratch.matrix('projected', planBags(plan), this.rank);
+      kernels.matmul({ a: gradient, b, out: values, transposeB: true, scale: this.scale });
       rows = this.#scratch.matrix('rows', (members ?? plan.uniqueRows).length, this.rank);
       kernels.segmentSum({ plan, values, uniques: members, out: rows });
-      if (!b && columns) kernels.scaleColumns(rows, columns);
     }
-    if (!b || !this.trainsB) return { members, rows, b: null };
-    const out = this.#scratch.matrix('b', this.rank, this.table.dim);
-    const pooled = this.pooledFactors(plan)!;
-    kernels.matmul({ a: pooled, b: gradient, out, transposeA: true, scale: this.scale });
-    if (columns) kernels.scaleColumns(out, columns);
-    return { members, rows, b: out };
+    const pooled = this.pooledFactors(plan);
+    if (!pooled) return { members, rows, b: null };
+    const b = this.#scratch.matrix('b', this.rank, this.table.dim);
+    kernels.matmul({ a: pooled, b: gradient, out: b, transposeA: true, scale: this.scale });
+    if (scaling) {
+      this.#addDots(b, this.b, scaling.dots);
+      kernels.scaleColumns(b, scaling.columns);
+    }
+    return { members, rows, b: this.trainsB ? b : null };
+  }
+
+  /** Of A where B is the identity. */
+  #denseGradient(
+    plan: LookupPlan,
+    members: Int32Array | null,
+    values: Matrix,
+    step: number,
+    scaling: ScaledColumns | null,
+  ): Matrix | null {
+    if (!this.trainsA && !scaling) return null;
+    const rows = this.#scratch.matrix('rows', (members ?? plan.uniqueRows).length, this.rank);
+    this.#kernels.segmentSum({ plan, values, uniques: members, out: rows });
+    if (scaling) {
+      this.#addDots(rows, this.#planRows(plan, members, step), scaling.dots);
+      this.#kernels.scaleColumns(rows, scaling.columns);
+    }
+    return this.trainsA ? rows : null;
+  }
+
+  #addDots(x: Matrix, y: Matrix, dots: Float32Array): void {
+    const own = this.#scratch.matrix('dots', 1, dots.length).data;
+    this.#kernels.columnDots(x, y, own);
+    for (let j = 0; j < dots.length; j++) dots[j]! += own[j]!;
   }
 
   #scaled({ rows, cols, data }: Matrix, columns: Float32Array): Matrix {
@@ -341,8 +383,11 @@ export class RowGroup {
     return out;
   }
 
-  /** Optimiser step number `step` with these gradients; rows seen for the first time get their slots here. */
-  update(plan: PlanRows, gradients: GroupGradients, step: number): void {
+  /**
+   * Optimiser step number `step` with these gradients; rows seen for the first time get their slots here.
+   * @param pooled the plan's unique rows as a lookup left them; null: it did not
+   */
+  update(plan: PlanRows, gradients: GroupGradients, step: number, pooled: BaseRows | null): void {
     const training = this.#training!;
     const kernels = this.#kernels;
     if (gradients.rows) {
@@ -357,7 +402,7 @@ export class RowGroup {
         slots,
         gradients: gradients.rows,
         lastSteps: training.lastSteps,
-        products: this.#watcher?.products(this, rows) ?? null,
+        products: this.#watcher?.products(this, rows, pooled && membersOf(pooled, gradients.members)) ?? null,
       };
       kernels.updateRows(args);
       if (!args.products) this.#watcher?.updated(this, rows, slots);

@@ -11,9 +11,9 @@
  * ```
  * @module
  */
-export { Adapter, createAdapter, gradientArrays, type AdapterGradients } from './adapter.ts';
+export { Adapter, createAdapter, gradientArrays, type AdapterGradients, type AdapterOrigin } from './adapter.ts';
 export { combineAdapters, type WeightedAdapter } from './combine/adapters.ts';
-export { combineLowRank, type CombineOptions } from './combine/combine.ts';
+export { combineLowRank, type CombineOptions, type Dropped, type Elected, type Trimmed } from './combine/combine.ts';
 export { type LowRank, type WeightedDelta } from './combine/lowrank.ts';
 export { type MajoritySign } from './combine/merge.ts';
 export {
@@ -26,7 +26,7 @@ export {
   type SaveAdaptersOptions,
 } from './files.ts';
 export { GradientSum } from './gradient-sum.ts';
-export { RowGroup, type GroupGradients, type GroupTraining, type PlanRows } from './group.ts';
+export { RowGroup, type GroupGradients, type GroupTraining, type PlanRows, type RowWatcher } from './group.ts';
 export type {
   AdapterInit,
   AdapterOptions,
@@ -52,10 +52,16 @@ export {
   rowwiseAdam,
   ruleOf,
   sgd,
+  type AdagradOptions,
+  type AdamNumbers,
+  type AdamOptions,
+  type ChosenDecay,
+  type Common as OptimizerCommon,
   type OptimizerOverrides,
   type OptimizerSpec,
+  type SgdOptions,
   type StateDtype,
 } from './optimizer.ts';
 export { AdapterSet } from './set.ts';
-export { scheduleFactor, scheduleTypes, type Schedule } from './schedule.ts';
+export { scheduleFactor, scheduleTypes, type Common as ScheduleCommon, type Schedule } from './schedule.ts';
 export { SlotMap } from './slots.ts';

@@ -3,7 +3,7 @@ import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/c
 import type { UpdateRule } from '@finetable/kernels';
 import { scheduleFactor, type Schedule } from './schedule.ts';
 
-interface Common {
+export interface Common {
   /** Step size; a number > 0. With a schedule the rate at step t is this times the schedule's factor of t. */
   readonly learningRate: number;
   /** Default: constant. */
@@ -29,12 +29,12 @@ interface Common {
 export type StateDtype = 'f32' | 'bf16' | 'f16';
 const stateDtypes: readonly StateDtype[] = ['f32', 'bf16', 'f16'];
 
-interface ChosenDecay {
+export interface ChosenDecay {
   /** Default `l2`. */
   readonly decay?: 'l2' | 'decoupled' | undefined;
 }
 
-interface AdamNumbers {
+export interface AdamNumbers {
   readonly beta1?: number | undefined;
   readonly beta2?: number | undefined;
   readonly epsilon?: number | undefined;
@@ -54,10 +54,9 @@ export const optimizerTypes: readonly OptimizerSpec['type'][] = [
   'rowwise-adam',
 ];
 
-type Options<T extends OptimizerSpec['type']> = Omit<Extract<OptimizerSpec, { type: T }>, 'type'>;
-type SgdOptions = Options<'sgd'>;
-type AdagradOptions = Common & ChosenDecay & { readonly epsilon?: number | undefined };
-type AdamOptions = Common & AdamNumbers;
+export type SgdOptions = Common & ChosenDecay & { readonly momentum?: number | undefined };
+export type AdagradOptions = Common & ChosenDecay & { readonly epsilon?: number | undefined };
+export type AdamOptions = Common & AdamNumbers;
 
 const common: OptionNames<Common & { type: unknown }> = {
   type: true,

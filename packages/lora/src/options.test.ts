@@ -66,6 +66,7 @@ const cases: [string, AdapterOptions][] = [
   ['pissa', { rank: 2, init: 'pissa' }],
   ['keras', { rank: 2, alpha: 20, init: 'keras' }],
   ['dora', { rank: 2, alpha: 4, dora: true }],
+  ['dora, B frozen', { rank: 2, alpha: 4, dora: true, freeze: 'B' }],
   ['dora of groups', { rank: 2, dora: true, groups: [{ name: 'new', rows: { from: 11 }, kind: 'dense' }] }],
   ['dense dora', { kind: 'dense', dora: true }],
 ];
@@ -243,6 +244,34 @@ test('a frozen factor keeps its values', () => {
   expect(() => createAdapter(table(), { rank: 2, freeze: 'A' }).startTraining(adamw({ learningRate: 1 }))).toThrow(
     /A is frozen at 0, so nothing would be trained/,
   );
+});
+
+test.each<[string, AdapterOptions]>([
+  ['one group', { rank: 3, dora: true }],
+  ['groups', { rank: 2, dora: true, groups: [{ name: 'some', rows: { from: 40, to: 90 }, rank: 3 }] }],
+])('DoRA counts rows that a lookup left as those of the table: %s', (_, options) => {
+  const rows = 200;
+  const random = new RandomStream(4, 'ids');
+  const adapters = [true, false].map((whole) => {
+    const adapter = createAdapter(createTable('items', normals(rows, D, 'items')), options);
+    adapter.startTraining(adamw({ learningRate: 0.02, weightDecay: 0.01 }));
+    const steps = 200;
+    for (let step = 0; step < steps; step++) {
+      // The last one has all rows, which are then as they were counted.
+      const values = step === steps - 1 ? range(rows) : range(40).map((i) => random.below(40 * step + i, rows));
+      const used = makePlan({ values, offsets: range(values.length + 1) }, rows);
+      const out = matrix(values.length, D);
+      adapter.lookup(used, out, true);
+      for (let i = 0; i < out.data.length; i++) out.data[i]! -= 1;
+      // Of unique rows alone it is not known where a lookup left them.
+      adapter.update(whole ? used : { uniqueRows: used.uniqueRows }, adapter.gradients(used, out));
+    }
+    return adapter;
+  });
+  const [left, read] = adapters.map((adapter) => adapter.norms!.norms());
+  expect(left).toEqual(read);
+  const exact = adapters[0]!.norms!.norms(true);
+  left!.forEach((norm, j) => expect(Math.abs(norm / exact[j]! - 1)).toBeLessThan(1e-6));
 });
 
 test('DoRA counts what it keeps of touched rows', () => {

@@ -1,5 +1,5 @@
 /** Plans made from a batch's plan: the same rows and places with other weights, and its unique rows one by one. */
-import { planPlaces, RandomStream, range, type LookupPlan } from '@finetable/core';
+import { planPlaces, RandomStream, range, type LookupPlan, type Matrix } from '@finetable/core';
 
 /** The plan with every place's weight multiplied. @param factor of a place */
 export function withWeights(plan: LookupPlan, factor: (place: number) => number): LookupPlan {
@@ -24,6 +24,26 @@ export function rowByRow({ tableRows, uniqueRows }: LookupPlan): LookupPlan {
     groupBags: each,
   };
 }
+
+/** Where the rows of the table stand that a plan's unique rows are: row i of them is row `rows[i]` of `base`. */
+export interface BaseRows {
+  readonly base: Matrix;
+  readonly rows: Int32Array;
+}
+
+/** The plan's unique rows in what a lookup of it pooled from the base; null unless every bag is one row as it is. */
+export function unpooledRows(plan: LookupPlan, base: Matrix): BaseRows | null {
+  const { offsets, uniqueRows, groupOffsets, groupPlaces } = plan;
+  if (plan.weights || base.rows !== planPlaces(plan)) return null;
+  for (let bag = 0; bag < base.rows; bag++) if (offsets[bag] !== bag) return null;
+  const rows = new Int32Array(uniqueRows.length);
+  for (let i = 0; i < rows.length; i++) rows[i] = groupPlaces[groupOffsets[i]!]!;
+  return { base, rows };
+}
+
+/** Those of some of the unique rows. @param members as indices; null: all */
+export const membersOf = ({ base, rows }: BaseRows, members: Int32Array | null): BaseRows =>
+  members ? { base, rows: members.map((i) => rows[i]!) } : { base, rows };
 
 /** The unique rows of some bags of a plan, ascending. */
 export function rowsOfBags({ offsets, placeUnique, uniqueRows }: LookupPlan, bags: readonly number[]): Int32Array {

@@ -4,7 +4,7 @@
  */
 import { checkOptionNames, FinetableError } from '@finetable/core';
 
-interface Common {
+export interface Common {
   /** Steps over which the factor first rises from 1 / warmupSteps to 1. Default 0: none. */
   readonly warmupSteps?: number | undefined;
 }

@@ -102,3 +102,27 @@ export interface DeviceMatrix {
   /** Frees it. Safe to call twice. */
   dispose(): void;
 }
+
+/** What a package of devices exports for jobs. */
+export interface DevicePackage {
+  /**
+   * The device that the package would choose here.
+   * @param options.memoryBytes the most that tables may take with what else is there
+   * @param options.software whether a driver that computes on the processor will do, where that has to be asked for
+   * @throws UNSUPPORTED where there is none, with what to install
+   */
+  offerDevice(options: {
+    readonly memoryBytes?: number | undefined;
+    readonly software?: boolean | undefined;
+  }): Promise<OfferedDevice>;
+}
+
+export interface OfferedDevice {
+  readonly device: Device;
+  /** Whether it is a GPU: one in the process's own memory is used only by tables that say so. */
+  readonly gpu: boolean;
+  /** What computes there, and where its capacity comes from. */
+  readonly note: string;
+  /** Where it is none: what computes instead of a GPU, and why. */
+  readonly instead: string;
+}

@@ -11,6 +11,7 @@
  */
 export { createTable, openTable, type OpenTableOptions } from './open.ts';
 export { growTable, type GrowSpec, type SampledInit } from './grow.ts';
+export type { FileWatch } from './watch.ts';
 export type { FetchedRows } from './fetched.ts';
 export { ShardedTable, type TableExtras } from './table.ts';
 export type {
@@ -19,9 +20,11 @@ export type {
   DeviceGradients,
   DeviceLookup,
   DeviceMatrix,
+  DevicePackage,
   DeviceRows,
+  OfferedDevice,
 } from './device.ts';
-export type { DevicePart, Home, ShardSpec } from './parts.ts';
+export type { DevicePart, Home, OpenPart, ShardSpec } from './parts.ts';
 export type { CacheOptions, CacheStatistics, HotRowCache } from './cache.ts';
 export { nearestRows, type Metric, type Nearest, type NearestOptions } from './nearest.ts';
 export { findRows, type TableOrigin } from './source.ts';

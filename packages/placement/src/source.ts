@@ -19,7 +19,7 @@ export interface TableOrigin {
 }
 
 /**
- * Finds the rows of a table in a file, reading headers only. Quantised tables are int8 and int4 as docs/formats.md has them.
+ * Finds the rows of a table in a file, reading headers only. Quantised tables are int8 and int4 as docs/guide/12-formats.md has them.
  * @param tensor which tensor of a safetensors file; may be left out where only one is a table
  * @throws NOT_FOUND, INVALID_FILE (hostile, truncated, wrong dims or dtype, scales that do not fit), INVALID_ARGUMENT (no
  * such tensor), UNSUPPORTED (over 2^31 - 1 rows)

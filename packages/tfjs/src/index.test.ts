@@ -7,6 +7,7 @@ test('public names', () => {
     'TfjsMatrix',
     'embedding',
     'embeddingFromConfig',
+    'offerDevice',
     'registerTable',
     'tf',
     'tfjsDevice',

@@ -8,6 +8,7 @@
  */
 export { tf } from './load.ts';
 export { tfjsDevice, type TfjsDevice, type TfjsDeviceOptions } from './device/device.ts';
+export { offerDevice } from './device/offer.ts';
 export { TfjsMatrix } from './device/matrix.ts';
 export { tfjsObjective, type Embeddings, type Loss, type TfjsObjectiveOptions } from './objective/objective.ts';
 export { tfjsModel, type TfjsModelOptions } from './objective/model.ts';

@@ -139,7 +139,7 @@ export class Checkpoints {
     write: (path: string) => Promise<void>,
   ): Promise<void> {
     const path = join(folder, stepName(progress.step));
-    await writeFolderAtomic(path, write, { replace: true });
+    await writeFolderAtomic(path, write, { overwrite: true });
     for (const { name, step } of (await stepFolders(folder)).slice(keep)) {
       if (step === progress.best?.step) continue;
       await removeFolderAtomic(join(folder, name));

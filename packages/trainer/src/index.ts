@@ -48,6 +48,7 @@ export type {
   ScoreOutputs,
 } from './metrics/outputs.ts';
 export type { ObjectiveModule, ObjectiveModuleContext } from './job/objectives/module.ts';
+export { batchJsonSchema, jobJsonSchema } from './job/json-schema.ts';
 export { planJob, type JobPlan } from './job/plan.ts';
 export { checkJob, readJob, type LoadedJob } from './job/read.ts';
 export type { Job, JobInput } from './job/schema.ts';
@@ -60,4 +61,6 @@ export { openEmbedder, type EmbeddedPart, type Embedder, type EmbedInput, type E
 export { writeReport } from './report/write.ts';
 export { compareRuns, comparisonRows, type ComparedRun } from './report/compare.ts';
 export type { Neighbour, Probe, TableChanges } from './report/changes.ts';
+export type { ExistingRun } from './run/folder.ts';
+export type { FoundDevice, JobDevice } from './job/device.ts';
 export { lockHolder } from './run/lock.ts';

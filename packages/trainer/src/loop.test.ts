@@ -2,61 +2,40 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { matrix, RandomStream, type Matrix } from '@finetable/core';
-import { openLoader, type Loader } from '@finetable/data';
+import type { Matrix } from '@finetable/core';
+import type { Loader } from '@finetable/data';
 import { verifyManifest } from '@finetable/formats';
 import { adamw, adapterTensors, createAdapter, sgd, type Adapter, type OptimizerSpec } from '@finetable/lora';
-import { createTable } from '@finetable/placement';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { FitOptions, FitResult, TrainingEvent } from './fit.ts';
 import { classification } from './objectives/classification.ts';
 import { custom } from './objectives/custom.ts';
+import { D, openExamples, smallTable, V, writeExamples } from './testing/small-world.ts';
 import { Trainer } from './trainer.ts';
 
-const V = 60;
-const D = 5;
 let folder: string;
 let loaders: Loader[];
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'loop-'));
   loaders = [];
-  await write('train.jsonl', 72, 0);
-  await write('valid.jsonl', 20, 1000);
+  await writeExamples(join(folder, 'train.jsonl'), 72, 0);
+  await writeExamples(join(folder, 'valid.jsonl'), 20, 1000);
 });
 afterEach(async () => {
   await Promise.all(loaders.map((loader) => loader.close()));
   await rm(folder, { recursive: true });
 });
 
-async function write(name: string, count: number, seed: number): Promise<void> {
-  const random = new RandomStream(seed, name);
-  const lines = Array.from({ length: count }, (_, i) => {
-    const ids = Array.from({ length: 3 }, (_, j) => random.below(i * 3 + j, V / 3) * 3 + (i % 3));
-    return JSON.stringify({ ids, class: `c${i % 3}`, name: `example-${i}` });
-  });
-  await writeFile(join(folder, name), `${lines.join('\n')}\n`);
-}
-
 async function loader(name: string, batchSize: number, shuffle: boolean, workers = 0, id = false): Promise<Loader> {
-  const made = await openLoader(
-    {
-      source: { file: join(folder, name) },
-      features: { history: { table: 'items', column: 'ids' } },
-      labels: { class: { column: 'class', classes: ['c0', 'c1', 'c2'] } },
-      tables: { items: { rows: V } },
-      ...(id ? { id: { column: 'name' } } : {}),
-    },
-    { batchSize, workers, shuffle, seed: 3 },
-  );
+  const spec = id ? { id: { column: 'name' } } : {};
+  const made = await openExamples(join(folder, name), { batchSize, workers, shuffle }, spec);
   loaders.push(made);
   return made;
 }
 
 function adapterOf(): Adapter {
-  const values = matrix(V, D);
-  new RandomStream(1, 'table').fillNormal(values.data, 0.1);
-  return createAdapter(createTable('items', values), { rank: 2, alpha: 4 });
+  return createAdapter(smallTable(), { rank: 2, alpha: 4 });
 }
 
 interface Setting {

@@ -1,17 +1,14 @@
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { matrix, RandomStream } from '@finetable/core';
-import { openLoader, type DataSpec, type Loader, type LoaderOptions } from '@finetable/data';
+import type { DataSpec, Loader, LoaderOptions } from '@finetable/data';
 import { adamw, adapterTensors, createAdapter, sgd, type Adapter } from '@finetable/lora';
-import { createTable, type ShardedTable } from '@finetable/placement';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { classification } from './objectives/classification.ts';
 import type { FitOptions, TrainingEvent } from './fit.ts';
+import { D, openExamples, smallTable, V, writeExamples } from './testing/small-world.ts';
 import { Trainer } from './trainer.ts';
 
-const V = 60;
-const D = 5;
 const examples = 70;
 let folder: string;
 let loaders: Loader[];
@@ -19,46 +16,20 @@ let loaders: Loader[];
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'trainer-'));
   loaders = [];
-  await write('train.jsonl', examples, 0);
-  await write('valid.jsonl', 20, 1000);
+  await writeExamples(join(folder, 'train.jsonl'), examples, 0);
+  await writeExamples(join(folder, 'valid.jsonl'), 20, 1000);
 });
 afterEach(async () => {
   await Promise.all(loaders.map((loader) => loader.close()));
   await rm(folder, { recursive: true });
 });
 
-/** The class is that of the first id's remainder by 3: learnable only by moving rows. */
-async function write(name: string, count: number, seed: number): Promise<void> {
-  const random = new RandomStream(seed, name);
-  const lines = Array.from({ length: count }, (_, i) => {
-    const ids = Array.from({ length: 3 }, (_, j) => random.below(i * 3 + j, V / 3) * 3 + (i % 3));
-    return JSON.stringify({ ids, class: `c${i % 3}` });
-  });
-  await writeFile(join(folder, name), `${lines.join('\n')}\n`);
-}
-
-function table(values?: Float32Array): ShardedTable {
-  const m = matrix(V, D);
-  if (values) m.data.set(values);
-  else new RandomStream(1, 'table').fillNormal(m.data, 0.1);
-  return createTable('items', m);
-}
-
 async function loader(
   name = 'train.jsonl',
   options: Partial<LoaderOptions> = {},
   spec: Partial<DataSpec> = {},
 ): Promise<Loader> {
-  const made = await openLoader(
-    {
-      source: { file: join(folder, name) },
-      features: { history: { table: 'items', column: 'ids' } },
-      labels: { class: { column: 'class', classes: ['c0', 'c1', 'c2'] } },
-      tables: { items: { rows: V } },
-      ...spec,
-    },
-    { batchSize: 8, workers: 0, shuffle: name === 'train.jsonl', seed: 3, ...options },
-  );
+  const made = await openExamples(join(folder, name), { shuffle: name === 'train.jsonl', ...options }, spec);
   loaders.push(made);
   return made;
 }
@@ -72,7 +43,7 @@ function trainer(adapter: Adapter, learningRate = 0.05): Trainer {
 }
 
 test('training lowers the loss, moves the touched rows and leaves the base alone', async () => {
-  const base = table();
+  const base = smallTable();
   const before = base.gather(Int32Array.from({ length: V }, (_, i) => i)).data;
   const adapter = createAdapter(base, { rank: 2, alpha: 4 });
   const subject = trainer(adapter);
@@ -89,7 +60,7 @@ test('training lowers the loss, moves the touched rows and leaves the base alone
 });
 
 async function fitBytes(options: FitOptions & { workers?: number }): Promise<unknown> {
-  const adapter = createAdapter(table(), { rank: 2, alpha: 4 });
+  const adapter = createAdapter(smallTable(), { rank: 2, alpha: 4 });
   const subject = trainer(adapter);
   const { workers = 0, ...fit } = options;
   await subject.fit(await loader('train.jsonl', { workers }), { epochs: 3, ...fit });
@@ -205,7 +176,7 @@ test('aborted while waiting for a batch, and resumed: the same bytes', async () 
     close: () => Promise.resolve(),
   };
   const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
-  const subject = trainer(createAdapter(table(), { rank: 2, alpha: 4 }));
+  const subject = trainer(createAdapter(smallTable(), { rank: 2, alpha: 4 }));
   await expect(subject.fit(slow, { epochs: 3, checkpoints, signal: controller.signal })).rejects.toMatchObject({
     code: 'INTERRUPTED',
     details: { step: 3 },
@@ -252,7 +223,7 @@ test('a checkpoint of other data is refused', async () => {
 });
 
 test('the state of the best evaluation is the result, and patience ends the training', async () => {
-  const adapter = createAdapter(table(), { rank: 2, alpha: 4 });
+  const adapter = createAdapter(smallTable(), { rank: 2, alpha: 4 });
   const subject = trainer(adapter, 0.2);
   // Half of the classes are wrong, so that surer is soon worse.
   const text = await readFile(join(folder, 'valid.jsonl'), 'utf8');
@@ -280,7 +251,7 @@ test('the state of the best evaluation is the result, and patience ends the trai
 test('a NaN in a row that is looked up names table and row', async () => {
   const values = new Float32Array(V * D).fill(0.1);
   values[33 * D + 2] = Number.NaN;
-  const adapter = createAdapter(table(values), { rank: 2 });
+  const adapter = createAdapter(smallTable(values), { rank: 2 });
   await expect(trainer(adapter).fit(await loader(), { epochs: 2 })).rejects.toMatchObject({
     code: 'NON_FINITE',
     message: expect.stringMatching(/table "items": row 33 holds a value that is not finite \(lines \d+/),
@@ -289,7 +260,7 @@ test('a NaN in a row that is looked up names table and row', async () => {
 
 test('a loss that grows beyond numbers stops with the batch named', async () => {
   const objective = classification({ input: 'history', label: 'class' });
-  const subject = new Trainer({ tables: { items: table() }, objective, optimizer: sgd({ learningRate: 1e39 }) });
+  const subject = new Trainer({ tables: { items: smallTable() }, objective, optimizer: sgd({ learningRate: 1e39 }) });
   await expect(subject.fit(await loader(), { epochs: 3 })).rejects.toMatchObject({
     code: 'NON_FINITE',
     message: expect.stringMatching(
@@ -313,9 +284,9 @@ test.each([
   [{ evaluateEvery: { steps: 1 } }, /fit: evaluateEvery needs validation data/],
   [{ evaluateEvery: { steps: 1, epochs: 1 } }, /fit: evaluateEvery; allowed: one of steps, epochs and seconds/],
 ])('refuses %j', async (options, message) => {
-  await expect(trainer(createAdapter(table(), { rank: 2 })).fit(await loader(), options as FitOptions)).rejects.toThrow(
-    message,
-  );
+  await expect(
+    trainer(createAdapter(smallTable(), { rank: 2 })).fit(await loader(), options as FitOptions),
+  ).rejects.toThrow(message);
 });
 
 test('unknown options of a trainer and of an objective are refused', () => {
@@ -336,21 +307,21 @@ test('tables, features and objective must fit together', async () => {
   await expect(new Trainer({ objective: objective('history', 'class'), optimizer }).fit(data)).rejects.toThrow(
     /feature "history" reads table "items"; there is none/,
   );
-  const tables = { items: table() };
+  const tables = { items: smallTable() };
   await expect(new Trainer({ tables, objective: objective('other', 'class'), optimizer }).fit(data)).rejects.toThrow(
     /feature "history" is not used; the objective reads other/,
   );
   await expect(new Trainer({ tables, objective: objective('history', 'kind'), optimizer }).fit(data)).rejects.toThrow(
     /reads label "kind"; there is "class"/,
   );
-  const adapters = { items: createAdapter(table(), { rank: 1 }) };
+  const adapters = { items: createAdapter(smallTable(), { rank: 1 }) };
   await expect(
     new Trainer({ tables, adapters, objective: objective('history', 'class'), optimizer }).fit(data),
   ).rejects.toThrow(/given both as frozen and with an adapter/);
 });
 
 test('a frozen table trains the objective alone', async () => {
-  const tables = { items: table() };
+  const tables = { items: smallTable() };
   const subject = new Trainer({
     tables,
     objective: classification({ input: 'history', label: 'class' }),
@@ -372,7 +343,7 @@ test('validation and later loaders must have the features and classes that are t
     {},
     { features: { history: { table: 'other', column: 'ids' } }, tables: { other: { rows: V } } },
   );
-  const adapter = createAdapter(table(), { rank: 2 });
+  const adapter = createAdapter(smallTable(), { rank: 2 });
   const subject = trainer(adapter);
   const classes = {
     code: 'MISMATCH',
@@ -390,7 +361,7 @@ test('validation and later loaders must have the features and classes that are t
 
 test('a second fit goes on: the same bytes as one of as many epochs', async () => {
   const train = async (parts: readonly number[]): Promise<unknown> => {
-    const adapter = createAdapter(table(), { rank: 2, alpha: 4 });
+    const adapter = createAdapter(smallTable(), { rank: 2, alpha: 4 });
     const subject = trainer(adapter);
     // In file order, so that every epoch is the same.
     for (const epochs of parts) await subject.fit(await loader('train.jsonl', { shuffle: false }), { epochs });
@@ -414,7 +385,7 @@ test('a new training does not begin among the checkpoints of an earlier one', as
 test('a checkpoint of other batches is refused', async () => {
   const checkpoints = { folder: join(folder, 'checkpoints'), everySteps: 100 };
   await fitBytes({ checkpoints });
-  const subject = trainer(createAdapter(table(), { rank: 2, alpha: 4 }));
+  const subject = trainer(createAdapter(smallTable(), { rank: 2, alpha: 4 }));
   await expect(
     subject.fit(await loader('train.jsonl', { batchSize: 16 }), { checkpoints, resume: true }),
   ).rejects.toMatchObject({
@@ -444,7 +415,7 @@ test('the best state kept meanwhile leaves no files, however training ends', asy
 });
 
 test('an adapter in training is not taken over by another optimiser', async () => {
-  const adapter = createAdapter(table(), { rank: 2 });
+  const adapter = createAdapter(smallTable(), { rank: 2 });
   await trainer(adapter, 0.05).fit(await loader());
   await trainer(adapter, 0.05).fit(await loader());
   expect(adapter.step).toBe(18);
@@ -456,7 +427,7 @@ test('an adapter in training is not taken over by another optimiser', async () =
 test('an objective belongs to one trainer, and a trainer is in one fit', async () => {
   const objective = classification({ input: 'history', label: 'class' });
   const make = (): Trainer =>
-    new Trainer({ tables: { items: table() }, objective, optimizer: sgd({ learningRate: 0.1 }) });
+    new Trainer({ tables: { items: smallTable() }, objective, optimizer: sgd({ learningRate: 0.1 }) });
   const subject = make();
   const loaders = [await loader(), await loader()] as const;
   const first = subject.fit(loaders[0]);
@@ -474,12 +445,12 @@ test('a metric that the objective does not have is named', async () => {
 test('adapters must be read, each under one name', async () => {
   const objective = classification({ input: 'history', label: 'class' });
   const optimizer = adamw({ learningRate: 0.1 });
-  const items = createAdapter(table(), { rank: 1 });
+  const items = createAdapter(smallTable(), { rank: 1 });
   const data = await loader();
   await expect(new Trainer({ adapters: { items, again: items }, objective, optimizer }).fit(data)).rejects.toThrow(
     /one adapter is given under two names/,
   );
-  const unread = createAdapter(table(), { rank: 1 });
+  const unread = createAdapter(smallTable(), { rank: 1 });
   await expect(new Trainer({ adapters: { items, unread }, objective, optimizer }).fit(data)).rejects.toThrow(
     /no feature reads table "unread"/,
   );
@@ -500,7 +471,7 @@ test('checkpoints: a folder that is a file, and a table whose name is no file na
     { features: { history: { table: name, column: 'ids' } }, tables: { [name]: { rows: V } } },
   );
   const subject = new Trainer({
-    adapters: { [name]: createAdapter(table(), { rank: 2 }) },
+    adapters: { [name]: createAdapter(smallTable(), { rank: 2 }) },
     objective: classification({ input: 'history', label: 'class' }),
     optimizer: adamw({ learningRate: 0.1 }),
   });
@@ -517,8 +488,10 @@ test('checkpoints: a folder that is a file, and a table whose name is no file na
 
 test('examples without a single id are an error, not a training on zeros', async () => {
   await writeFile(join(folder, 'none.jsonl'), '{"ids": [], "class": "c0"}\n{"ids": [], "class": "c1"}\n');
-  await expect(trainer(createAdapter(table(), { rank: 2 })).fit(await loader('none.jsonl'))).rejects.toMatchObject({
-    code: 'INVALID_DATA',
-    message: expect.stringContaining('table "items": no training example has an id in it') as string,
-  });
+  await expect(trainer(createAdapter(smallTable(), { rank: 2 })).fit(await loader('none.jsonl'))).rejects.toMatchObject(
+    {
+      code: 'INVALID_DATA',
+      message: expect.stringContaining('table "items": no training example has an id in it') as string,
+    },
+  );
 });

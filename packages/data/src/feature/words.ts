@@ -13,7 +13,7 @@ export function wordEncoder({ column, table }: FeatureSpec, tokens: VocabularySp
   return tokenEncoder({ column, split: wordSplitter(tokens), row, refuse, maxTokens, pad });
 }
 
-type Splitting = Pick<VocabularySpec, 'standardize' | 'lowercase' | 'split' | 'pattern' | 'ngrams'>;
+export type Splitting = Pick<VocabularySpec, 'standardize' | 'lowercase' | 'split' | 'pattern' | 'ngrams'>;
 
 /** The tokens of a text, in order. */
 export function wordSplitter(tokens: Splitting): (text: string) => readonly string[] {

@@ -172,7 +172,7 @@ test('what cannot be saved', async () => {
     message: expect.stringContaining('an adapter with maxNorm is not merged') as string,
   });
   expect(existsSync(join(folder, 'limited'))).toBe(false);
-  await expect(model.save(model.folder, { replace: true })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  await expect(model.save(model.folder, { overwrite: true })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
 
   const other = await openTable(join(fixtures, 'm2v-words', 'model.safetensors'));
   const foreign = createAdapter(other, { rank: 1 });

@@ -18,7 +18,7 @@ export interface SaveStaticOptions {
   /** Merged into the table. Its rows may be trained further afterwards, not meanwhile. */
   readonly adapter?: Adapter | undefined;
   /** Replace a model folder that is there. */
-  readonly replace?: boolean | undefined;
+  readonly overwrite?: boolean | undefined;
 }
 
 /** Texts pooled at a time: bounds what plans take. */
@@ -108,10 +108,10 @@ export class StaticModel {
    * @throws EXISTS, INVALID_ARGUMENT where `folder` is the model's own; UNSUPPORTED for an adapter with `maxNorm`; NON_FINITE where a merged row does not fit the dtype;
    *   INVALID_FILE where the model's files have changed; MISMATCH, CLOSED, IO
    */
-  async save(folder: string, { adapter = undefined, replace }: SaveStaticOptions = {}): Promise<string[]> {
+  async save(folder: string, { adapter = undefined, overwrite }: SaveStaticOptions = {}): Promise<string[]> {
     this.#checkAdapter(adapter ?? null);
     await this.table.checkUnchanged();
-    return saveStaticFolder(this.#layout, folder, adapter ? mergedRows(adapter) : null, { replace });
+    return saveStaticFolder(this.#layout, folder, adapter ? mergedRows(adapter) : null, { overwrite });
   }
 
   /** Closes the table. Safe to call twice. */

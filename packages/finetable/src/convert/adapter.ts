@@ -20,9 +20,9 @@ export async function convertAdapter(
 ): Promise<Written[]> {
   let adapters = isKerasFile(input) ? [await readKerasAdapter(input, options.tensor)] : await loadAdapter(input);
   if (options.base !== undefined) adapters = [await withBase(input, adapters, options.base)];
-  const replace = options.overwrite === true;
-  if (to === 'sparse') await saveSparseAdapter(output, adapters, { replace });
-  else await savePeftAdapter(output, adapters, { replace });
+  const overwrite = options.overwrite === true;
+  if (to === 'sparse') await saveSparseAdapter(output, adapters, { overwrite });
+  else await savePeftAdapter(output, adapters, { overwrite });
   const what = adapters.map(({ table, groups }) => `${table}: ${groups.map(describe).join(', ')}`).join('; ');
   return [{ path: output, what: `${to} adapter, ${what}` }];
 }

@@ -164,7 +164,7 @@ test('adapters with groups and DoRA: to PEFT as one group; what PEFT cannot hold
       magnitude: adapter.magnitude,
     },
   ]);
-  await saveSparseAdapter(sparse, [{ ...adapter, grown: Float32Array.of(1, 2) }], { replace: true });
+  await saveSparseAdapter(sparse, [{ ...adapter, grown: Float32Array.of(1, 2) }], { overwrite: true });
   const { status, stderr } = await runHere(['convert', sparse, join(folder, 'no'), '--to', 'peft']);
   expect(status).toBe(2);
   expect(stderr).toContain('no format for rows that the base lacks; merge the adapter');

@@ -78,7 +78,7 @@ export function chosenFormat(
   return { dtype, dim, groupDims: group === 'row' ? dim : Math.min(dim, Number(group ?? defaultGroup)) };
 }
 
-/** docs/formats.md has what it costs and what it gives beside the others. */
+/** docs/guide/12-formats.md has what it costs and what it gives beside the others. */
 const defaultGroup = 64;
 
 /** `F32 [3, 3]`, `int4 [3, 100] in groups of 64`. */

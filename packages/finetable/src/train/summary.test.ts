@@ -43,6 +43,33 @@ test('the summary tells metrics, speed, memory, adapter against table, and files
   );
 });
 
+test('many adapters have one line', () => {
+  const names = ['a', 'b', 'c', 'd', 'e'];
+  const table = { rows: 1000, dim: 8, dtype: 'f32', bytes: 32_000 };
+  const group = { name: 'rest', kind: 'lora' as const, touchedRows: 10 };
+  const text = summarize(
+    {
+      ...result,
+      tables: Object.fromEntries(names.map((name) => [name, table])),
+      adapters: Object.fromEntries(
+        names.map((name, i) => [
+          name,
+          {
+            groups: [{ ...group, rank: i < 4 ? 2 : 4 }],
+            touchedRows: 10,
+            adapterBytes: 160,
+            optimizerBytes: 1024,
+          },
+        ]),
+      ),
+    },
+    'r',
+  );
+  expect(text.match(/^adapter.*$/gm)).toEqual([
+    "adapters    5: rank 2; rank 4, 50 of 5,000 rows touched, 800 B (0.5 % of the tables' 156 KiB), optimiser 5 KiB; report.html has each",
+  ]);
+});
+
 test('without validation or adapters their lines are absent', () => {
   const text = summarize({ ...result, validation: null, adapters: {}, stoppedEarly: true }, 'r');
   expect(text).not.toContain('validation');

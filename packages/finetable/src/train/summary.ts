@@ -17,10 +17,7 @@ export function summarize(result: RunResult, folder: string): string {
       `${formatNumber(result.stepMilliseconds)} ms/step, ${formatCount(result.examplesPerSecond)} examples/s, ${waiting.toFixed(1)} % waiting for data`,
     ],
     ['memory', `${formatBytes(result.peakMemoryBytes)} at most; kernels: ${result.kernels}`],
-    ...Object.entries(result.adapters).map(([name, adapter]) => [
-      'adapter',
-      describeAdapter(name, adapter, result.tables[name]),
-    ]),
+    ...describeAdapters(result),
     [
       'files',
       [...(Object.keys(result.adapters).length > 0 ? ['adapter'] : []), 'report.html', 'result.json']
@@ -36,19 +33,39 @@ function why({ endedBy }: RunResult): string {
   return endedBy === 'patience' ? ': no better evaluation' : `: budget of ${endedBy}`;
 }
 
-function describeAdapter(
-  name: string,
-  adapter: RunResult['adapters'][string],
-  table: RunResult['tables'][string] | undefined,
-): string {
-  const { groups, touchedRows, adapterBytes, optimizerBytes } = adapter;
-  const of = table ? ` of ${formatCount(table.rows)}` : '';
-  const what = groups
+/** A line each, or where they would fill the screen one for all. */
+function describeAdapters({ adapters, tables }: RunResult): string[][] {
+  const all = Object.entries(adapters);
+  if (all.length <= 4) {
+    return all.map(([name, adapter]) => [
+      'adapter',
+      `${name}: ${describeGroups(adapter.groups)}, ${describeSizes([adapter], tables[name] ? [tables[name]] : [])}`,
+    ]);
+  }
+  const factors = new Set(all.map(([, { groups }]) => describeGroups(groups)));
+  const sizes = describeSizes(
+    all.map(([, adapter]) => adapter),
+    all.flatMap(([name]) => tables[name] ?? []),
+  );
+  return [['adapters', `${all.length}: ${[...factors].join('; ')}, ${sizes}; report.html has each`]];
+}
+
+type AdapterResult = RunResult['adapters'][string];
+
+function describeGroups(groups: AdapterResult['groups']): string {
+  return groups
     .filter((group) => groups.length === 1 || group.touchedRows > 0)
     .map(({ name, kind, rank }) => `${name === 'rest' ? '' : `${name} `}${kind === 'dense' ? 'dense' : `rank ${rank}`}`)
     .join(', ');
-  const share = table
-    ? ` (${formatNumber((100 * adapterBytes) / table.bytes)} % of the table's ${formatBytes(table.bytes)})`
-    : '';
-  return `${name}: ${what}, ${formatCount(touchedRows)}${of} rows touched, ${formatBytes(adapterBytes)}${share}, optimiser ${formatBytes(optimizerBytes)}`;
+}
+
+function describeSizes(adapters: AdapterResult[], tables: RunResult['tables'][string][]): string {
+  const sum = (of: (adapter: AdapterResult) => number): number => adapters.reduce((n, adapter) => n + of(adapter), 0);
+  const rows = tables.reduce((n, table) => n + table.rows, 0);
+  const bytes = tables.reduce((n, table) => n + table.bytes, 0);
+  const adapterBytes = sum((adapter) => adapter.adapterBytes);
+  const of = rows > 0 ? ` of ${formatCount(rows)}` : '';
+  const whose = tables.length > 1 ? "the tables'" : "the table's";
+  const share = bytes > 0 ? ` (${formatNumber((100 * adapterBytes) / bytes)} % of ${whose} ${formatBytes(bytes)})` : '';
+  return `${formatCount(sum((adapter) => adapter.touchedRows))}${of} rows touched, ${formatBytes(adapterBytes)}${share}, optimiser ${formatBytes(sum((adapter) => adapter.optimizerBytes))}`;
 }

@@ -10,7 +10,7 @@ import { configName, tensorsName } from './config.ts';
 
 export interface SaveOptions {
   /** Replace an adapter that is there. A folder that is not an adapter is never replaced. */
-  readonly replace?: boolean | undefined;
+  readonly overwrite?: boolean | undefined;
 }
 
 export async function writeAdapterFolder(
@@ -18,9 +18,9 @@ export async function writeAdapterFolder(
   config: object,
   tensors: readonly TensorSource[],
   metadata: Readonly<Record<string, string>>,
-  { replace = false }: SaveOptions,
+  { overwrite = false }: SaveOptions,
 ): Promise<void> {
-  if (replace && (await recoverFolder(folder)) && !(await exists(join(folder, configName)))) {
+  if (overwrite && (await recoverFolder(folder)) && !(await exists(join(folder, configName)))) {
     const message = `${folder}: is there, and is not an adapter (it has no ${configName}); choose another name`;
     throw new FinetableError('EXISTS', message, { file: folder });
   }
@@ -28,7 +28,7 @@ export async function writeAdapterFolder(
     await writeSafetensors(join(temporary, tensorsName), tensors, metadata);
     await writeFileAtomic(join(temporary, configName), formatJson(config));
   };
-  await writeFolderAtomic(folder, build, { replace });
+  await writeFolderAtomic(folder, build, { overwrite });
 }
 
 /**

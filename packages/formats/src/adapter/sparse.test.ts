@@ -145,7 +145,7 @@ test('groups, magnitudes and grown rows are as the description says', async () =
   });
 });
 
-test('the example of docs/formats.md', async () => {
+test('the example of docs/guide/12-formats.md', async () => {
   const example = adapterOf({
     table: 'words', base: { rows: 5, dim: 2, dtype: 'f32', fingerprint: null }, magnitude: new Float32Array([1, 2]),
     members: new Int32Array([0, 4]), rank: 1, alpha: 2, rows: new Int32Array([1, 3]), a: new Float32Array([0.5, -1]), b: new Float32Array([1, 2]),
@@ -176,12 +176,12 @@ test('replaces an adapter only when asked to, and never another folder', async (
   await saveSparseAdapter(folder, [words]);
   await expect(saveSparseAdapter(folder, [dense])).rejects.toMatchObject({ code: 'EXISTS' });
   expect(await loadSparseAdapter(folder)).toEqual([words]);
-  await saveSparseAdapter(folder, [dense], { replace: true });
+  await saveSparseAdapter(folder, [dense], { overwrite: true });
   expect(await loadSparseAdapter(folder)).toEqual([dense]);
   const precious = join(root, 'precious');
   await mkdir(precious);
   await writeFile(join(precious, 'thesis.txt'), 'x');
-  await expect(saveSparseAdapter(precious, [words], { replace: true })).rejects.toThrow(/is not an adapter/);
+  await expect(saveSparseAdapter(precious, [words], { overwrite: true })).rejects.toThrow(/is not an adapter/);
   expect(await readdir(precious)).toEqual(['thesis.txt']);
 });
 

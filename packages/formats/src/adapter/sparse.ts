@@ -1,5 +1,5 @@
 /**
- * Our adapter format: only the rows that the adapter changes, as `docs/formats.md` has it byte by byte. PEFT's
+ * Our adapter format: only the rows that the adapter changes, as `docs/guide/12-formats.md` has it byte by byte. PEFT's
  * `adapter_config.json`, whose fields describe each table's rest group, with a member `finetable`; and `adapter_model.safetensors`
  * with, per table in `target_modules`:
  *
@@ -30,7 +30,7 @@ import { checkAdapters, type AdapterBase, type AdapterTensors, type GroupTensors
 
 /**
  * Writes the adapters of one or more tables as a folder, complete or not at all.
- * @throws INVALID_ARGUMENT, NON_FINITE (the adapters), EXISTS (the folder, without `replace`), IO
+ * @throws INVALID_ARGUMENT, NON_FINITE (the adapters), EXISTS (the folder, without `overwrite`), IO
  */
 export async function saveSparseAdapter(
   folder: string,

@@ -1,5 +1,5 @@
 /**
- * Quantised tables in safetensors (docs/formats.md): the elements as one tensor, `I8 [V, D]` for int8 and `U8 [V, ceil(D / 2)]`
+ * Quantised tables in safetensors (docs/guide/12-formats.md): the elements as one tensor, `I8 [V, D]` for int8 and `U8 [V, ceil(D / 2)]`
  * for int4, and beside them `<name>.scale`, one f32 for each group of columns of each row. A value is its element times its
  * scale. What shapes cannot tell is in the metadata of the elements' file, under `finetable.<name>`.
  */

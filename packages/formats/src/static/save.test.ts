@@ -72,7 +72,7 @@ test('without a change the file is the same', async () => {
 
 test('what is there stays unless it is a model that may be replaced; a failure leaves nothing', async () => {
   const target = join(folder, 'target');
-  const own = saveStaticFolder(layout, `${layout.folder}/../model/`, null, { replace: true });
+  const own = saveStaticFolder(layout, `${layout.folder}/../model/`, null, { overwrite: true });
   await expect(own).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',
     message: expect.stringContaining('is the model itself'),
@@ -80,7 +80,7 @@ test('what is there stays unless it is a model that may be replaced; a failure l
   await mkdir(target);
   await writeFile(join(target, 'precious.txt'), 'x');
   await expect(saveStaticFolder(layout, target, null)).rejects.toMatchObject({ code: 'EXISTS' });
-  const notOurs = saveStaticFolder(layout, target, null, { replace: true });
+  const notOurs = saveStaticFolder(layout, target, null, { overwrite: true });
   await expect(notOurs).rejects.toMatchObject({ code: 'EXISTS', message: expect.stringContaining('is not a model') });
   expect(await readdir(target)).toEqual(['precious.txt']);
 
@@ -92,7 +92,7 @@ test('what is there stays unless it is a model that may be replaced; a failure l
   await expect(saveStaticFolder(layout, failing, fail)).rejects.toBe(thrown);
   expect((await readdir(folder)).filter((name) => name === 'failing' || name.startsWith('.'))).toEqual([]);
   await saveStaticFolder(layout, failing, null);
-  await saveStaticFolder(layout, failing, (_, bytes) => void bytes.fill(0), { replace: true });
+  await saveStaticFolder(layout, failing, (_, bytes) => void bytes.fill(0), { overwrite: true });
   const model = await openSafetensors(join(failing, 'model.safetensors'));
   expect((await readTensorF32(model.path, model, 'embeddings')).every((value) => value === 0)).toBe(true);
 });

@@ -25,13 +25,13 @@ export async function saveStaticFolder(
   layout: StaticLayout,
   folder: string,
   change: ChangeRows | null,
-  { replace = false }: SaveOptions = {},
+  { overwrite = false }: SaveOptions = {},
 ): Promise<string[]> {
   if (resolve(folder) === resolve(layout.folder)) {
     const message = `${folder}: is the model itself, which is never overwritten; name another folder`;
     throw new FinetableError('INVALID_ARGUMENT', message, { file: folder });
   }
-  if (replace && (await recoverFolder(folder)) && !(await isModel(folder))) {
+  if (overwrite && (await recoverFolder(folder)) && !(await isModel(folder))) {
     const message = `${folder}: is there, and is not a model (it has no modules.json or model.safetensors); choose another name`;
     throw new FinetableError('EXISTS', message, { file: folder });
   }
@@ -49,7 +49,7 @@ export async function saveStaticFolder(
       }
     }
   };
-  await writeFolderAtomic(folder, build, { replace });
+  await writeFolderAtomic(folder, build, { overwrite });
   return leftOut;
 }
 

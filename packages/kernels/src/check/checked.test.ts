@@ -1,7 +1,15 @@
 /** Every argument check, on both implementations: what is refused, in which words, and that nothing was written then. */
 import { isFinetableError, makePlan, jagged, matrix, type LookupPlan, type Matrix } from '@finetable/core';
 import { expect } from 'vitest';
-import type { Kernels, LookupArgs, ReplayRowsArgs, StoreDtype, UpdateRowsArgs, UpdateRule } from '../kernels.ts';
+import type {
+  Kernels,
+  LookupArgs,
+  ReplayRowsArgs,
+  RowStore,
+  StoreDtype,
+  UpdateRowsArgs,
+  UpdateRule,
+} from '../kernels.ts';
 import { SkippedSteps } from '../skipped.ts';
 import { testBoth } from '../testing/implementations.ts';
 
@@ -85,10 +93,9 @@ testBoth('lookup', (kernels) => {
   wrongDelta('delta.slots', { slots: Int32Array.of(2, 3) });
   wrongDelta('delta.slots', { slots: Int32Array.of(-2, 2) });
   wrongDelta('delta.columns', { columns: new Float32Array(3) });
-  wrongDelta('delta.unscaled', { unscaled: matrix(3, 4) });
-  wrongDelta('delta.unscaled', { columns: new Float32Array(4), unscaled: matrix(3, 3) });
-  wrongDelta('delta.unscaled', { columns: new Float32Array(4), unscaled: args.out });
-  wrongDelta('delta.unscaled', { columns: new Float32Array(4), unscaled: args.delta.b });
+  wrongDelta('delta.pooledBase', { pooledBase: matrix(3, 3) });
+  wrongDelta('delta.pooledBase', { pooledBase: args.out });
+  wrongDelta('delta.pooledBase', { pooledBase: args.delta.b });
   wrongDelta('out', { columns: args.out.data.subarray(0, 4) });
   wrong('pooledFactors', { pooledFactors: matrix(3, 3) });
   wrong('pooledFactors', { delta: null });
@@ -236,6 +243,9 @@ testBoth('updateRows and replayRows', (kernels) => {
     ['counted', { counted: args.parameters }],
     ['counted', { counted: args.state[0]! }],
     ['base', { base: make(3, 'i32') }],
+    ['base', { base: { rows: 5, cols: 3, data: new Float32Array(14) } }],
+    ['base', { base: null as unknown as RowStore }],
+    ['rows', { base: matrix(2, 3) }],
     ['cross', { cross: gram }],
   ] as const) {
     const wrongProducts = { ...products, ...changes };
@@ -377,6 +387,8 @@ testBoth('dense operations', (kernels) => {
   refused(bagsOf({ offsets: Int32Array.of(0, 1, 3) }), 'bagDots', 'offsets must go');
   refused(bagsOf({ offsets: Int32Array.of(-1, 1, 4) }), 'bagDots', 'offsets must go');
   refused(bagsOf({ out: floats(3) }), 'bagDots', 'out');
+  refused(bagsOf({ places: Int32Array.of(0, 1, 2) }), 'bagDots', 'offsets must go');
+  refused(bagsOf({ places: Int32Array.of(0, 1, 4, 2) }), 'bagDots', 'places');
   const bagsBackOf = (changes: object) => () => kernels.bagDotsBackward({ ...bags, gradient: floats(4), ...changes });
   refused(bagsBackOf({ gradient: floats(3) }), 'bagDotsBackward', 'gradient');
   refused(bagsBackOf({ xOut: matrix(2, 2) }), 'bagDotsBackward', 'xOut');

@@ -26,11 +26,11 @@ import type {
 } from '../kernels.ts';
 import { checkGroups, checkIndices, checkPlaces, checkRows } from './plan.ts';
 import {
-  checkColumns,
   checkDelta,
   checkFloatStore,
   checkGroupDims,
   checkPart,
+  checkScaling,
   checkShape,
   checkShards,
   checkStore,
@@ -50,6 +50,7 @@ import {
   checkMatrix,
   checkNumber,
   checkPairs,
+  isMatrix,
   refuse,
 } from './values.ts';
 
@@ -207,7 +208,7 @@ export class CheckedKernels implements Kernels {
   #checkDelta(where: string, plan: LookupPlan, delta: LookupDelta | null, out: Matrix, pooled: Matrix | null): void {
     if (delta) {
       checkDelta(this.#inner, where, delta, out.cols, plan.uniqueRows.length);
-      checkColumns(where, delta, out, pooled);
+      checkScaling(where, delta, out, pooled);
     }
     if (delta?.b) checkApart(where, 'out', out.data, delta.b.data);
     if (!pooled) return;
@@ -238,7 +239,8 @@ export class CheckedKernels implements Kernels {
 
   /** But for which slots there are. */
   #checkProducts(where: string, { base, rows, factors, slots, counted, cross, gram }: RowProducts): void {
-    checkFloatStore(this.#inner, where, 'base', base);
+    if (isMatrix(base)) checkMatrix(where, 'base', base);
+    else checkFloatStore(this.#inner, where, 'base', base);
     checkStore(this.#inner, where, 'factors', factors, { dtype: 'f32' });
     if (counted) {
       checkStore(this.#inner, where, 'counted', counted, { dtype: 'f32', dim: factors.dim, writable: true });
@@ -248,7 +250,7 @@ export class CheckedKernels implements Kernels {
     checkInts(where, 'rows', rows);
     checkIndices(this.#inner, where, 'rows', rows, 0, base.rows);
     checkInts(where, 'slots', slots, rows.length);
-    checkDoubles(where, 'cross', cross, factors.dim * base.dim);
+    checkDoubles(where, 'cross', cross, factors.dim * (isMatrix(base) ? base.cols : base.dim));
     checkDoubles(where, 'gram', gram, factors.dim ** 2);
   }
 
@@ -409,8 +411,7 @@ export class CheckedKernels implements Kernels {
 
   bagDots(args: BagDotsArgs): void {
     const { x, y, out } = args;
-    this.#checkBags('bagDots', args);
-    checkFloats('bagDots', 'out', out, y.rows);
+    checkFloats('bagDots', 'out', out, this.#checkBags('bagDots', args));
     checkApart('bagDots', 'out', out, x.data, y.data);
     this.#inner.bagDots(args);
   }
@@ -418,8 +419,7 @@ export class CheckedKernels implements Kernels {
   bagDotsBackward(args: BagDotsBackwardArgs): void {
     const where = 'bagDotsBackward';
     const { x, y, gradient, xOut, yOut } = args;
-    this.#checkBags(where, args);
-    checkFloats(where, 'gradient', gradient, y.rows);
+    checkFloats(where, 'gradient', gradient, this.#checkBags(where, args));
     if (xOut) {
       checkMatrix(where, 'xOut', xOut, x.rows, x.cols);
       checkApart(where, 'xOut', xOut.data, x.data, y.data, gradient);
@@ -431,14 +431,22 @@ export class CheckedKernels implements Kernels {
     this.#inner.bagDotsBackward(args);
   }
 
-  #checkBags(where: string, { x, y, offsets }: Pick<BagDotsArgs, 'x' | 'y' | 'offsets'>): void {
+  /** @returns how many products there are */
+  #checkBags(where: string, { x, y, offsets, places }: Omit<BagDotsArgs, 'out'>): number {
     checkMatrix(where, 'x', x);
     checkMatrix(where, 'y', y, undefined, x.cols);
     checkInts(where, 'offsets', offsets, x.rows + 1);
     const at = this.#inner.firstDescent(offsets);
     if (at >= 0) refuse(where, 'offsets', `must ascend, found ${offsets[at]} at ${at}`);
-    if (offsets[0] !== 0 || offsets[x.rows] !== y.rows)
-      refuse(where, 'offsets', `must go from 0 to ${y.rows}, found ${offsets[0]} to ${offsets[x.rows]}`);
+    if (places) {
+      checkInts(where, 'places', places);
+      const wrong = this.#inner.firstOutside(places, 0, y.rows);
+      if (wrong >= 0) refuse(where, 'places', `must be in [0, ${y.rows}), found ${places[wrong]} at ${wrong}`);
+    }
+    const count = places ? places.length : y.rows;
+    if (offsets[0] !== 0 || offsets[x.rows] !== count)
+      refuse(where, 'offsets', `must go from 0 to ${count}, found ${offsets[0]} to ${offsets[x.rows]}`);
+    return count;
   }
 
   normalizeRows(x: Matrix, norms: Float32Array): void {

@@ -199,24 +199,22 @@ export function checkDelta(kernels: Implementation, where: string, delta: Delta,
   checkIndices(kernels, where, 'delta.slots', slots, -1, factors.rows);
 }
 
-/** What a delta multiplies `out` by, and where it keeps that. @param pooled written in the same call */
-export function checkColumns(
+/** Where a delta keeps `out`, and what it multiplies that by. @param pooled written in the same call */
+export function checkScaling(
   where: string,
-  { columns, unscaled, b }: LookupDelta,
+  { pooledBase, columns, b }: LookupDelta,
   out: Matrix,
   pooled: Matrix | null,
 ): void {
-  if (!columns) {
-    if (unscaled) refuse(where, 'delta.unscaled', 'must be left out unless there are columns');
-    return;
+  if (columns) {
+    checkFloats(where, 'delta.columns', columns, out.cols);
+    checkApart(where, 'out', out.data, columns);
+    if (pooled) checkApart(where, 'pooledFactors', pooled.data, columns);
   }
-  checkFloats(where, 'delta.columns', columns, out.cols);
-  checkApart(where, 'out', out.data, columns);
-  if (pooled) checkApart(where, 'pooledFactors', pooled.data, columns);
-  if (!unscaled) return;
-  checkMatrix(where, 'delta.unscaled', unscaled, out.rows, out.cols);
-  const others = [b, pooled].flatMap((x) => (x ? [x.data] : []));
-  checkApart(where, 'delta.unscaled', unscaled.data, out.data, columns, ...others);
+  if (!pooledBase) return;
+  checkMatrix(where, 'delta.pooledBase', pooledBase, out.rows, out.cols);
+  const others = [b?.data, pooled?.data, columns].filter((x) => x instanceof Float32Array);
+  checkApart(where, 'delta.pooledBase', pooledBase.data, out.data, ...others);
 }
 
 /** A checked part of a file's table, the whole where none is given. */

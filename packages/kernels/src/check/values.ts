@@ -1,5 +1,6 @@
 /** Checks of single arguments. A message says where, what is allowed and what was found. */
 import { FinetableError, type Matrix } from '@finetable/core';
+import type { RowStore } from '../kernels.ts';
 
 export function refuse(where: string, name: string, message: string): never {
   throw new FinetableError('INVALID_ARGUMENT', `${where}: ${name} ${message}`, { argument: name });
@@ -59,6 +60,10 @@ export function checkMatrix(where: string, name: string, m: Matrix, rows?: numbe
     refuse(where, name, `must be [${rows ?? 'any'}, ${cols ?? 'any'}], found [${m.rows}, ${m.cols}]`);
   }
 }
+
+/** Of an argument that may be a matrix or a store. */
+export const isMatrix = (rows: RowStore | Matrix | null): rows is Matrix =>
+  typeof rows === 'object' && rows !== null && 'cols' in rows;
 
 /** Outputs are written while inputs are read, so they must not share memory. */
 export function checkApart(

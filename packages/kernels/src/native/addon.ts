@@ -33,9 +33,12 @@ export type LookupArguments = [
   scale: number,
   out: Floats,
   pooledFactors: Floats | null,
+  pooledBase: Floats | null,
   columns: Floats | null,
-  unscaled: Floats | null,
 ];
+
+/** Rows of a store, or of a matrix `[n, dim]`; both null: none. */
+export type BaseRows = [store: Handle | null, matrix: Floats | null, dim: number];
 
 /** What `updateRows` and `replayRows` begin with. */
 export type SlotRows = [
@@ -115,14 +118,16 @@ export interface Addon {
     out: Floats,
   ): boolean;
   addRowProducts(
-    context: Context,
-    base: Handle,
-    rows: Ints,
-    factors: Handle,
-    slots: Ints,
-    counted: Handle | null,
-    cross: Float64Array,
-    gram: Float64Array,
+    ...args: [
+      context: Context,
+      ...BaseRows,
+      rows: Ints,
+      factors: Handle,
+      slots: Ints,
+      counted: Handle | null,
+      cross: Float64Array,
+      gram: Float64Array,
+    ]
   ): void;
   segmentSum(
     context: Context,
@@ -139,7 +144,7 @@ export interface Addon {
     ...args: [
       ...SlotRows,
       gradients: Floats,
-      base: Handle | null,
+      ...BaseRows,
       rows: Ints | null,
       counted: Handle | null,
       cross: Float64Array | null,
@@ -211,13 +216,14 @@ export interface Addon {
     gradient: Floats,
     outs: readonly (Floats | null)[],
   ): void;
-  bagDots(context: Context, dim: number, x: Floats, y: Floats, offsets: Ints, out: Floats): void;
+  bagDots(context: Context, dim: number, x: Floats, y: Floats, offsets: Ints, places: Ints | null, out: Floats): void;
   bagDotsBackward(
     context: Context,
     dim: number,
     x: Floats,
     y: Floats,
     offsets: Ints,
+    places: Ints | null,
     gradient: Floats,
     xOut: Floats | null,
     yOut: Floats | null,

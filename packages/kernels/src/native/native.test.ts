@@ -364,7 +364,13 @@ test('dense operations agree, and do not depend on threads', (context) => {
     const dots = new Float32Array(places);
     kernels.bagDots({ x, y, offsets, out: dots });
     const [xOut, yOut] = [matrix(rows, cols), matrix(places, cols)];
-    kernels.bagDotsBackward({ x, y, offsets, gradient: normals(places, 1, seed, 'z').data, xOut, yOut });
+    const factors = normals(places, 1, seed, 'z').data;
+    kernels.bagDotsBackward({ x, y, offsets, gradient: factors, xOut, yOut });
+    const named = Int32Array.from({ length: places }, (_, j) => (j * 5 + (seed % 7)) % Math.max(1, rows));
+    const some = normals(rows, cols, seed, 'some');
+    const [namedDots, namedX, namedY] = [new Float32Array(places), matrix(rows, cols), matrix(rows, cols)];
+    kernels.bagDots({ x, y: some, offsets, places: named, out: namedDots });
+    kernels.bagDotsBackward({ x, y: some, offsets, places: named, gradient: factors, xOut: namedX, yOut: namedY });
     const sums = new Float32Array(cols);
     kernels.sumRows(x, sums);
     kernels.addToRows(x, sums);
@@ -382,6 +388,9 @@ test('dense operations agree, and do not depend on threads', (context) => {
       dots,
       xOut: xOut.data,
       yOut: yOut.data,
+      namedDots,
+      namedX: namedX.data,
+      namedY: namedY.data,
       sums,
       x: x.data,
       squares: Float32Array.of(kernels.sumSquares(x.data)),

@@ -1,6 +1,7 @@
 /** The native implementation: hands checked arguments to the addon. */
 import { FinetableError, formatBytes, type LookupPlan, type Matrix } from '@finetable/core';
 import { elementBytes, partGroupDims, storedBytes } from '../check/stores.ts';
+import { isMatrix } from '../check/values.ts';
 import type { Implementation } from '../implementation.ts';
 import type {
   FileRows,
@@ -13,7 +14,15 @@ import type {
   UpdateRule,
 } from '../kernels.ts';
 import * as scans from '../portable/scans.ts';
-import { dtypes, type Addon, type Context, type Handle, type LookupArguments, type SlotRows } from './addon.ts';
+import {
+  dtypes,
+  type Addon,
+  type BaseRows,
+  type Context,
+  type Handle,
+  type LookupArguments,
+  type SlotRows,
+} from './addon.ts';
 import { nearest } from './nearest.ts';
 import { ruleNumbers, stateOf } from './rule.ts';
 
@@ -58,6 +67,9 @@ class NativeRows implements RowStore {
 }
 
 export const handleOf = (store: RowStore): Handle => (store as NativeRows).handle;
+
+const baseRows = (base: RowStore | Matrix | null): BaseRows =>
+  isMatrix(base) ? [null, base.data, base.cols] : [base && handleOf(base), null, 0];
 
 /** The system's refusals as errors of ours. */
 function attempt<T>(where: string, sizeBytes: number, operation: () => T): T {
@@ -183,8 +195,8 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
     delta ? delta.scale : 0,
     out.data,
     pooledFactors && pooledFactors.data,
+    delta?.pooledBase?.data ?? null,
     delta?.columns ?? null,
-    delta?.unscaled?.data ?? null,
   ];
   const lookup = (args: LookupArgs): LookupArguments =>
     pool(args, args.plan, args.delta ?? null, args.out, args.pooledFactors ?? null);
@@ -227,7 +239,7 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
     addRowProducts: ({ base, rows, factors, slots, counted, cross, gram }) =>
       addon.addRowProducts(
         context,
-        handleOf(base),
+        ...baseRows(base),
         rows,
         handleOf(factors),
         slots,
@@ -248,11 +260,11 @@ function sparseCalls(addon: Addon, context: Context): SparseCalls {
         out.data,
       ),
     updateRows(args) {
-      const { base, rows = null, counted, cross = null, gram = null } = args.products ?? {};
+      const { base = null, rows = null, counted, cross = null, gram = null } = args.products ?? {};
       addon.updateRows(
         ...slotRows(args, args.rule),
         args.gradients.data,
-        base ? handleOf(base) : null,
+        ...baseRows(base),
         rows,
         counted ? handleOf(counted) : null,
         cross,
@@ -323,9 +335,12 @@ function denseCalls(addon: Addon, context: Context): DenseCalls {
       const data = vectors.map(dataOf);
       addon.pairDotsBackward(context, rows, cols, data, gradient.cols, firstColumn, gradient.data, written);
     },
-    bagDots: ({ x, y, offsets, out }) => addon.bagDots(context, x.cols, x.data, y.data, offsets, out),
-    bagDotsBackward: ({ x, y, offsets, gradient, xOut, yOut }) =>
-      addon.bagDotsBackward(context, x.cols, x.data, y.data, offsets, gradient, xOut?.data ?? null, yOut?.data ?? null),
+    bagDots: ({ x, y, offsets, places = null, out }) =>
+      addon.bagDots(context, x.cols, x.data, y.data, offsets, places, out),
+    bagDotsBackward({ x, y, offsets, places = null, gradient, xOut, yOut }) {
+      const outs = [xOut?.data ?? null, yOut?.data ?? null] as const;
+      addon.bagDotsBackward(context, x.cols, x.data, y.data, offsets, places, gradient, ...outs);
+    },
     normalizeRows: (x, norms) => addon.normalizeRows(context, x.cols, x.data, norms),
     normalizeRowsBackward: (y, norms, gradient) =>
       addon.normalizeRowsBackward(context, y.cols, y.data, norms, gradient.data),

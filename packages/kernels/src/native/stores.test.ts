@@ -244,20 +244,21 @@ describe('lookup', () => {
     return { out: out.data, pooled: pooled?.data ?? null };
   };
 
-  /** The same lookup with columns to multiply by, fused and apart. */
+  /** The same lookup with columns to multiply by and the base to keep, fused and apart. */
   const expectScaled = (kernels: Kernels, args: LookupArgs & { readonly delta: Delta }): void => {
     const { plan, out } = args;
     const columns = Float32Array.from({ length: out.cols }, (_, j) => j - 1.5);
-    const unscaled = matrix(out.rows, out.cols);
     const expected = out.data.map((v, i) => v * columns[i % out.cols]!);
+    const base = matrix(out.rows, out.cols);
+    kernels.lookup({ ...args, delta: null, out: base });
+    const pooledBase = matrix(out.rows, out.cols);
     for (const apart of [false, true]) {
-      const scaled = matrix(out.rows, out.cols);
-      unscaled.data.fill(NaN);
-      const delta = { ...args.delta, columns, unscaled };
-      if (apart) kernels.lookup({ ...args, delta: null, out: scaled });
+      const scaled = { ...base, data: base.data.slice() };
+      pooledBase.data.fill(NaN);
+      const delta = { ...args.delta, columns, pooledBase };
       if (apart) kernels.addDelta({ plan, delta, out: scaled });
       else kernels.lookup({ ...args, delta, out: scaled });
-      expect(unscaled.data).toEqual(out.data);
+      expect(pooledBase.data).toEqual(base.data);
       expect(scaled.data).toEqual(expected);
     }
   };

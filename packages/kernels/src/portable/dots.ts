@@ -36,19 +36,23 @@ export function pairDotsBackward({ vectors, gradient, firstColumn = 0, outs }: P
   });
 }
 
-export function bagDots({ x, y, offsets, out }: BagDotsArgs): void {
+export function bagDots({ x, y, offsets, places, out }: BagDotsArgs): void {
   for (let i = 0; i < x.rows; i++) {
-    for (let j = offsets[i]!; j < offsets[i + 1]!; j++) out[j] = dot(x.data, i * x.cols, y.data, j * x.cols, x.cols);
+    for (let j = offsets[i]!; j < offsets[i + 1]!; j++) {
+      const p = places ? places[j]! : j;
+      out[j] = dot(x.data, i * x.cols, y.data, p * x.cols, x.cols);
+    }
   }
 }
 
-export function bagDotsBackward({ x, y, offsets, gradient, xOut, yOut }: BagDotsBackwardArgs): void {
+export function bagDotsBackward({ x, y, offsets, places, gradient, xOut, yOut }: BagDotsBackwardArgs): void {
   xOut?.data.fill(0);
   yOut?.data.fill(0);
   for (let i = 0; i < x.rows; i++) {
     for (let j = offsets[i]!; j < offsets[i + 1]!; j++) {
-      if (xOut) addScaled(xOut.data, i * x.cols, y.data, j * x.cols, gradient[j]!, x.cols);
-      if (yOut) addScaled(yOut.data, j * x.cols, x.data, i * x.cols, gradient[j]!, x.cols);
+      const p = places ? places[j]! : j;
+      if (xOut) addScaled(xOut.data, i * x.cols, y.data, p * x.cols, gradient[j]!, x.cols);
+      if (yOut) addScaled(yOut.data, p * x.cols, x.data, i * x.cols, gradient[j]!, x.cols);
     }
   }
 }

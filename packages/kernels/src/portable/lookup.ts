@@ -59,10 +59,10 @@ function poolColumns(
 /** Bags whose Ā are summed at once: enough that their scattered rows fill a block of `RowSum`. */
 const sliceBags = 128;
 
-/** Adds the delta to `out`, then multiplies that by columns where the delta asks for it. */
+/** Adds the delta to `out`, which is kept before and multiplied by columns afterwards where the delta asks for it. */
 export function addDelta(plan: LookupPlan, delta: LookupDelta, out: Matrix, pooledFactors: Matrix | null): void {
+  delta.pooledBase?.data.set(out.data);
   addFactors(plan, delta, out, pooledFactors);
-  delta.unscaled?.data.set(out.data);
   if (delta.columns) scaleColumns(out, delta.columns);
 }
 

@@ -1,17 +1,19 @@
 /** Products of rows that changed; see `RowProducts`. */
 import { matrix } from '@finetable/core';
+import { isMatrix } from '../check/values.ts';
 import type { RowProducts } from '../kernels.ts';
 import { gatherRows, scatterRows } from './codec.ts';
 import type { PortableRows } from './rows.ts';
 
 export function addRowProducts({ base, rows, factors, slots, counted, cross, gram }: RowProducts): void {
-  const [dim, r] = [base.dim, factors.dim];
+  const [dim, r] = [isMatrix(base) ? base.cols : base.dim, factors.dim];
   const w = matrix(1, dim);
   const now = matrix(1, r);
   const before = matrix(1, r);
   for (let i = 0; i < rows.length; i++) {
     if (slots[i]! < 0) continue;
-    gatherRows(base as PortableRows, rows.subarray(i, i + 1), w);
+    if (isMatrix(base)) w.data.set(base.data.subarray(rows[i]! * dim, (rows[i]! + 1) * dim));
+    else gatherRows(base as PortableRows, rows.subarray(i, i + 1), w);
     const slot = slots.subarray(i, i + 1);
     gatherRows(factors as PortableRows, slot, now);
     if (counted) {

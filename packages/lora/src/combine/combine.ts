@@ -17,7 +17,7 @@ import { dropRandomly, keepLargest } from './prune.ts';
 import { concatenate } from './stack.ts';
 import { truncate } from './svd.ts';
 
-interface Trimmed {
+export interface Trimmed {
   /**
    * Fraction of values to keep, in (0, 1]: of all V · rank values of A and of all rank · D of B, those of largest magnitude.
    * Untouched rows count, as zeros, so A loses values only where it touches more than `density` of the table.
@@ -27,14 +27,14 @@ interface Trimmed {
   readonly tableRows: number;
 }
 
-interface Dropped {
+export interface Dropped {
   /** Probability with which each value stays, in (0, 1]; what stays is divided by it. */
   readonly density: number;
   /** An integer in [0, 2^53). Draws depend on it, the part's place in the list, row and column. Default 0. */
   readonly seed?: number | undefined;
 }
 
-interface Elected {
+export interface Elected {
   /** Default `total`. */
   readonly majoritySign?: MajoritySign | undefined;
 }

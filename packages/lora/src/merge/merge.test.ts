@@ -472,7 +472,7 @@ describe('refused', () => {
     await refused(
       () => unmergeTable(at('odd.safetensors'), table, out),
       'INVALID_FILE',
-      'not as docs/formats.md has it',
+      'not as docs/guide/12-formats.md has it',
     );
     await refused(() => unmergeTable(at('none.safetensors'), table, out), 'NOT_FOUND', 'none.safetensors');
     for (const name of ['merged', 'base'])

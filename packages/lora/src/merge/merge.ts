@@ -151,7 +151,7 @@ async function rewrite(
   return { path, rows, format, tensor };
 }
 
-/** docs/formats.md has what it costs and what it gives beside the others. */
+/** docs/guide/12-formats.md has what it costs and what it gives beside the others. */
 const defaultGroupDims = 64;
 
 function formatOf(table: ShardedTable, { dtype = table.dtype, groupDims }: MergeOptions): RowFormat {

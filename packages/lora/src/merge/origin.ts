@@ -1,4 +1,4 @@
-/** What a merged file says of the base it was made of; see docs/formats.md. */
+/** What a merged file says of the base it was made of; see docs/guide/12-formats.md. */
 import { FinetableError } from '@finetable/core';
 import { readSafetensorsHeader } from '@finetable/formats';
 import type { ShardedTable } from '@finetable/placement';
@@ -55,7 +55,7 @@ export async function originOf(path: string): Promise<MergedOrigin> {
   if (!found) {
     throw new FinetableError(
       'INVALID_FILE',
-      `${path}: its metadata "${metadataKey}" is not as docs/formats.md has it`,
+      `${path}: its metadata "${metadataKey}" is not as docs/guide/12-formats.md has it`,
       {
         file: path,
       },

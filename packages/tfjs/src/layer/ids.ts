@@ -7,10 +7,8 @@ import type { OutOfRange } from './options.ts';
 import type { Ids } from './rows.ts';
 
 export interface ReadIds extends Ids {
-  /** The input's. */
-  readonly shape: readonly number[];
-  /** `[n]` f32: 0 for the ids that were out of range under `zero`, else 1; null where there are none. */
-  readonly inside: Tensor1D | null;
+  /** `[…, 1]` f32: 0 for the ids that were out of range under `zero`, else 1; null where there are none. */
+  readonly inside: Tensor | null;
 }
 
 export interface IdRules {
@@ -66,8 +64,8 @@ export function readIds(input: Tensor, rules: IdRules): ReadIds {
     values[i] = outOfRange === 'clip' && id < 0 ? 0 : inputDim - 1;
     if (outOfRange === 'zero') (inside ??= new Float32Array(given.length).fill(1))[i] = 0;
   }
-  const tensor = values === given ? input.as1D().toInt() : tf.tensor1d(values, 'int32');
-  return { values, tensor, shape, inside: inside && tf.tensor1d(inside) };
+  const tensor = (): Tensor1D => (values === given ? input.as1D().toInt() : tf.tensor1d(values, 'int32'));
+  return { values, tensor, shape, inside: inside && tf.tensor(inside, [...shape, 1]) };
 
   function refuse(at: number, code: 'NON_FINITE' | 'ID_OUT_OF_RANGE' | 'INVALID_ARGUMENT', why: string): never {
     const id = given[at]!;

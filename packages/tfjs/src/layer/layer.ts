@@ -91,15 +91,14 @@ export class Embedding extends RowsLayer {
   override call(inputs: Tensor | Tensor[], kwargs: Record<string, unknown>): Tensor {
     if (this.maskZero) refuseLostMask(this);
     const input = oneOfInputs(inputs);
-    const shape = [...input.shape, this.outputDim];
     const output = tf.tidy(() => {
       this.invokeCallHook(inputs, kwargs);
-      return this.#lookup(this.#readIds(input)).reshape(shape);
+      return this.#lookup(this.#readIds(input));
     });
     const { activityRegularizer } = this.resolved;
     // Not in a tidy: the loss that it is a term of comes later in the same pass.
     if (activityRegularizer && kwargs.training === true)
-      this.#activity.push(tf.tidy(() => tf.div(activityRegularizer.apply(output), Math.max(1, shape[0] ?? 1))));
+      this.#activity.push(tf.tidy(() => tf.div(activityRegularizer.apply(output), Math.max(1, input.shape[0] ?? 1))));
     return output;
   }
 
@@ -110,7 +109,7 @@ export class Embedding extends RowsLayer {
     if (!this.maskZero) return null;
     if (isRagged(inputs)) return mapRagged(this.name, inputs, (values) => this.computeMask(values));
     const input = oneOfInputs(inputs);
-    return tf.tidy(() => tf.notEqual(this.#readIds(input).tensor, tf.scalar(0, 'int32')).reshape(input.shape));
+    return tf.tidy(() => tf.notEqual(this.#readIds(input).tensor(), tf.scalar(0, 'int32')).reshape(input.shape));
   }
 
   /** The input's shape and D. @throws INVALID_ARGUMENT where the input does not fit `inputLength` */
@@ -147,9 +146,9 @@ export class Embedding extends RowsLayer {
     return Object.assign(config, this.built ? this.rows('getConfig').config() : {}) as serialization.ConfigDict;
   }
 
-  #lookup(ids: ReadIds): Tensor2D {
+  #lookup(ids: ReadIds): Tensor {
     const rows = this.rows('call').lookup(ids);
-    return ids.inside ? tf.mul(rows, ids.inside.expandDims(1)) : rows;
+    return ids.inside ? tf.mul(rows, ids.inside) : rows;
   }
 
   #readIds(input: Tensor): ReadIds {

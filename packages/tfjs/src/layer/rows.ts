@@ -9,10 +9,12 @@ import type { Constraint, Initializer, Regularizer } from './tfjs-types.ts';
 
 /** Ids of one call, checked: every one is in [0, V). Both forms hold the same. */
 export interface Ids {
+  /** The input's. */
+  readonly shape: readonly number[];
   /** `[n]` int32, on the host: what the check read anyway. */
   readonly values: Int32Array;
-  /** `[n]` int32, on the device. Disposed when the call is over: a gradient that needs it saves it. */
-  readonly tensor: Tensor1D;
+  /** `[n]` int32, on the device, new. Disposed when the call is over: a gradient that needs it saves it. */
+  tensor(): Tensor1D;
 }
 
 /** How A and B start. */
@@ -66,8 +68,8 @@ export interface EmbeddingRows {
   /** Null for f32. */
   readonly quantization: QuantizeMode | null;
 
-  /** `[n]` -> `[n, D]`, new; differentiable in whatever is trained, a repeated id's gradients summed. */
-  lookup(ids: Ids): Tensor2D;
+  /** `[…]` -> `[…, D]`, new; differentiable in whatever is trained, a repeated id's gradients summed. */
+  lookup(ids: Ids): Tensor;
   /** The whole table as it is looked up, W + (alpha / r) A B, `[V, D]`, new. */
   table(): Tensor2D;
   /** Regularizer's terms of what is trained: of W, or of A and of B one by one; differentiable. */

@@ -46,13 +46,15 @@ export class VariableRows implements EmbeddingRows {
     return this.#base instanceof QuantizedBase ? this.#base.mode : null;
   }
 
-  lookup({ tensor }: Ids): Tensor2D {
+  lookup(given: Ids): Tensor {
     return tf.tidy(() => {
-      const base = this.#base.rows(tensor);
-      if (!this.#lora) return base;
+      const ids = given.tensor();
+      const base = this.#base.rows(ids);
+      const shape = [...given.shape, base.shape[1]];
+      if (!this.#lora) return base.reshape(shape);
       const { a, b, alpha, rank } = this.#lora;
-      const delta = tf.matMul(gatherRows(a.read() as Tensor2D, tensor), b.read() as Tensor2D);
-      return tf.add(base, tf.mul(delta, alpha / rank));
+      const delta = tf.matMul(gatherRows(a.read() as Tensor2D, ids), b.read() as Tensor2D);
+      return tf.add(base, tf.mul(delta, alpha / rank)).reshape(shape);
     });
   }
 

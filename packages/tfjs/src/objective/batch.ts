@@ -51,10 +51,7 @@ export class TensorBatch {
     const [from, to] = [own[0]!, own.at(-1)!];
     return {
       ids: tf.tensor1d(placeRows.slice(from, to), 'int32'),
-      offsets: tf.tensor1d(
-        found.offsets?.slice() ?? own.map((offset) => offset - from),
-        'int32',
-      ),
+      offsets: tf.tensor1d(found.offsets?.slice() ?? own.map((offset) => offset - from), 'int32'),
       weights: weights ? tf.tensor1d(weights.slice(from, to)) : tf.ones([to - from]),
     };
   }

@@ -107,10 +107,12 @@ export class AdaptedRows implements EmbeddingRows {
     return this.#adapter;
   }
 
-  lookup({ values }: Ids): Tensor2D {
+  lookup({ values, shape }: Ids): Tensor {
     this.#flush();
     const n = values.length;
     const { dim, rows } = this.#table;
+    // One is enough for tfjs to call the backward pass. Its optimizers pass over the others, which have no gradient.
+    const anchored = this.#weights.trainable[0]!.read();
     return tf.customGrad(() => {
       const plan = makePlan({ values, offsets: range(n + 1) }, rows, { table: this.#options.layerName });
       const out = matrix(n, dim);
@@ -118,10 +120,10 @@ export class AdaptedRows implements EmbeddingRows {
       this.#last = plan;
       const gradFunc = (dy: Tensor): Tensor[] => {
         this.#receive(plan, dy);
-        return this.#weights.trainable.map(() => tf.scalar(0));
+        return [tf.scalar(0)];
       };
-      return { value: tf.tensor2d(out.data, [n, dim]), gradFunc };
-    })(...this.#weights.trainable.map((weight) => weight.read())) as Tensor2D;
+      return { value: tf.tensor(out.data, [...shape, dim]), gradFunc };
+    })(anchored);
   }
 
   table(): Tensor2D {

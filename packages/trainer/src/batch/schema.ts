@@ -15,51 +15,67 @@ const positive = range.refine(([low]) => low > 0, 'both are above 0');
 
 /** What a field is drawn from; `integers` has both ends. */
 const distribution = z.union([
-  z.strictObject({ values }),
-  z.strictObject({ uniform: range }),
-  z.strictObject({ logUniform: positive }),
-  z.strictObject({ integers: z.tuple([z.int(), z.int()]).refine(([low, high]) => low <= high, 'in order') }),
+  z.strictObject({ values: values.describe('One of these.') }),
+  z.strictObject({ uniform: range.describe('Between these.') }),
+  z.strictObject({ logUniform: positive.describe('Between these, evenly by their logarithms.') }),
+  z.strictObject({
+    integers: z
+      .tuple([z.int(), z.int()])
+      .refine(([low, high]) => low <= high, 'in order')
+      .describe('Between these, both included.'),
+  }),
 ]);
 
 export const batchSchema = z
   .strictObject({
-    /** Default: the file's name without its ending. */
-    name: name.optional(),
-    /** The folder of its runs and tables; default `runs/<name>`. */
-    output: z.string().optional(),
+    name: name.optional().describe("Default: the file's name without its ending."),
+    output: z.string().optional().describe('The folder of its runs and tables; default `runs/<name>`.'),
     jobs: z
-      .array(z.union([z.string().min(1), z.strictObject({ job, name: name.optional(), set: set.optional() })]))
+      .array(
+        z.union([
+          z.string().min(1),
+          z.strictObject({
+            job: job.describe('A job file, or a job.'),
+            name: name.optional().describe("Default: the job's."),
+            set: set.optional().describe('Fields by their paths, of every job.'),
+          }),
+        ]),
+      )
       .min(1)
-      .optional(),
-    base: job.optional(),
+      .optional()
+      .describe('Job files, or jobs with settings of their own.'),
+    base: job.optional().describe('The job that all are made from.'),
     /** Of every job; before what makes it differ from the others. */
-    set: set.default({}),
-    grid: z.record(z.string(), values).optional(),
-    /** The job as it is (`none`) and what it is compared with, each with fields of its own in the grid. */
+    set: set.default({}).describe('Fields by their paths, of every job.'),
+    grid: z
+      .record(z.string(), values)
+      .optional()
+      .describe('Fields by their paths, each with its values: a job for each combination.'),
     baselines: z
       .partialRecord(baseline, z.record(z.string(), values))
       .refine((given) => Object.keys(given).length > 0, `allowed: ${baseline.options.join(', ')}, one or more`)
-      .optional(),
+      .optional()
+      .describe('The job as it is (`none`) and what it is compared with, each with fields of its own in the grid.'),
     random: z
       .strictObject({
-        trials: z.int().min(1).max(10_000),
-        seed: z.int().min(0).default(0),
-        fields: z.record(z.string(), distribution),
+        trials: z.int().min(1).max(10_000).describe('How many jobs.'),
+        seed: z.int().min(0).default(0).describe('The first n of more trials are the same ones.'),
+        fields: z.record(z.string(), distribution).describe('By their paths: what they are drawn from.'),
       })
-      .optional(),
-    /** Jobs that do worse at a rung, a number of epochs or steps, go no further. */
+      .optional()
+      .describe('Jobs with fields drawn at random.'),
     halving: z
       .strictObject({
-        epochs: z.array(z.int().min(1)).min(1).optional(),
-        steps: z.array(z.int().min(1)).min(1).optional(),
-        keep: z.number().gt(0).lt(1).optional(),
+        epochs: z.array(z.int().min(1)).min(1).optional().describe('The rungs.'),
+        steps: z.array(z.int().min(1)).min(1).optional().describe('The rungs.'),
+        keep: z.number().gt(0).lt(1).optional().describe('The share that goes on from each rung; default 1/3.'),
       })
-      .optional(),
-    /** By which results are sorted; default the jobs' `train.metric`. */
-    metric: z.string().min(1).optional(),
-    concurrency: z.int().min(1).max(256).optional(),
-    memory: z.union([z.number(), z.string()]).optional(),
-    stopOnFailure: z.boolean().default(false),
+      .optional()
+      .describe('Jobs that do worse at a rung, a number of epochs or steps, go no further.'),
+    metric: z.string().min(1).optional().describe("By which results are sorted; default the jobs' `train.metric`."),
+    concurrency: z.int().min(1).max(256).optional().describe('Jobs at a time.'),
+    memory: z.union([z.number(), z.string()]).optional().describe('The most that running jobs may take together.'),
+    stopOnFailure: z.boolean().default(false).describe('The first failure ends the others.'),
   })
   .superRefine((batch, context) => {
     const issue = (path: string, message: string): void => context.addIssue({ code: 'custom', path: [path], message });

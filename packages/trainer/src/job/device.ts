@@ -1,10 +1,10 @@
 /**
- * The device that a job asks for: the backend of TensorFlow.js, by `@finetable/tfjs`, which is imported by name and only then, since
- * it is no dependency of this package.
+ * The device that a job asks for. The packages of devices are imported by name and only then, since they are no dependencies of this
+ * one; each exports `offerDevice`.
  */
 import { FinetableError, isFinetableError, parseBytes } from '@finetable/core';
-import type { Device, DeviceRequest } from '@finetable/placement';
-import { asksForDevice, deviceName, type Job } from './schema.ts';
+import type { Device, DevicePackage, DeviceRequest } from '@finetable/placement';
+import { devicesAskedFor, type DeviceName, type Job } from './schema.ts';
 
 export interface JobDevice {
   readonly device: Device;
@@ -21,70 +21,56 @@ export interface FoundDevice {
   readonly notes: readonly string[];
 }
 
-/** As `@finetable/tfjs` has it. */
-interface TfjsPackage {
-  useBestBackend(): Promise<{
-    readonly backend: string;
-    readonly problems: readonly { readonly package: string; readonly message: string }[];
-  }>;
-  tfjsDevice(options: {
-    memoryBytes?: number | undefined;
-  }): Promise<Device & { readonly isGpu: boolean; readonly note: string }>;
-}
+const packages: Readonly<Record<DeviceName, { readonly name: string; readonly install: string }>> = {
+  webgpu: { name: '@finetable/webgpu', install: 'npm install @finetable/webgpu webgpu' },
+  tfjs: {
+    name: '@finetable/tfjs',
+    install: 'npm install @finetable/tfjs @tensorflow/tfjs, and @tensorflow/tfjs-node-gpu or @tensorflow/tfjs-node',
+  },
+};
 
-/** Copies within RAM, through tensors: slower than the kernels' own reading. */
+/** Copies within RAM, by a device that is none: slower than the kernels' own reading. */
 const hostBandwidths = { streaming: 6e9, randomRead: 3e9, link: 6e9 };
 
 /** @throws UNSUPPORTED where a table's placement or `placement.device: gpu` asks for what is not to be had */
-export async function findDevice({ tables, placement }: Job): Promise<FoundDevice> {
-  const table = Object.keys(tables).find((name) => asksForDevice(tables[name]!));
+export async function findDevice(job: Job): Promise<FoundDevice> {
+  const { placement, objective } = job;
+  const [named] = devicesAskedFor(job);
   const { device: wanted } = placement;
-  if (table === undefined && wanted === 'cpu') return { found: null, notes: [] };
-  const field = wanted === 'cpu' ? `tables.${table}.placement` : 'placement.device';
-  try {
-    const found = await openDevice(placement.deviceMemory);
-    if (found.gpu || (table !== undefined && wanted !== 'gpu')) return { found, notes: [] };
-    throw new FinetableError('UNSUPPORTED', `${field}: there is no GPU: ${found.instead}`);
-  } catch (error) {
-    if (!isFinetableError(error)) throw error;
-    if (table === undefined && wanted === 'auto')
-      return { found: null, notes: [`${error.message}. Tables are placed in RAM and files`] };
-    throw error;
+  if (named === undefined && wanted === 'cpu') return { found: null, notes: [] };
+  // Vectors and gradients of a tfjs objective stay on a device of tfjs; else WebGPU's shaders are the faster ones.
+  const order = objective.type === 'tfjs' ? (['tfjs', 'webgpu'] as const) : (['webgpu', 'tfjs'] as const);
+  const reasons: string[] = [];
+  for (const name of named ? [named] : order) {
+    try {
+      const found = await openDevice(name, placement);
+      if (found.gpu || (named && wanted !== 'gpu')) return { found, notes: [] };
+      reasons.push(found.instead);
+    } catch (error) {
+      if (!isFinetableError(error) || named) throw error;
+      reasons.push(error.message);
+    }
   }
+  const message = `placement.device: there is no GPU: ${reasons.join('; ')}`;
+  if (named || wanted !== 'auto') throw new FinetableError('UNSUPPORTED', message);
+  return { found: null, notes: [`${message}. Tables are placed in RAM and files`] };
 }
 
-async function openDevice(memory: string | number | undefined): Promise<JobDevice> {
-  const { useBestBackend, tfjsDevice } = await importPackage();
-  const { backend, problems } = await useBestBackend();
-  const memoryBytes = memory === undefined ? undefined : parseBytes(memory, 'placement.deviceMemory');
-  const device = await tfjsDevice({ memoryBytes });
-  const { isGpu, capacityBytes, note } = device;
-  const why = problems.map((problem) => `${problem.package}: ${problem.message}`);
-  return {
-    device,
-    gpu: isGpu,
-    instead: `TensorFlow.js computes on its ${backend} backend${why.length === 0 ? '' : ` (${why.join('; ')})`}`,
-    request: {
-      name: deviceName,
-      kind: 'gpu',
-      budgetBytes: capacityBytes,
-      note: `${backend} backend, ${note}`,
-      bandwidths: isGpu ? undefined : hostBandwidths,
-    },
-  };
+async function openDevice(name: DeviceName, { deviceMemory, software }: Job['placement']): Promise<JobDevice> {
+  const { offerDevice } = await importPackage(name);
+  const memoryBytes = deviceMemory === undefined ? undefined : parseBytes(deviceMemory, 'placement.deviceMemory');
+  const { device, gpu, note, instead } = await offerDevice({ memoryBytes, software });
+  const budgetBytes = device.capacityBytes;
+  const bandwidths = gpu ? undefined : hostBandwidths;
+  return { device, gpu, instead, request: { name, kind: 'gpu', budgetBytes, note, bandwidths } };
 }
 
-async function importPackage(): Promise<TfjsPackage> {
-  const name: string = '@finetable/tfjs';
+async function importPackage(device: DeviceName): Promise<DevicePackage> {
+  const { name, install } = packages[device];
   try {
-    return (await import(name)) as TfjsPackage;
+    return (await import(name)) as DevicePackage;
   } catch (error) {
     if (isFinetableError(error)) throw error;
-    throw new FinetableError(
-      'UNSUPPORTED',
-      `tables on devices need ${name} with TensorFlow.js: npm install ${name} @tensorflow/tfjs, and @tensorflow/tfjs-node-gpu or @tensorflow/tfjs-node`,
-      {},
-      { cause: error },
-    );
+    throw new FinetableError('UNSUPPORTED', `tables on "${device}" need ${name}: ${install}`, {}, { cause: error });
   }
 }

@@ -12,21 +12,31 @@ function issue(context: Context, path: (string | number)[], message: string): vo
 }
 
 const vocabulary = {
-  /** A file, one word a line (`.tsv`: word, tab, count), or built from the training data. */
   vocabulary: z
-    .union([z.string(), z.strictObject({ minCount: count.default(1), maxWords: count.optional() })])
-    .optional(),
-  unknown: z.enum(['drop', 'keep', 'error']).optional(),
+    .union([
+      z.string(),
+      z.strictObject({
+        minCount: count.default(1).describe('Rarer words are left out.'),
+        maxWords: count.optional().describe('The most frequent ones.'),
+      }),
+    ])
+    .optional()
+    .describe('A file, one word a line (`.tsv`: word, tab, count), or built from the training data.'),
+  unknown: z
+    .enum(['drop', 'keep', 'error'])
+    .optional()
+    .describe('What becomes of words that are not in the vocabulary.'),
   outOfVocabulary: z
     .strictObject({
-      rows: count,
-      at: z.enum(['start', 'end']).default('start'),
-      seed,
-      token: z.string().optional(),
+      rows: count.describe('How many.'),
+      at: z.enum(['start', 'end']).default('start').describe('Before the words or behind them.'),
+      seed: seed.describe('Of the hash that chooses among several.'),
+      token: z.string().optional().describe('The word that stands for them in a vocabulary of Keras.'),
     })
-    .optional(),
-  unknownToken: z.string().optional(),
-  maskToken: z.string().optional(),
+    .optional()
+    .describe('Rows for them.'),
+  unknownToken: z.string().optional().describe('A word of the vocabulary that stands for them.'),
+  maskToken: z.string().optional().describe('Is row 0.'),
 };
 
 interface Vocabulary {
@@ -48,16 +58,20 @@ function checkVocabulary({ unknown, outOfVocabulary, unknownToken }: Vocabulary,
 const tokens = z
   .strictObject({
     ...vocabulary,
-    /** A tokenizer.json: a token's id is its row. */
-    tokenizer: z.string().optional(),
-    pattern: z.string().optional(),
-    split: z.enum(['whitespace', 'character', 'none']).optional(),
-    lowercase: z.boolean().optional(),
-    standardize: z.enum(['none', 'lower', 'strip_punctuation', 'lower_and_strip_punctuation']).optional(),
-    ngrams: z.union([count, z.array(count).min(1)]).optional(),
-    /** Default of a tokenizer: as its file says. */
-    maxTokens: count.optional(),
-    pad: z.boolean().optional(),
+    tokenizer: z.string().optional().describe("A tokenizer.json: a token's id is its row."),
+    pattern: z.string().optional().describe('What a word is, a regular expression.'),
+    split: z.enum(['whitespace', 'character', 'none']).optional().describe('Instead of a pattern.'),
+    lowercase: z.boolean().optional().describe('By Unicode. Default: true.'),
+    standardize: z
+      .enum(['none', 'lower', 'strip_punctuation', 'lower_and_strip_punctuation'])
+      .optional()
+      .describe("As Keras' TextVectorization, instead of lower case."),
+    ngrams: z
+      .union([count, z.array(count).min(1)])
+      .optional()
+      .describe('So many words that follow each other, too.'),
+    maxTokens: count.optional().describe('Default of a tokenizer: as its file says.'),
+    pad: z.boolean().optional().describe('Fills up to `maxTokens` with row 0.'),
   })
   .superRefine((tokens, context) => {
     const { vocabulary, tokenizer, maxTokens } = tokens;
@@ -80,26 +94,26 @@ const tokens = z
 const lookup = z
   .strictObject({
     ...vocabulary,
-    vocabulary: vocabulary.vocabulary.unwrap(),
-    integers: z.boolean().default(false),
-    separator: z.string().min(1).optional(),
+    vocabulary: vocabulary.vocabulary.unwrap().describe('A file, one value a line, or built from the training data.'),
+    integers: z.boolean().default(false).describe('Values are integers.'),
+    separator: z.string().min(1).optional().describe('Between values in csv and tsv.'),
   })
   .superRefine(checkVocabulary);
 
 const weighting = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('sif'),
-    a: z.number().positive().default(1e-3),
-    /** .npy `[rows]`, or .tsv by word. Default: those of the vocabulary or of the training data. */
+    a: z.number().positive().default(1e-3).describe('The weight is a / (a + frequency).'),
     counts: z
       .string()
       .regex(/\.(npy|tsv)$/i, '.npy, or .tsv by word')
-      .optional(),
+      .optional()
+      .describe('.npy `[rows]`, or .tsv by word. Default: those of the vocabulary or of the training data.'),
   }),
   z.strictObject({
     type: z.literal('position'),
-    decay: z.number().positive().max(1),
-    from: z.enum(['start', 'end']).default('start'),
+    decay: z.number().positive().max(1).describe('The weight is decay^k.'),
+    from: z.enum(['start', 'end']).default('start').describe('k counts from here.'),
   }),
 ]);
 
@@ -112,40 +126,45 @@ function withDefaults(value: unknown): unknown {
 
 export const feature = z
   .strictObject({
-    table: name,
-    column: z.string(),
-    /** `none`: each id is a vector of its own. */
-    pooling: z.enum([...poolings, 'none']).default('mean'),
-    /** Only the last so many ids. */
-    last: count.optional(),
-    tokens: z.preprocess((value) => {
-      // Lower case is the default of words, and none of a tokenizer's business.
-      const words = isRecord(value) && 'vocabulary' in value && !('standardize' in value);
-      return withDefaults(words ? { lowercase: true, ...value } : value);
-    }, tokens.optional()),
+    table: name.describe('The table whose rows they are.'),
+    column: z.string().describe('Of the examples.'),
+    pooling: z
+      .enum([...poolings, 'none'])
+      .default('mean')
+      .describe('`none`: each id is a vector of its own.'),
+    last: count.optional().describe('Only the last so many ids.'),
+    tokens: z
+      .preprocess((value) => {
+        // Lower case is the default of words, and none of a tokenizer's business.
+        const words = isRecord(value) && 'vocabulary' in value && !('standardize' in value);
+        return withDefaults(words ? { lowercase: true, ...value } : value);
+      }, tokens.optional())
+      .describe('Text as words or as tokens of a tokenizer.'),
     ngrams: z
       .strictObject({
-        min: count.default(3),
-        max: count.default(5),
-        lowercase: z.boolean().default(false),
-        seed,
-        maxTokens: count.optional(),
+        min: count.default(3).describe('Characters.'),
+        max: count.default(5).describe('Characters.'),
+        lowercase: z.boolean().default(false).describe('By Unicode.'),
+        seed: seed.describe('Of the hash.'),
+        maxTokens: count.optional().describe('Keeps the first.'),
       })
-      .optional(),
-    lookup: z.preprocess(withDefaults, lookup.optional()),
+      .optional()
+      .describe('Text as hashed character n-grams.'),
+    lookup: z.preprocess(withDefaults, lookup.optional()).describe('Values by a vocabulary.'),
     hash: z
       .strictObject({
-        seed,
-        crossWith: z.array(z.string()).min(1).optional(),
-        separator: z.string().min(1).optional(),
+        seed: seed.describe('Of the hash.'),
+        crossWith: z.array(z.string()).min(1).optional().describe('Columns: each combination of values is hashed.'),
+        separator: z.string().min(1).optional().describe('Between values in csv and tsv.'),
       })
-      .optional(),
-    weights: z.string().optional(),
-    weighting: weighting.optional(),
-    /** Principal directions of the training examples' vectors that are taken out of all vectors. */
-    removeCommon: count.optional(),
-    /** Stands for what is missing or wrong. */
-    default: z.unknown().optional(),
+      .optional()
+      .describe('Values by XXH64 modulo the rows.'),
+    weights: z.string().optional().describe('A column with a weight for each id.'),
+    weighting: weighting.optional().describe('Weights of ids by frequency or by position.'),
+    removeCommon: count
+      .optional()
+      .describe("Principal directions of the training examples' vectors that are taken out of all vectors."),
+    default: z.unknown().optional().describe('Stands for what is missing or wrong.'),
   })
   .superRefine((feature, context) => {
     const { tokens, ngrams, lookup, hash, weights, weighting } = feature;
@@ -163,11 +182,13 @@ export const feature = z
 
 export const label = z
   .strictObject({
-    column: z.string().optional(),
-    /** Default: what the objective reads. */
-    type: z.enum(['class', 'number', 'classes']).optional(),
-    separator: z.string().min(1).optional(),
-    default: z.union([z.string(), z.number(), z.array(z.string())]).optional(),
+    column: z.string().optional().describe("Default: the label's name."),
+    type: z.enum(['class', 'number', 'classes']).optional().describe('Default: what the objective reads.'),
+    separator: z.string().min(1).optional().describe('Between classes in csv and tsv.'),
+    default: z
+      .union([z.string(), z.number(), z.array(z.string())])
+      .optional()
+      .describe('Stands for what is missing or wrong.'),
   })
   .refine(({ separator, type = 'classes' }) => separator === undefined || type === 'classes', {
     path: ['separator'],
@@ -176,15 +197,22 @@ export const label = z
 
 export const numbers = z
   .strictObject({
-    column: z.union([z.string(), z.array(z.string()).min(1)]),
-    log1p: z.boolean().default(false),
+    column: z.union([z.string(), z.array(z.string()).min(1)]).describe('One, or several.'),
+    log1p: z.boolean().default(false).describe('Takes log(1 + x) first.'),
     normalize: z
       .union([
         z.literal('measured'),
-        z.strictObject({ mean: z.array(z.number()), deviation: z.array(z.number().min(0)) }),
+        z.strictObject({
+          mean: z.array(z.number()).describe('One for each column.'),
+          deviation: z.array(z.number().min(0)).describe('One for each column.'),
+        }),
       ])
-      .optional(),
-    default: z.union([z.number(), z.literal('mean')]).optional(),
+      .optional()
+      .describe('(x - mean) / deviation, measured in the training data or given.'),
+    default: z
+      .union([z.number(), z.literal('mean')])
+      .optional()
+      .describe('Stands for what is missing or wrong.'),
   })
   .superRefine(({ column, normalize, default: otherwise }, context) => {
     if (otherwise === 'mean' && normalize === undefined) issue(context, ['default'], '"mean" goes with normalize');
@@ -199,7 +227,10 @@ export const numbers = z
         );
   });
 
-export const weight = z.strictObject({ column: z.string(), default: z.number().min(0).optional() });
+export const weight = z.strictObject({
+  column: z.string().describe('Of the weights.'),
+  default: z.number().min(0).optional().describe('Stands for what is missing or wrong.'),
+});
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

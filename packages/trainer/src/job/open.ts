@@ -22,7 +22,7 @@ import { kindOf } from './objectives/index.ts';
 import { planJob, readFrequencies } from './plan.ts';
 import { featurePaths, mapPaths, negativesPaths } from './paths.ts';
 import type { LoadedJob } from './read.ts';
-import { asksForDevice, deviceName, type Job } from './schema.ts';
+import { devicesAskedFor, type Job } from './schema.ts';
 import { optimizerOf } from './optimizer.ts';
 
 /** Everything that a job has open. Closing it closes all. */
@@ -60,7 +60,7 @@ export class OpenJob {
       const tables = await openTables(loaded, kernels, device);
       return new OpenJob(loaded, kernels, tables, device.notes);
     } catch (error) {
-      const optional = job.placement.device === 'auto' && !Object.values(job.tables).some(asksForDevice);
+      const optional = job.placement.device === 'auto' && devicesAskedFor(job).length === 0;
       if (!optional || !device.found || !isFinetableError(error) || error.code !== 'OUT_OF_MEMORY') throw error;
       const notes = [`${error.message}. Tables are placed in RAM and files`];
       return new OpenJob(loaded, kernels, await openTables(loaded, kernels, { found: null, notes }), notes);
@@ -191,7 +191,7 @@ async function openTables(
 /** Whole rows or whole columns, in order: each shard names both. */
 function placementOf({ shards }: PlannedTable, { found }: FoundDevice): ShardSpec[] {
   return shards.map(({ device, rows, columns }) => ({
-    home: device === deviceName ? found!.device : (device as Home),
+    home: device === found?.request.name ? found.device : (device as Home),
     rows,
     columns,
   }));

@@ -35,7 +35,7 @@ import { adaptersOf } from './baseline.ts';
 import { grownRows } from './grow.ts';
 import { loaderOptions } from './loader.ts';
 import type { LoadedJob } from './read.ts';
-import { deviceName, type Job } from './schema.ts';
+import type { Job } from './schema.ts';
 import { findDevice, type FoundDevice, type JobDevice } from './device.ts';
 import { optimizerOf } from './optimizer.ts';
 
@@ -158,9 +158,9 @@ function placedByPlan(
   const factors = adapter ? [adapter, ...(adapter.groups ?? [])] : [];
   const samples = factors.some((group) => group.kind === 'lora' && group.init === 'pissa');
   const reads = samples || adapter?.dora === true || adapter?.maxNorm !== undefined;
-  const computes = device?.gpu === true && !reads && !grow && job.placement.device !== 'cpu';
-  if (!computes) return { split, among: ['ram', 'mapped'] };
-  return job.placement.device === 'gpu' ? { device: deviceName } : { split };
+  const computes = !reads && !grow && job.placement.device !== 'cpu';
+  if (!computes || !device?.gpu) return { split, among: ['ram', 'mapped'] };
+  return job.placement.device === 'gpu' ? { device: device.request.name } : { split };
 }
 
 function adapterRequest(job: Job, table: string, trainingIds: number): AdapterRequest | undefined {

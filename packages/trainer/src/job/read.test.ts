@@ -37,7 +37,7 @@ test('every default is written out', () => {
   expect(checkJob(minimal())).toEqual({
     name: 'intents',
     tables: { words: { file: 'words.safetensors', placement: 'auto', sortedByFrequency: false } },
-    placement: { memory: '75%', device: 'cpu' },
+    placement: { memory: '75%', device: 'cpu', software: false },
     data: {
       train: { file: 'train.jsonl' },
       batchSize: 256,
@@ -135,9 +135,9 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     ],
     [
       set('adapters.words', { kind: 'dense', rank: 3 }),
-      'adapters.words.rank: unknown field; did you mean "kind"? Known here: kind, learningRate, weightDecay',
+      'adapters.words.rank: unknown field. Known here: kind, learningRate, weightDecay',
     ],
-    [set('optimizer.lr', 3), 'optimizer.lr: unknown field; did you mean'],
+    [set('optimizer.lr', 3), 'optimizer.lr: unknown field. Known here: type, learningRate'],
     [set('optimizer', { type: 'sgd', learningRate: 1, beta1: 0.9 }), 'optimizer.beta1: unknown field'],
     [set('features.text.tokens.lower', true), 'features.text.tokens.lower: unknown field; did you mean "lowercase"?'],
     [set('data.batchSize', 0), 'data.batchSize: found 0; allowed: 1 or more'],
@@ -160,7 +160,7 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('tables.words.file', undefined), 'tables.words.file: missing; allowed: a string'],
     [
       set('tables.words.placement', 'disk'),
-      'tables.words.placement: found "disk"; allowed: "auto", "mapped", "ram", "tfjs"',
+      'tables.words.placement: found "disk"; allowed: "auto", "mapped", "ram", "webgpu", "tfjs"',
     ],
     [set('tables.words.split', 'dim'), 'tables.words.split: found "dim"; allowed: "row", "table", "column"'],
     [
@@ -178,7 +178,12 @@ describe('a wrong field is named, with what was found and what is allowed', () =
       set('placement', { device: 'gpu', deviceMemory: '75%' }),
       'placement.deviceMemory: "75%" is not a size; allowed: a number of bytes',
     ],
-    [set('placement', { ram: 1 }), 'placement.ram: unknown field; did you mean'],
+    [set('placement', { software: true }), 'placement.software: goes with a table whose placement is "webgpu"'],
+    [
+      set('tables.words.placement', [{ home: 'webgpu', rows: 1 }, { home: 'tfjs' }]),
+      'tables: on "webgpu" and on "tfjs"; allowed: devices of one kind',
+    ],
+    [set('placement', { ram: 1 }), 'placement.ram: unknown field. Known here: memory'],
     [
       set('tables.words.placement', [{ home: 'ram', rows: 'many' }]),
       'tables.words.placement.0.rows: found "many"; allowed: a number',
@@ -191,7 +196,7 @@ describe('a wrong field is named, with what was found and what is allowed', () =
     [set('objective', { type: 'tfjs' }), 'objective.module: missing; allowed: a string'],
     [
       set('objective', { type: 'tfjs', module: 'm.mjs', input: 'text' }),
-      'objective.input: unknown field; did you mean "type"? Known here: type, module, labels, classes, options',
+      'objective.input: unknown field. Known here: type, module, labels, classes, options',
     ],
     [
       set('objective', { type: 'tfjs', module: 'm.mjs', labels: ['a'], classes: { b: ['x', 'y'] } }),

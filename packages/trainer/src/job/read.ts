@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { FinetableError } from '@finetable/core';
-import { closest } from 'fastest-levenshtein';
+import { closest, distance } from 'fastest-levenshtein';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { jobSchema, type Job } from './schema.ts';
@@ -124,6 +124,14 @@ interface Problem {
   readonly text: string;
 }
 
+/** The nearest of the known names, where it is likely to be the one that was meant. */
+function suggestion(name: string, known: readonly string[]): string {
+  const [given, nearest] = [name.toLowerCase(), closest(name, known)];
+  const beginning = known.filter((other) => given.length > 2 && other.toLowerCase().startsWith(given)).sort()[0];
+  const meant = beginning ?? (2 * distance(name, nearest) <= name.length ? nearest : null);
+  return meant === null ? '.' : `; did you mean "${meant}"?`;
+}
+
 /** One line per problem: path, what was found, what is allowed. */
 function describe(issue: z.core.$ZodIssue, schema: z.ZodType): Problem[] {
   const path = issue.path.map(String).join('.') || 'job';
@@ -137,9 +145,8 @@ function describe(issue: z.core.$ZodIssue, schema: z.ZodType): Problem[] {
       const known = knownKeys(schema, issue.path, issue.input);
       return issue.keys.map((key) => {
         const at = [...issue.path.map(String), key].join('.');
-        const nearest =
-          known.length > 0 ? `; did you mean "${closest(key, known)}"? Known here: ${known.join(', ')}` : '';
-        return { path: at, text: `${at}: unknown field${nearest}` };
+        const here = known.length > 0 ? `${suggestion(key, known)} Known here: ${known.join(', ')}` : '';
+        return { path: at, text: `${at}: unknown field${here}` };
       });
     }
     case 'invalid_type':

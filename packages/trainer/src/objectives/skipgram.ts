@@ -6,20 +6,14 @@
  * Where we differ: a center's words share its negatives (as in Ji et al. 2016), each of which then counts for all of them; and negatives come from the
  * batch's tokens, drawn by count^(exponent - 1), so that they are distributed as count^exponent: a token is there in proportion to its count.
  */
-import {
-  checkOptionNames,
-  FinetableError,
-  RandomStream,
-  Scratch,
-  upperBound,
-  type Matrix,
-  type OptionNames,
-} from '@finetable/core';
+import { checkOptionNames, FinetableError, Scratch, type Matrix, type OptionNames } from '@finetable/core';
 import type { Batch } from '@finetable/data';
+import type { Kernels } from '@finetable/kernels';
 import type { DenseParameter, Evaluated, MetricSums, Objective, ObjectiveContext } from '../objective.ts';
 import { checkCounts, rowOfEach, vectorsOfEach } from './bags.ts';
 import { sigmoid, softplus } from './logistic.ts';
 import { Owned } from './owned.ts';
+import { WordPairs, type Tokens } from './word-pairs.ts';
 
 export interface WordVectorOptions {
   /** A feature with the tokens of a text that are not pooled: the vectors that are wanted. */
@@ -88,21 +82,20 @@ class WordVectors implements Objective {
   readonly #options: WordVectorOptions;
   readonly #owned: Owned;
   readonly #scratch = new Scratch();
-  /** Of all words, 0 without counts. */
-  readonly #total: number;
+  #kernels!: Kernels;
+  readonly #pairs: WordPairs;
 
   constructor(architecture: Architecture, options: WordVectorOptions) {
     this.#architecture = architecture;
     this.#options = options;
     this.#owned = new Owned(architecture);
     this.inputs = [options.input, options.context];
-    let total = 0;
-    for (let row = 0; row < (options.counts?.length ?? 0); row++) total += options.counts![row]!;
-    this.#total = total;
+    this.#pairs = new WordPairs(architecture, options, this.#scratch);
   }
 
-  initialize({ featureDims }: ObjectiveContext): readonly DenseParameter[] {
+  initialize({ kernels, featureDims }: ObjectiveContext): readonly DenseParameter[] {
     this.#owned.claim();
+    this.#kernels = kernels;
     const { input, context } = this.#options;
     if (featureDims[input] !== featureDims[context])
       throw new FinetableError(
@@ -118,11 +111,8 @@ class WordVectors implements Objective {
     gradients: Readonly<Record<string, Matrix>>,
   ): MetricSums {
     const { input, context } = this.#options;
-    const of = (name: string): Float32Array => {
-      const { data } =
-        gradients[name] ?? this.#scratch.matrix(`${name}/gradient`, inputs[name]!.rows, inputs[name]!.cols);
-      return data.fill(0);
-    };
+    const of = (name: string): Matrix =>
+      gradients[name] ?? this.#scratch.matrix(`${name}/gradient`, inputs[name]!.rows, inputs[name]!.cols);
     return this.#run(inputs, batch, { x: of(input), y: of(context) }).sums;
   }
 
@@ -138,132 +128,75 @@ class WordVectors implements Objective {
   #run(
     inputs: Readonly<Record<string, Matrix>>,
     batch: Batch,
-    gradients: { readonly x: Float32Array; readonly y: Float32Array } | null,
+    gradients: { readonly x: Matrix; readonly y: Matrix } | null,
   ): { sums: MetricSums; losses: Float32Array } {
-    const { input, context, negatives = 5 } = this.#options;
-    const skips = this.#architecture === 'skipgram';
+    const { input, context } = this.#options;
+    const kernels = this.#kernels;
     const rows = rowOfEach(batch, context);
     checkCounts(batch, context, this.#options.counts, `${this.#architecture}: counts`);
-    const centers = this.#centers(batch, vectorsOfEach(batch, input), rows);
-    const weightOf = (text: number): number => (batch.weights ? batch.weights[text]! : 1);
-    let pairs = 0;
-    for (const { text, words } of centers) pairs += weightOf(text) * (skips ? words.length : 1);
-    const negative = this.#negatives(batch, rows);
-    const dim = inputs[input]!.cols;
-    const [x, y] = [inputs[input]!.data, inputs[context]!.data];
-    const mean = new Float32Array(dim);
-    const meanGradient = gradients && new Float32Array(dim);
+    const [x, y] = [inputs[input]!, inputs[context]!];
+    const tokens = this.#pairs.tokens(batch, vectorsOfEach(batch, input), rows);
+    const { offsets, places, times } = this.#pairs.candidates(batch, tokens, rows);
+    const mean = this.#architecture === 'cbow' ? new Mean(kernels, this.#scratch, tokens, x.cols) : null;
+    const vectors = mean ? mean.of(x) : x;
+    const scores = this.#scratch.matrix('scores', 1, places.length).data;
+    kernels.bagDots({ x: vectors, y, offsets, places, out: scores });
+
     const losses = this.#scratch.matrix('losses', 1, batch.size).data.fill(0);
-    let pairLoss = 0;
-    for (const { text, at, words } of centers) {
-      const share = weightOf(text) / pairs;
-      if (!skips) average(x, words, dim, mean);
-      meanGradient?.fill(0);
-      const vector = {
-        data: skips ? x : mean,
-        at: skips ? at * dim : 0,
-        gradient: gradients && (skips ? gradients.x : meanGradient),
-      };
-      const wanted = skips ? words : [at];
+    let [pairLoss, pairs] = [0, 0];
+    for (let at = 0; at < x.rows; at++) {
+      const text = tokens.textOf[at]!;
+      const weight = batch.weights ? batch.weights[text]! : 1;
       let loss = 0;
-      for (const place of wanted) loss += meet(vector, y, place * dim, gradients && gradients.y, dim, share, true);
-      for (let k = 0; k < negatives; k++) {
-        const place = negative(at * negatives + k);
-        // What is wanted is no negative.
-        if (wanted.some((other) => rows[other] === rows[place])) continue;
-        const times = wanted.length;
-        loss += times * meet(vector, y, place * dim, gradients && gradients.y, dim, share * times, false);
+      for (let j = offsets[at]!; j < offsets[at + 1]!; j++) {
+        const [score, factor] = [scores[j]!, times[j]!];
+        const truth = factor > 0;
+        if (truth) pairs += weight;
+        loss += Math.abs(factor) * softplus(truth ? -score : score);
+        // -log σ(s) of a truth, -log σ(-s) of a negative, which stands for as many as there are truths.
+        scores[j] = weight * factor * (truth ? -sigmoid(-score) : -sigmoid(score));
       }
-      if (!skips && gradients) spread(meanGradient!, words, dim, gradients.x);
-      losses[text]! += (loss * batch.size) / pairs;
-      pairLoss += weightOf(text) * loss;
+      losses[text]! += loss;
+      pairLoss += weight * loss;
     }
-    const loss = pairs > 0 ? (pairLoss * batch.size) / pairs : 0;
-    return { sums: { loss, pairLoss, pairs }, losses };
-  }
-
-  /** Tokens that are kept, with the kept ones around them. */
-  #centers(batch: Batch, offsets: Int32Array, rows: Int32Array): Center[] {
-    const { window = 5, seed = 0 } = this.#options;
-    const random = new RandomStream(seed, `${this.#architecture}/${batch.epoch}/${batch.index}`);
-    const centers: Center[] = [];
-    for (let text = 0; text < batch.size; text++) {
-      const kept: number[] = [];
-      for (let at = offsets[text]!; at < offsets[text + 1]!; at++)
-        if (random.uint32(2 * at) < 2 ** 32 * this.#keeps(rows[at]!)) kept.push(at);
-      kept.forEach((at, i) => {
-        const reach = 1 + random.below(2 * at + 1, window);
-        const words = [...kept.slice(Math.max(0, i - reach), i), ...kept.slice(i + 1, i + 1 + reach)];
-        if (words.length > 0) centers.push({ text, at, words });
-      });
+    const share = pairs > 0 ? 1 / pairs : 0;
+    for (let text = 0; text < batch.size; text++) losses[text]! *= batch.size * share;
+    if (gradients) {
+      kernels.scaleInPlace(scores, share);
+      const xOut = mean ? mean.gradient : gradients.x;
+      kernels.bagDotsBackward({ x: vectors, y, offsets, places, gradient: scores, xOut, yOut: gradients.y });
+      mean?.backward(x, gradients.x);
     }
-    return centers;
-  }
-
-  #keeps(row: number): number {
-    const { counts, subsample } = this.#options;
-    if (subsample === undefined) return 1;
-    const ratio = (subsample * this.#total) / Math.max(1, counts![row]!);
-    return Math.sqrt(ratio) + ratio;
-  }
-
-  /** The place of the i-th negative. */
-  #negatives(batch: Batch, rows: Int32Array): (i: number) => number {
-    const { counts, exponent = 0.75, seed = 0 } = this.#options;
-    const random = new RandomStream(seed, `${this.#architecture}/negatives/${batch.epoch}/${batch.index}`);
-    const here = new Map<number, number>();
-    if (!counts) for (const row of rows) here.set(row, (here.get(row) ?? 0) + 1);
-    const ends = new Float64Array(rows.length);
-    let total = 0;
-    rows.forEach((row, place) => {
-      total += Math.max(1, counts ? counts[row]! : here.get(row)!) ** (exponent - 1);
-      ends[place] = total;
-    });
-    return (i) => upperBound(ends, (random.uint32(i) / 2 ** 32) * total);
+    return { sums: { loss: pairLoss * batch.size * share, pairLoss, pairs }, losses };
   }
 }
 
-/** A token with those around it, by their places in the batch. */
-interface Center {
-  readonly text: number;
-  readonly at: number;
-  readonly words: readonly number[];
-}
+/** The mean of the vectors around each token. */
+class Mean {
+  /** `[tokens, D]`: of the means, for `backward`. */
+  readonly gradient: Matrix;
+  readonly #kernels: Kernels;
+  readonly #mean: Matrix;
+  readonly #bags: { readonly offsets: Int32Array; readonly places: Int32Array; readonly gradient: Float32Array };
 
-interface Vector {
-  readonly data: Float32Array;
-  readonly at: number;
-  /** Added to, at the same place. */
-  readonly gradient: Float32Array | null;
-}
-
-/** -log σ of a vector's product with a candidate, or of its opposite; adds `factor` times its gradients. */
-function meet(
-  { data, at, gradient }: Vector,
-  y: Float32Array,
-  yAt: number,
-  yGradient: Float32Array | null,
-  dim: number,
-  factor: number,
-  truth: boolean,
-): number {
-  let score = 0;
-  for (let c = 0; c < dim; c++) score += data[at + c]! * y[yAt + c]!;
-  if (gradient && yGradient) {
-    const slope = factor * (truth ? -sigmoid(-score) : sigmoid(score));
-    for (let c = 0; c < dim; c++) {
-      gradient[at + c]! += slope * y[yAt + c]!;
-      yGradient[yAt + c]! += slope * data[at + c]!;
-    }
+  constructor(kernels: Kernels, scratch: Scratch, { offsets, around }: Tokens, dim: number) {
+    const tokens = offsets.length - 1;
+    this.#kernels = kernels;
+    this.#mean = scratch.matrix('mean', tokens, dim);
+    this.gradient = scratch.matrix('mean/gradient', tokens, dim);
+    const shares = scratch.matrix('mean/shares', 1, around.length).data;
+    for (let i = 0; i < tokens; i++) shares.fill(1 / (offsets[i + 1]! - offsets[i]!), offsets[i]!, offsets[i + 1]!);
+    this.#bags = { offsets, places: around, gradient: shares };
   }
-  return softplus(truth ? -score : score);
-}
 
-function average(x: Float32Array, places: readonly number[], dim: number, out: Float32Array): void {
-  out.fill(0);
-  for (const place of places) for (let c = 0; c < dim; c++) out[c]! += x[place * dim + c]! / places.length;
-}
+  of(x: Matrix): Matrix {
+    // The sum of what is around is the gradient of products with it.
+    this.#kernels.bagDotsBackward({ ...this.#bags, x: this.gradient, y: x, xOut: this.#mean });
+    return this.#mean;
+  }
 
-function spread(gradient: Float32Array, places: readonly number[], dim: number, out: Float32Array): void {
-  for (const place of places) for (let c = 0; c < dim; c++) out[place * dim + c]! += gradient[c]! / places.length;
+  /** @param out overwritten */
+  backward(x: Matrix, out: Matrix): void {
+    this.#kernels.bagDotsBackward({ ...this.#bags, x: this.gradient, y: x, yOut: out });
+  }
 }

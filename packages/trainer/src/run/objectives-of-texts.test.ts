@@ -7,7 +7,7 @@ import { readSafetensorsHeader, readTensor, writeSafetensors } from '@finetable/
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { checkJob, type LoadedJob } from '../job/read.ts';
 import type { JobInput } from '../job/schema.ts';
-import { evaluateRun, runJob } from './run.ts';
+import { evaluateRun, runJob, type RunResult } from './run.ts';
 
 const [V, D, topics] = [80, 8, 20];
 let folder: string;
@@ -26,6 +26,7 @@ beforeEach(async () => {
       question: [4 * topic + random.below(3 * i + 2, 2)],
       answer: [4 * topic + 2, 4 * topic + 3],
       wrong: [4 * other + 2],
+      wrongs: Array.from({ length: i % 3 }, (_, j) => 4 * ((topic + 1 + j) % topics) + 2),
       compared: [4 * (match ? topic : other) + 2],
       score: match ? 5 : 0,
       kind: match ? 'same' : 'other',
@@ -73,6 +74,26 @@ test('contrastive: positives are found among all of the evaluation', async () =>
   expect(validation!['loss/kind=same']).toBeGreaterThan(0);
   // As 20 distinct answers are looked for, whatever the batches are.
   expect(await evaluateRun(run, join(folder, 'pairs.jsonl'))).toEqual(validation);
+});
+
+test('contrastive: a list of hard negatives, each by itself, in any number', async () => {
+  const run = async (negatives: string, pooling: 'mean' | 'none'): Promise<RunResult> => {
+    const loaded = job({ type: 'contrastive', anchor: 'question', positive: 'answer', negatives }, [], {
+      features: {
+        question: feature('question'),
+        answer: feature('answer'),
+        [negatives]: { ...feature(negatives), pooling },
+      },
+      train: { epochs: 4, metrics: ['recall@1'], metric: 'recall@1' },
+    });
+    return runJob(loaded, { folder: join(folder, `${negatives}-${pooling}`) });
+  };
+  // One of each example: the same batches, whether it is pooled or not.
+  const [pooled, single] = [await run('wrong', 'mean'), await run('wrong', 'none')];
+  expect(single.checksums).toEqual(pooled.checksums);
+  const several = await run('wrongs', 'none');
+  expect(several.checksums).not.toEqual(pooled.checksums);
+  expect(several.validation!['recall@1']).toBeGreaterThan(0.9);
 });
 
 test("similarity: the type of the label is the objective's to know", async () => {

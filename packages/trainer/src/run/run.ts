@@ -244,7 +244,7 @@ async function writeArtifacts(
   const files = ['objective.safetensors'];
   await saveObjective(join(folder, 'objective.safetensors'));
   if (adapters.length > 0) {
-    await saveAdapters(join(folder, 'adapter'), adapters, { replace: true });
+    await saveAdapters(join(folder, 'adapter'), adapters, { overwrite: true });
     files.push(...(await readdir(join(folder, 'adapter'))).map((name) => join('adapter', name)));
   }
   return files;

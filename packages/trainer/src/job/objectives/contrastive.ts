@@ -6,20 +6,23 @@ export const contrastiveKind = objectiveKind(
   z
     .strictObject({
       type: z.literal('contrastive'),
-      anchor: name,
-      positive: name,
-      negatives: z.union([name, z.array(name).min(1)]).optional(),
-      similarity: z.enum(['cosine', 'dot']).default('cosine'),
-      /** Default: 20 for cosine, 1 for dot. */
-      scale: z.number().positive().optional(),
-      symmetric: z.boolean().default(false),
-      maskDuplicates: z.boolean().default(false),
+      anchor: name.describe('A feature.'),
+      positive: name.describe('The feature that belongs to it.'),
+      negatives: z
+        .union([name, z.array(name).min(1)])
+        .optional()
+        .describe('Features with hard negatives.'),
+      similarity: z.enum(['cosine', 'dot']).default('cosine').describe('What is compared.'),
+      scale: z.number().positive().optional().describe('Default: 20 for cosine, 1 for dot.'),
+      symmetric: z.boolean().default(false).describe('Also positives among anchors.'),
+      maskDuplicates: z.boolean().default(false).describe('Leaves out candidates that equal the own positive.'),
       matryoshka: z
         .strictObject({
-          dims: z.array(z.int().min(1)).min(1),
-          weights: z.array(z.number().min(0)).optional(),
+          dims: z.array(z.int().min(1)).min(1).describe('Widths; name all dims too to train them.'),
+          weights: z.array(z.number().min(0)).optional().describe('Of their losses; default 1.'),
         })
-        .optional(),
+        .optional()
+        .describe('The loss of the first dims alone, too.'),
     })
     .superRefine(({ anchor, positive, negatives = [], matryoshka }, context) => {
       const fields = [...inputFields('anchor', anchor), ...inputFields('positive', positive), ...inputFields('negatives', negatives)]; // prettier-ignore

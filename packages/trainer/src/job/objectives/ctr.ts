@@ -7,11 +7,11 @@ const layers = z.array(z.int().min(1));
 export const ctrKind = objectiveKind(
   z.strictObject({
     type: z.literal('ctr'),
-    inputs: z.array(name).min(1),
-    numbers: z.array(name).default([]),
-    label: z.string(),
-    bottom: layers.default([64]),
-    top: layers.default([64, 32]),
+    inputs: z.array(name).min(1).describe('Features of the same dims.'),
+    numbers: z.array(name).default([]).describe('Columns of numbers.'),
+    label: z.string().describe('A number from 0 to 1.'),
+    bottom: layers.default([64]).describe('Widths of the layers over the numbers.'),
+    top: layers.default([64, 32]).describe('Widths of the layers over the pairs.'),
     ...rates,
   }),
   {

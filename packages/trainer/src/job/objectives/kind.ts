@@ -5,7 +5,10 @@ import type { Objective, ObjectiveContext } from '../../objective.ts';
 export { name } from '../fields.ts';
 
 /** Overrides of the optimiser for an objective's parameters. */
-export const rates = { learningRate: z.number().min(0).optional(), weightDecay: z.number().min(0).optional() };
+export const rates = {
+  learningRate: z.number().min(0).optional().describe("Of the objective's parameters. Default: the optimiser's."),
+  weightDecay: z.number().min(0).optional().describe("Of the objective's parameters. Default: the optimiser's."),
+};
 
 /** Widths of layers with ReLU. */
 export const hidden = z.array(z.int().min(1)).default([]);

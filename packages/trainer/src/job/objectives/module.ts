@@ -29,14 +29,13 @@ const moduleKind = <T extends 'custom' | 'tfjs'>(type: T) =>
     z
       .strictObject({
         type: z.literal(type),
-        /** A program, which is run: its default export makes the objective. */
-        module: z.string().min(1),
-        /** Columns with labels. */
-        labels: z.array(z.string()).default([]),
-        /** Of labels; default: the distinct values of the training data. */
-        classes: z.record(z.string(), z.array(z.string()).min(2)).default({}),
-        /** Given to the module. */
-        options: z.record(z.string(), z.unknown()).default({}),
+        module: z.string().min(1).describe('A program, which is run: its default export makes the objective.'),
+        labels: z.array(z.string()).default([]).describe('Columns with labels.'),
+        classes: z
+          .record(z.string(), z.array(z.string()).min(2))
+          .default({})
+          .describe('Of labels; default: the distinct values of the training data.'),
+        options: z.record(z.string(), z.unknown()).default({}).describe('Given to the module.'),
       })
       .superRefine(({ labels, classes }, context) => {
         for (const label of Object.keys(classes)) {

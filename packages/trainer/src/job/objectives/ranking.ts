@@ -6,17 +6,19 @@ import { name, objectiveKind, optionsOf } from './kind.ts';
 export const rankingKind = objectiveKind(
   z.strictObject({
     type: z.literal('ranking'),
-    query: name,
-    target: name,
-    negatives: name.optional(),
-    inBatch: z.boolean().optional(),
-    loss: z.enum(['softmax', 'bpr']).default('softmax'),
-    similarity: z.enum(['dot', 'cosine']).default('dot'),
-    scale: z.number().positive().optional(),
-    /** `[rows]` of the target's table in a .npy file. */
-    frequencies: z.string().optional(),
-    negativesExponent: z.number().default(0),
-    seen: name.optional(),
+    query: name.describe('A feature.'),
+    target: name.describe('A feature with one id.'),
+    negatives: name.optional().describe('A feature with sampled negatives.'),
+    inBatch: z
+      .boolean()
+      .optional()
+      .describe("Whether the other examples' targets are negatives. Default: where there is no feature of them."),
+    loss: z.enum(['softmax', 'bpr']).default('softmax').describe('`softmax` over all candidates, or `bpr`.'),
+    similarity: z.enum(['dot', 'cosine']).default('dot').describe('What is compared.'),
+    scale: z.number().positive().optional().describe('Of scores. Default: 1, of cosines 20.'),
+    frequencies: z.string().optional().describe("`[rows]` of the target's table in a .npy file."),
+    negativesExponent: z.number().default(0).describe('How `negatives` were drawn: by frequency^exponent.'),
+    seen: name.optional().describe('A feature whose rows metrics of retrieval pass over.'),
   }),
   {
     reads: ({ query, target, negatives }) => ({

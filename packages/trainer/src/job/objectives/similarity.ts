@@ -6,12 +6,15 @@ export const similarityKind = objectiveKind(
   z
     .strictObject({
       type: z.literal('similarity'),
-      first: name,
-      second: name,
-      label: z.string(),
-      loss: z.enum(['mse', 'cosent']).default('mse'),
-      range: z.tuple([z.number(), z.number()]).default([0, 1]),
-      scale: z.number().positive().max(300).default(20),
+      first: name.describe('A feature.'),
+      second: name.describe('A feature.'),
+      label: z.string().describe('The score, a number.'),
+      loss: z
+        .enum(['mse', 'cosent'])
+        .default('mse')
+        .describe('`mse` of the cosine, or `cosent`: the order of the scores.'),
+      range: z.tuple([z.number(), z.number()]).default([0, 1]).describe('Lowest and highest score.'),
+      scale: z.number().positive().max(300).default(20).describe('Of `cosent`.'),
     })
     .superRefine(({ first, second, range: [low, high] }, context) => {
       if (first === second)

@@ -7,14 +7,17 @@ const kindOf = <T extends 'skipgram' | 'cbow'>(type: T) =>
   objectiveKind(
     z.strictObject({
       type: z.literal(type),
-      input: name,
-      context: name,
-      window: z.int().min(1).default(5),
-      negatives: z.int().min(1).default(5),
-      exponent: z.number().default(0.75),
-      /** `[rows]` in a .npy file. */
-      counts: z.string().optional(),
-      subsample: z.number().positive().optional(),
+      input: name.describe('A feature with `pooling: none`.'),
+      context: name.describe('The same tokens, of the same table or of another.'),
+      window: z.int().min(1).default(5).describe('Words on each side, at most.'),
+      negatives: z.int().min(1).default(5).describe('For each center.'),
+      exponent: z.number().default(0.75).describe('Negatives come in proportion to count^exponent.'),
+      counts: z.string().optional().describe('`[rows]` in a .npy file.'),
+      subsample: z
+        .number()
+        .positive()
+        .optional()
+        .describe('A word with a larger share of the corpus than this is sometimes left out.'),
     }),
     {
       reads: ({ input, context }) => ({
