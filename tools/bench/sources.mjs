@@ -17,9 +17,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import zlib from 'node:zlib';
 import { openLoader } from '@finetable/data';
 import { indexOf, scanFile, SourceReader } from '../../packages/data/dist/source/source.js';
 import { medianOf } from './measure.mjs';
+
+/** Node 20 has no zstd. */
+const { createGunzip, createZstdDecompress, gzipSync, zstdCompressSync } = zlib;
 
 const rows = 200_000;
 const rounds = 5;
@@ -48,6 +52,11 @@ async function writeSources(folder) {
   const all = Array.from({ length: rows }, (_, i) => example(i));
   const file = (name) => join(folder, name);
   writeFileSync(file('a.jsonl'), all.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const lines = readFileSync(file('a.jsonl'));
+  writeFileSync(file('a.jsonl.gz'), gzipSync(lines));
+  if (zstdCompressSync) writeFileSync(file('a.jsonl.zst'), zstdCompressSync(lines));
+  const tsv = (row) => `${row.user}\t${row.ids.join(' ')}\t${row.label}\t${row.title}\n`;
+  writeFileSync(file('a.tsv'), `user\tids\tlabel\ttitle\n${all.map(tsv).join('')}`);
   const csv = (row) => `${row.user},${row.ids.join(' ')},${row.label},"${row.title}"\n`;
   writeFileSync(file('a.csv'), `user,ids,label,title\n${all.map(csv).join('')}`);
   const columnData = [
@@ -75,21 +84,26 @@ async function writeSources(folder) {
 }
 
 /** What each format's usual reader does with the same columns: values of every example, and nothing made of them. */
+const parseLines = async (input) => {
+  let count = 0;
+  for await (const line of createInterface({ input })) {
+    const { user, ids, label } = JSON.parse(line);
+    if (user >= 0 && ids.length > 0 && label) count++;
+  }
+  return count;
+};
+const parseFields = async (file, delimiter) => {
+  const { parse } = await resolved('csv-parse');
+  let count = 0;
+  for await (const record of createReadStream(file).pipe(parse({ from_line: 2, delimiter }))) if (record[2]) count++;
+  return count;
+};
 const plainReaders = {
-  jsonl: async (file) => {
-    let count = 0;
-    for await (const line of createInterface({ input: createReadStream(file) })) {
-      const { user, ids, label } = JSON.parse(line);
-      if (user >= 0 && ids.length > 0 && label) count++;
-    }
-    return count;
-  },
-  csv: async (file) => {
-    const { parse } = await resolved('csv-parse');
-    let count = 0;
-    for await (const record of createReadStream(file).pipe(parse({ from_line: 2 }))) if (record[2]) count++;
-    return count;
-  },
+  jsonl: (file) => parseLines(createReadStream(file)),
+  'jsonl.gz': (file) => parseLines(createReadStream(file).pipe(createGunzip())),
+  'jsonl.zst': (file) => parseLines(createReadStream(file).pipe(createZstdDecompress())),
+  csv: (file) => parseFields(file, ','),
+  tsv: (file) => parseFields(file, '\t'),
   parquet: async (file) => {
     const { asyncBufferFromFile, parquetReadObjects } = await resolved('hyparquet');
     const { compressors } = await resolved('hyparquet-compressors');
@@ -117,7 +131,15 @@ const plainReaders = {
     return count;
   },
 };
-const readers = { jsonl: 'JSON.parse, line by line', csv: 'csv-parse', parquet: 'hyparquet', arrow: 'flechette' };
+const readers = {
+  jsonl: 'JSON.parse, line by line',
+  'jsonl.gz': 'zlib, then JSON.parse, line by line',
+  'jsonl.zst': 'zlib, then JSON.parse, line by line',
+  csv: 'csv-parse',
+  tsv: 'csv-parse',
+  parquet: 'hyparquet',
+  arrow: 'flechette',
+};
 
 /** Milliseconds of an epoch's columns in the order of the file, on this thread. */
 async function timeReading(index) {
@@ -130,11 +152,24 @@ async function timeReading(index) {
   return time;
 }
 
+/** Milliseconds until a loader is open: of compressed files that is decompressing them, once for all epochs, and finding the examples. */
+async function timeOpening(file) {
+  const begun = performance.now();
+  const loader = await openLoader(spec(file), { batchSize, workers: 1 });
+  const time = performance.now() - begun;
+  await loader.close();
+  return time;
+}
+
 /** Milliseconds of an epoch of batches; threads are up before. */
 async function timeLoader(loader) {
   const begun = performance.now();
   let count = 0;
-  for await (const { size } of loader.batches(0)) count += size;
+  for await (const batch of loader.batches(0)) {
+    count += batch.size;
+    // As training does.
+    loader.recycle(batch);
+  }
   if (count !== rows) throw new Error(`${count} examples of ${rows}`);
   return performance.now() - begun;
 }
@@ -148,34 +183,36 @@ async function timePlain(format, file) {
 
 async function measureFormat(report, format, file) {
   const options = { batchSize, shuffle: true, seed: 1 };
+  const isPacked = /\.(gz|zst)$/.test(format);
   const loaders = [
     await openLoader(spec(file), { ...options, workers: 1 }),
     await openLoader(spec(file), { ...options, workers: 2 }),
   ];
   try {
-    const index = indexOf([await scanFile(file, { file })]);
-    const [plain, read, one, two] = [[], [], [], []];
+    const index = isPacked ? null : indexOf([await scanFile(file, { file })]);
+    const [plain, read, one, two, open] = [[], [], [], [], []];
     for (let round = -1; round < rounds; round++) {
       const times = [
         await timePlain(format, file),
-        await timeReading(index),
+        isPacked ? await timeOpening(file) : await timeReading(index),
         await timeLoader(loaders[0]),
         await timeLoader(loaders[1]),
       ];
       if (round < 0) continue;
       plain.push(times[0]);
-      read.push(times[1]);
+      (isPacked ? open : read).push(times[1]);
       one.push(times[2]);
       two.push(times[3]);
     }
     const speed = (times) => `${Math.round(rows / medianOf(times) / 10) / 100} M/s`;
-    report.speedRatio(`${format}, in order: columns`, readers[format], read, plain, { atLeast: goals.reader });
+    if (isPacked) report.speedRatio(`${format}: opening, decompressed for all epochs`, readers[format], open, plain);
+    else report.speedRatio(`${format}, in order: columns`, readers[format], read, plain, { atLeast: goals.reader });
     report.speedRatio(`${format}, shuffled, one worker: batches with plans`, readers[format], one, plain, {
       atLeast: goals.reader,
     });
     report.speedRatio(`${format}: two workers`, 'one', two, one, { atLeast: goals.scaling });
     report.remark(
-      `${format}: ${speed(plain)} plain, ${speed(read)} read, ${speed(one)} with one worker, ${speed(two)} with two.`,
+      `${format}: ${speed(plain)} plain, ${isPacked ? `opened at ${speed(open)}` : `${speed(read)} read`}, ${speed(one)} with one worker, ${speed(two)} with two.`,
     );
   } finally {
     for (const loader of loaders) await loader.close();
@@ -191,7 +228,10 @@ export async function measureSources(report) {
   const folder = mkdtempSync(join(tmpdir(), 'finetable-bench-'));
   try {
     await writeSources(folder);
-    for (const format of Object.keys(plainReaders)) await measureFormat(report, format, join(folder, `a.${format}`));
+    for (const format of Object.keys(plainReaders)) {
+      if (format === 'jsonl.zst' && !zstdCompressSync) report.missing(format, readers[format], 'this Node has no zstd');
+      else await measureFormat(report, format, join(folder, `a.${format}`));
+    }
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -2,6 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Batch } from './batch.ts';
+import { cacheMemory, cacheUse, ExampleCache } from './cache.ts';
+import type { Extracted } from './extract.ts';
 import { openLoader, type Loader } from './loader.ts';
 import type { DataSpec, LoaderOptions, Row } from './spec.ts';
 import { collect, using } from './testing/batches.ts';
@@ -178,10 +180,22 @@ describe('with a cache', () => {
 });
 
 test('an example that two threads read for two epochs at a time counts once', async () => {
-  const small = { ...data, source: { file: files[0]! } };
-  await using(small, { batchSize: 4, workers: 2, shuffle: true, seed: 3, cacheBytes: 1 << 20 }, async (loader) => {
-    for await (const { epoch } of loader.batches(0, 0, 6))
-      expect(loader.statistics.cache.examples, `epoch ${epoch}`).toBeLessThanOrEqual(20);
-    expect(loader.statistics.cache.examples).toBe(20);
+  const memory = cacheMemory(4, 4, ['a.jsonl'], 1 << 12)!;
+  const shapes = new Map([['x', { kind: 'cells', dtype: 'i32', width: 1 } as const]]);
+  const [one, other] = [new ExampleCache(memory, shapes), new ExampleCache(memory, shapes)];
+  const numbers = Uint32Array.of(2, 0, 3, 1);
+  const found: Extracted = {
+    places: { files: ['a.jsonl'], fileOf: null, unit: 'line', lines: Float64Array.of(3, 1, 4, 2) },
+    columns: new Map([['x', { kind: 'cells', cells: Int32Array.of(30, 10, 40, 20), width: 1 }]]),
+  };
+  await one.read(numbers, async () => {
+    await other.read(numbers.subarray(0, 3), async () => ({
+      places: { ...found.places, lines: Float64Array.of(3, 1, 4) },
+      columns: new Map([['x', { kind: 'cells', cells: Int32Array.of(30, 10, 40), width: 1 }]]),
+    }));
+    expect([cacheUse(memory).examples, one.complete]).toEqual([3, false]);
+    return found;
   });
+  expect([cacheUse(memory).examples, one.complete]).toEqual([4, true]);
+  expect(await other.read(numbers, () => Promise.reject(new Error('read again')))).toEqual(found);
 });

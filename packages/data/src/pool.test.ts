@@ -221,10 +221,10 @@ test('rows that cannot be sent are no failure of a worker', async () => {
   expect(threads).toHaveLength(3);
 });
 
-test('a split without examples leaves no thread behind', async () => {
-  const split = { key: 'label', part: 0, parts: [1e-9, 1] };
-  await expect(openLoader({ ...dataOf('none'), split }, options)).rejects.toMatchObject({ code: 'INVALID_DATA' });
-  await expectNoThreads(2);
+test('what an order cannot be made of leaves no thread behind', async () => {
+  const given = openLoader(dataOf('none'), { ...options, distinct: 'id', shuffleWindow: 8 });
+  await expect(given).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { path: 'shuffleWindow' } });
+  await expectNoThreads(1);
 });
 
 test('an example that comes after its iteration was left is not made a batch of', async () => {

@@ -127,6 +127,8 @@ export interface SentTask {
   readonly request: TaskRequest;
   /** Memory for batches, given away with the task. */
   readonly spare: readonly ArrayBuffer[];
+  /** Shared: 1 while the task runs; else it waits, or is done. */
+  readonly running: Int32Array<SharedArrayBuffer>;
 }
 
 export interface ScanReply {

@@ -105,13 +105,16 @@ class ThreadPool implements TaskPool {
     for (let failed = false; ;) {
       if (this.#stopped) throw this.#stopped;
       const threads = this.#threads;
+      const running = new Int32Array(new SharedArrayBuffer(4));
       try {
-        const reply = await this.#attempt(threads, { request, spare: spare() });
+        const reply = await this.#attempt(threads, { request, spare: spare(), running });
         this.#failedIdle = false;
         return unwrap(reply, place);
       } catch (error) {
         // Its own failure; or the task's, which is no failure of the worker; or another's, which took all threads with it.
         if (error instanceof FinetableError) throw error;
+        // A thread took with it what waited there, and answers that were under way: the task that it was at comes first.
+        if (running[0] === 0) await setImmediate();
         if (this.stopped) throw this.stopped;
         if (this.#threads !== threads) continue;
         const { message } = error as Error;

@@ -16,8 +16,10 @@ export default function runTask(task: SentTask): Promise<unknown> {
   return result;
 }
 
-async function run({ request, spare }: SentTask): Promise<unknown> {
+async function run({ request, spare, running }: SentTask): Promise<unknown> {
+  Atomics.store(running, 0, 1);
   const reply = await runner.run(request, spare);
+  Atomics.store(running, 0, 0);
   if (reply.type !== 'batches') return reply;
   return move({
     [transferableSymbol]: reply.batches.flatMap((batch) => [...batchBuffers(batch)]),

@@ -69,17 +69,23 @@ export class BlockReader {
     const lines = new Float64Array(rows.length);
     const names: string[] = [];
     const fileOf = files.length > 1 ? new Uint32Array(rows.length) : null;
-    const decoded: DecodedBlock[] = [];
     for (let i = 0; i < rows.length; i++) {
-      const block = blocks[i]!;
-      decoded.push(this.#decoded.get(block)!);
-      const file = fileOf ? upperBound(this.#fileBlocks, block) - 1 : 0;
+      const file = fileOf ? upperBound(this.#fileBlocks, blocks[i]!) - 1 : 0;
       lines[i] = rows[i]! - this.#firsts[this.#fileBlocks[file]!]! + 1;
       if (fileOf) fileOf[i] = nameIndex(names, files[file]!.file);
     }
     const valuesOf = (c: number): unknown[] => {
       const values = [];
-      for (let i = 0; i < rows.length; i++) values.push(decoded[i]!.columns[c]!(rows[i]! - this.#firsts[blocks[i]!]!));
+      let [block, first] = [-1, 0];
+      let valueOf: ColumnValues | null = null;
+      for (let i = 0; i < rows.length; i++) {
+        if (blocks[i] !== block) {
+          block = blocks[i]!;
+          first = this.#firsts[block]!;
+          valueOf = this.#decoded.get(block)!.columns[c]!;
+        }
+        values.push(valueOf!(rows[i]! - first));
+      }
       return values;
     };
     const records: Records = {
