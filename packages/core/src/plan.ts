@@ -18,6 +18,7 @@ export type Pooling =
   /** Σ w x / sqrt(Σ w²) */
   | 'sqrtn';
 
+/** How the vectors of a bag become one: their sum, their mean, or their sum over the root of their number. */
 export const poolings: readonly Pooling[] = ['sum', 'mean', 'sqrtn'];
 
 /**
@@ -47,6 +48,7 @@ export interface LookupPlan {
   readonly groupBags: Int32Array;
 }
 
+/** How a lookup plan pools, and what it is called in errors. */
 export interface PlanOptions {
   /** Default `sum`. One for all bags. */
   readonly pooling?: Pooling;
@@ -54,7 +56,9 @@ export interface PlanOptions {
   readonly table?: string;
 }
 
+/** The number of bags of a plan. */
 export const planBags = (plan: LookupPlan): number => plan.offsets.length - 1;
+/** The number of places of a plan: ids of all bags together. */
 export const planPlaces = (plan: LookupPlan): number => plan.placeRows.length;
 
 /**
