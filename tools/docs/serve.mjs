@@ -16,7 +16,7 @@ const types = {
 };
 
 /** @returns the server, listening; port 0 is any that is free */
-export function serveSite(port = 0) {
+export function serveSite(port = 0, folder = site) {
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     try {

@@ -26,6 +26,7 @@ export type TensorDtype =
 
 const rowDtypeBits: Readonly<Record<RowDtype, number>> = { f32: 32, f16: 16, bf16: 16, int8: 8, int4: 4 };
 
+/** How the rows of a table may be stored. */
 export const rowDtypes = Object.keys(rowDtypeBits) as readonly RowDtype[];
 
 /** Bytes of the elements of a row. */
@@ -37,6 +38,7 @@ export const rowScales = ({ dim, groupDims }: RowFormat): number => (groupDims =
 /** All bytes of a row, its scales included. */
 export const storedRowBytes = (format: RowFormat): number => rowBytes(format.dtype, format.dim) + 4 * rowScales(format);
 
+/** Bytes of one element, by the name that safetensors has for its dtype. */
 export const tensorDtypeBytes: Readonly<Record<TensorDtype, number>> = {
   F64: 8, F32: 4, F16: 2, BF16: 2, F8_E4M3: 1, F8_E5M2: 1,
   I64: 8, I32: 4, I16: 2, I8: 1, U64: 8, U32: 4, U16: 2, U8: 1, BOOL: 1,

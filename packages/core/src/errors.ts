@@ -40,11 +40,13 @@ export const errorCodes = [
   'UNSUPPORTED',
 ] as const;
 
+/** One of {@link errorCodes}: what a program may act on. */
 export type ErrorCode = (typeof errorCodes)[number];
 
 /** Facts of an error as fields: `file`, `line`, `column`, `path`, `tensor`, `table`, `id`, … JSON values only, so that they cross threads. */
 export type ErrorDetails = Readonly<Record<string, string | number | boolean | null | readonly (string | number)[]>>;
 
+/** Every error that Finetable throws on purpose: `code` says what kind, `details` has names, places and numbers, the message what to do. */
 export class FinetableError extends Error {
   override readonly name = 'FinetableError';
   readonly code: ErrorCode;
@@ -70,6 +72,7 @@ export interface PlainError {
   readonly stack: string;
 }
 
+/** An error as an object that can be sent to another thread or written as JSON; of others `code` is null. */
 export function toPlainError(error: unknown): PlainError {
   if (isFinetableError(error)) {
     return { code: error.code, message: error.message, details: error.details, stack: error.stack ?? '' };

@@ -18,6 +18,7 @@ export type Pooling =
   /** Σ w x / sqrt(Σ w²) */
   | 'sqrtn';
 
+/** How the vectors of a bag become one: their sum, their mean, or their sum over the root of their number. */
 export const poolings: readonly Pooling[] = ['sum', 'mean', 'sqrtn'];
 
 /**
@@ -58,6 +59,7 @@ const newMemory: PlanMemory = {
   f32: (length) => new Float32Array(length),
 };
 
+/** How a lookup plan pools, and what it is called in errors. */
 export interface PlanOptions {
   /** Default `sum`. One for all bags. */
   readonly pooling?: Pooling;
@@ -65,7 +67,9 @@ export interface PlanOptions {
   readonly table?: string;
 }
 
+/** The number of bags of a plan. */
 export const planBags = (plan: LookupPlan): number => plan.offsets.length - 1;
+/** The number of places of a plan: ids of all bags together. */
 export const planPlaces = (plan: LookupPlan): number => plan.placeRows.length;
 
 /**

@@ -13,6 +13,7 @@ export interface FeatureBags {
   readonly offsets?: Int32Array | undefined;
 }
 
+/** Examples as a step takes them: ids with their plans, labels, numbers, weights. Its arrays are the consumer's. */
 export interface Batch {
   /** Counted from 0. */
   readonly epoch: number;

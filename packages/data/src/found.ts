@@ -7,8 +7,10 @@ import { vocabularyOf, withVocabulary } from './feature/build.ts';
 import { isBuild } from './feature/vocabulary.ts';
 import type { DataSpec, FeatureSpec, Moments, NegativesSpec, VocabularyWords } from './spec.ts';
 
+/** The parts of a `DataSpec` that things are found for in the data. */
 export type Adapted = Pick<DataSpec, 'features' | 'negatives' | 'labels' | 'numbers' | 'tables'>;
 
+/** What was found in training data and holds for all other data of a run: classes, vocabularies, counts, moments. Plain values, for JSON. */
 export interface FoundData {
   /** Class names in index order. */
   readonly labels: Readonly<Record<string, readonly string[]>>;
@@ -18,6 +20,7 @@ export interface FoundData {
   readonly negatives: Readonly<Record<string, Float64Array>>;
 }
 
+/** Of one feature: its vocabulary and counts. */
 export interface FoundFeature {
   /** That was built, or given as words. */
   readonly vocabulary?: VocabularyWords;

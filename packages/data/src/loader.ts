@@ -27,6 +27,7 @@ import type { DataSpec, LoaderOptions } from './spec.ts';
 import { StatisticsCounter, type Found, type LoaderStatistics } from './statistics.ts';
 import { createPool, defaultRuntime, type ThreadRuntime } from './threads.ts';
 
+/** Batches of a source, made ahead by worker threads. Opened by {@link openLoader}; to be closed. */
 export interface Loader {
   /** What it was opened with, and what was found out about the source: everything that serving needs to do the same. */
   readonly data: DataSpec;

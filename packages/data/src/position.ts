@@ -14,6 +14,7 @@ export interface LoaderPosition {
   readonly data: DataIdentity;
 }
 
+/** What the order and the content of batches depend on, beside what is in the examples: two loaders with the same values make the same batches. */
 export type DataIdentity = Readonly<Record<string, string | number | boolean>>;
 
 export function identityOf({ split }: DataSpec, plan: LoaderPlan, { examples, sizeBytes, window }: Feed): DataIdentity {

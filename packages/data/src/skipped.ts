@@ -2,6 +2,7 @@
 import { FinetableError } from '@finetable/core';
 import { notedProblems } from './tasks.ts';
 
+/** Rows that were left out since they could not be read. */
 export interface Skipped {
   readonly count: number;
   /** What is wrong with the first of them. */

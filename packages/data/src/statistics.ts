@@ -33,6 +33,7 @@ export interface LoaderStatistics {
   readonly retried: Retried;
 }
 
+/** Where the time of making batches went, summed over the workers. */
 export interface StageSeconds {
   /** Reading examples from their files, and parsing them. */
   readonly readSeconds: number;

@@ -17,12 +17,15 @@ import {
 } from './source/source.ts';
 import type { FileSource, Row } from './spec.ts';
 
+/** Called for each row that is visited. */
 export interface RowVisitor {
+  /** Called for each row in order, on the calling thread. */
   readonly row: (row: VisitedRow) => void;
   /** A row that cannot be read, and why. */
   readonly problem: (message: string) => void;
 }
 
+/** A row, and where it is from. */
 export interface VisitedRow {
   readonly file: string;
   /** Of the file, from 1; or number of the row. */
@@ -32,6 +35,7 @@ export interface VisitedRow {
   readonly values: Row;
 }
 
+/** Which rows and columns are visited. */
 export interface VisitOptions {
   /** The most that are visited; default 100,000. */
   readonly rows?: number | undefined;

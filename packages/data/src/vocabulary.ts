@@ -14,14 +14,17 @@ import type { DataSpec, FeatureSpec, SourceSpec, VocabularyWords } from './spec.
 /** What words are: as of a feature, whose vocabulary is a `VocabularyBuild`. */
 export type CountedFeature = Pick<FeatureSpec, 'column' | 'tokens' | 'lookup' | 'default'>;
 
+/** Which words a built vocabulary has. */
 export interface BuildVocabularyOptions {
   /** Worker threads; the words do not depend on it. Default 1. */
   readonly workers?: number | undefined;
   readonly badRows?: DataSpec['badRows'];
+  /** Told how far it is. */
   readonly onProgress?: ((examples: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Words, the most frequent first, and how often each was found. */
 export interface BuiltVocabulary extends VocabularyWords {
   readonly counts: readonly number[];
   /** Read, without those that were skipped. */

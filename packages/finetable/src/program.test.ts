@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { runHere } from './testing/capture.ts';
 
@@ -73,4 +75,22 @@ test('with --json an error of usage is an object on stdout too', async () => {
   expect(JSON.parse(stdout)).toEqual({
     error: { code: 'INVALID_ARGUMENT', message: "unknown option '--loud'", details: {} },
   });
+});
+
+test('in bash commands and options are completed, and else files', async (context) => {
+  const { status, stdout } = await runHere(['completion', 'bash']);
+  expect(status).toBe(0);
+  const complete = async (...words: string[]): Promise<string[]> => {
+    const script = `${stdout}\nCOMP_WORDS=(finetable ${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length}; _finetable; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const ran = await promisify(execFile)('bash', ['-c', script]).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return context.skip('no bash');
+      throw error;
+    });
+    return ran.stdout.trim().split('\n');
+  };
+  expect(await complete('tr')).toEqual(['train']);
+  expect(await complete('train', '--re')).toEqual(['--resume']);
+  expect(await complete('train', 'job')).toEqual(['']);
+  for (const shell of ['zsh', 'fish']) expect((await runHere(['completion', shell])).stdout).toContain('overwrite');
+  expect(await runHere(['completion', 'csh'])).toMatchObject({ status: 2 });
 });

@@ -4,7 +4,8 @@
  */
 import { readFileSync } from 'node:fs';
 import type { RowDtype } from '@finetable/core';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { completion, shells, type Shell } from './completion.ts';
 import { exitStatus, reportFailure, writeJson } from './failure.ts';
 import type { InitOptions } from './init/command.ts';
 import type { Io } from './io.ts';
@@ -59,6 +60,7 @@ function createProgram(io: Io): Command {
   addNearest(program, io);
   addEmbed(program, io);
   addDoctor(program, io);
+  addCompletion(program, io);
   return program;
 }
 
@@ -391,6 +393,21 @@ function addDoctor(program: Command, io: Io): void {
     .option('--json', 'print it as one JSON object')
     .addHelpText('after', examples('finetable doctor'))
     .action(async (options: { json?: boolean }) => (await import('./doctor.ts')).doctor(options, io));
+}
+
+function addCompletion(program: Command, io: Io): void {
+  program
+    .command('completion')
+    .description('print a script that completes commands and options in a shell')
+    .addArgument(new Argument('<shell>', 'whose').choices(shells))
+    .addHelpText(
+      'after',
+      examples(
+        'source <(finetable completion bash)',
+        'finetable completion fish > ~/.config/fish/completions/finetable.fish',
+      ),
+    )
+    .action((shell: Shell) => void io.stdout.write(completion(program, shell)));
 }
 
 export interface TrainOptions {

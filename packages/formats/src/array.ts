@@ -37,6 +37,7 @@ export type TensorData =
   | Uint16Array
   | Uint8Array;
 
+/** A tensor that was read. */
 export interface TensorArray {
   readonly dtype: TensorDtype;
   readonly shape: readonly number[];

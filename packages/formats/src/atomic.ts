@@ -54,6 +54,7 @@ export async function writeFileAtomic(path: string, content: FileContent): Promi
 
 /** Bytes put aside on the disk: written once, then read once. */
 export interface Spool {
+  /** Appends bytes, and waits until they are taken. */
   readonly write: (chunk: Uint8Array) => Promise<void>;
   /** All that was written; a chunk is overwritten by the next one. */
   readonly read: () => AsyncGenerator<Uint8Array, void, undefined>;

@@ -7,6 +7,7 @@ import { writeFileAtomic } from './atomic.ts';
 import { ioError, show, withFile } from './io.ts';
 import { formatJson, readJsonObject, type JsonValue } from './json.ts';
 
+/** The file with the checksums of a folder's files. */
 export const manifestName = 'manifest.json';
 
 const blockBytes = 2 ** 20;

@@ -14,7 +14,7 @@
  * ```
  * @module
  */
-export { ioError, openFile, readChunks, type InputFile } from './io.ts';
+export { ioError, openFile, readChunks, type InputFile, type OpenFile } from './io.ts';
 export { type ArrayInfo, type ArraySource, type TensorArray, type TensorData } from './array.ts';
 export {
   recoverFolder,

@@ -45,8 +45,14 @@ export interface InputFile {
 /** Node takes at most 2^31 - 1 bytes in one read or write. */
 export const largestTransferBytes = 2 ** 30;
 
+/** A file that the caller closes. */
+export interface OpenFile extends InputFile {
+  /** Ends reading; what is read afterwards throws. */
+  readonly close: () => Promise<void>;
+}
+
 /** Opens a file to be read and closed by the caller. Refuses what is not a regular file: opening a named pipe would wait forever. */
-export async function openFile(path: string): Promise<InputFile & { readonly close: () => Promise<void> }> {
+export async function openFile(path: string): Promise<OpenFile> {
   const { handle, bytes } = await openRegular(path);
   const read = async (target: Uint8Array, position: number): Promise<void> => {
     for (let done = 0; done < target.byteLength;) {

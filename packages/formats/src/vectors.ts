@@ -14,6 +14,7 @@ export interface VectorPart {
   readonly keys: readonly unknown[];
 }
 
+/** How vectors are written. */
 export interface VectorsOptions {
   /** D. */
   readonly dim: number;

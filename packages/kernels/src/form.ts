@@ -10,6 +10,7 @@
  */
 import type { UpdateRule } from './kernels.ts';
 
+/** An update rule as one formula that all of them fit: which state a value has, and the constants that it moves by. */
 export interface RuleForm {
   readonly momentum: boolean;
   readonly squares: 'none' | 'element' | 'row';

@@ -48,6 +48,7 @@ export interface FileRows {
   readonly scales?: ScalesLocation | null;
 }
 
+/** Where the scales of quantised rows are in a file. */
 export interface ScalesLocation {
   readonly path: string;
   readonly byteOffset: number;
@@ -143,6 +144,7 @@ export interface ChosenDeltas {
   readonly out: Matrix;
 }
 
+/** A lookup of the bags of a plan in a table's shards, with a delta or without. */
 export interface LookupArgs {
   /**
    * Ascending by `firstColumn`, then by `firstRow`. Each column group covers rows `[0, plan.tableRows)` without gaps, unless
@@ -158,6 +160,7 @@ export interface LookupArgs {
   readonly pooledFactors?: Matrix | null;
 }
 
+/** A search for the rows with the highest scores. */
 export interface NearestArgs {
   /** As for `lookup`, covering `[0, tableRows)`. */
   readonly base: readonly Shard[];
@@ -182,6 +185,7 @@ export interface TouchedRows extends Omit<Delta, 'slots'> {
   readonly slots: Int32Array;
 }
 
+/** A product of two matrices, either of them transposed or not. */
 export interface MatmulArgs {
   readonly a: Matrix;
   readonly b: Matrix;
@@ -193,6 +197,7 @@ export interface MatmulArgs {
   readonly scale?: number;
 }
 
+/** Sums of rows by the places of a plan. */
 export interface SegmentSumArgs {
   readonly plan: LookupPlan;
   /** `[b, c]`: one row per bag. */
@@ -276,6 +281,7 @@ export interface ReplayRowsArgs extends UpdatableRows {
   readonly lastSteps: RowStore;
 }
 
+/** A dense parameter, its gradient and its state. */
 export interface UpdateDenseArgs {
   readonly rule: UpdateRule;
   readonly step: number;
@@ -285,6 +291,7 @@ export interface UpdateDenseArgs {
   readonly gradients: Float32Array;
 }
 
+/** Scores and classes, and where losses and gradients go. */
 export interface CrossEntropyArgs {
   /** `[b, C]`. */
   readonly logits: Matrix;
@@ -311,6 +318,7 @@ export interface PairDotsArgs {
   readonly firstColumn?: number;
 }
 
+/** ∂L/∂dot of {@link PairDotsArgs}, and where the gradients go. */
 export interface PairDotsBackwardArgs {
   readonly vectors: readonly Matrix[];
   /** As `PairDotsArgs.out`. */
@@ -334,6 +342,7 @@ export interface BagDotsArgs {
   readonly out: Float32Array;
 }
 
+/** ∂L/∂score of {@link BagDotsArgs}, and where the gradients go. */
 export interface BagDotsBackwardArgs extends Omit<BagDotsArgs, 'out'> {
   /** `[n]`: g. */
   readonly gradient: Float32Array;
@@ -343,6 +352,7 @@ export interface BagDotsBackwardArgs extends Omit<BagDotsArgs, 'out'> {
   readonly yOut?: Matrix | null;
 }
 
+/** All computing on rows and matrices, in two implementations that agree: portable (the definition of right) and native. */
 export interface Kernels {
   readonly name: 'portable' | 'native';
   /** One line for people: instruction set and threads. */
@@ -398,7 +408,9 @@ export interface Kernels {
    * changed or transferred; a store that is closed meanwhile is freed when it has settled. Bad arguments are thrown at once.
    */
   lookupAsync(args: LookupArgs): Promise<void>;
+  /** Adds gradients of places to their unique rows, in one fixed order. */
   segmentSum(args: SegmentSumArgs): void;
+  /** Adds products of table rows and rows of a delta to sums by column. */
   addRowProducts(args: RowProducts): void;
   /** Exact nearest rows of an adapted table that is never merged; as `lookupAsync` where it runs. */
   nearest(args: NearestArgs): Promise<void>;
@@ -409,8 +421,11 @@ export interface Kernels {
    * writes those to `slots`. Rows are distinct. @returns how many were put @throws INVALID_ARGUMENT where the table is full
    */
   insertSlots(table: SlotTable, rows: Int32Array, slots: Int32Array, first: number): number;
+  /** One step of an update rule on the rows of a store. */
   updateRows(args: UpdateRowsArgs): void;
+  /** Takes the steps that rows have missed. */
   replayRows(args: ReplayRowsArgs): void;
+  /** One step of an update rule on a dense parameter. */
   updateDense(args: UpdateDenseArgs): void;
 
   /** `out = scale · op(a) op(b)`; at most one of the two transposed. */
@@ -423,10 +438,15 @@ export interface Kernels {
   sumRows(x: Matrix, out: Float32Array): void;
   /** `out[c] = Σ_i x[i, c] y[i, c]`. */
   columnDots(x: Matrix, y: Matrix, out: Float32Array): void;
+  /** Losses and gradients of softmax(scores) with one class each. */
   softmaxCrossEntropy(args: CrossEntropyArgs): void;
+  /** Dot products of all pairs of vectors of each example. */
   pairDots(args: PairDotsArgs): void;
+  /** Gradients of `pairDots`. */
   pairDotsBackward(args: PairDotsBackwardArgs): void;
+  /** Dot products of a vector with each of its bag. */
   bagDots(args: BagDotsArgs): void;
+  /** Gradients of `bagDots`. */
   bagDotsBackward(args: BagDotsBackwardArgs): void;
   /** Divides each row by its Euclidean norm, in place; a zero row stays zero. `norms` (`[rows]`) is overwritten. */
   normalizeRows(x: Matrix, norms: Float32Array): void;

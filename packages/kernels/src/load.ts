@@ -8,6 +8,7 @@ import { findAddon, type Addon } from './native/addon.ts';
 import { nativeKernels } from './native/native.ts';
 import { portableKernels } from './portable/portable.ts';
 
+/** Which kernels are loaded, and with how many threads. */
 export interface LoadOptions {
   /** Default: the environment's `FINETABLE_KERNELS`, else `native` where the addon was built, else `portable`. */
   readonly kind?: 'native' | 'portable';
@@ -57,6 +58,7 @@ export interface KernelsStatus {
   readonly threads: number | null;
 }
 
+/** Which kernels there are on this machine, and if none are native, why. Loads nothing for others to use. */
 export function kernelsStatus(): KernelsStatus {
   const found = findAddon();
   const native = 'addon' in found;

@@ -89,6 +89,7 @@ export interface AdapterOrigin {
   readonly ownsTable?: boolean | undefined;
 }
 
+/** A trained difference over a frozen table: groups of touched rows, low-rank or dense. Made by {@link createAdapter} or {@link loadAdapters}; to be closed. Not for several threads. */
 export class Adapter {
   readonly table: ShardedTable;
   readonly options: AdapterOptions;

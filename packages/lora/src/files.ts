@@ -66,6 +66,7 @@ function startOf({ seed, stream, tableRows }: HeUniformRows, rows: number): Unto
   return tableRows === rows ? { seed, stream } : { seed, stream, rows: tableRows };
 }
 
+/** How adapters are saved: `sparse` (the default) or `peft`. */
 export interface SaveAdaptersOptions extends SavePeftOptions {
   /** `sparse` (default) holds touched rows only; `peft` is what Python's PEFT loads, with a dense A. */
   readonly format?: 'sparse' | 'peft';

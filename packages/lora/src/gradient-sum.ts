@@ -18,6 +18,7 @@ interface Sums {
   b: Float32Array | null;
 }
 
+/** Gradients of several batches, added up by row. Its matrices are its own, and used again. */
 export class GradientSum {
   readonly #kernels: Kernels;
   readonly #groups: readonly Sums[];

@@ -55,12 +55,15 @@ export interface ScaledColumns {
   readonly dots: Float32Array;
 }
 
+/** What a group of rows is trained with. */
 export interface GroupTraining {
   /** Rules at the learning rates that the schedule multiplies. */
   readonly rowRule: UpdateRule;
   readonly bRule: UpdateRule;
   readonly optimizer: OptimizerSpec;
+  /** The learning rate of rows by step. */
   readonly rowRateOf: (step: number) => number;
+  /** The learning rate of B by step. */
   readonly bRateOf: (step: number) => number;
   readonly skipped: SkippedSteps;
   readonly rowState: readonly RowStore[];
@@ -80,6 +83,7 @@ export interface RowWatcher {
   updated(group: RowGroup, rows: Int32Array, slots: Int32Array): void;
 }
 
+/** Rows of an adapter that share their factors: slots for touched rows of A, and B, or a dense delta. */
 export class RowGroup {
   readonly table: ShardedTable;
   /** `rest`: the rows that no other group has. */

@@ -3,6 +3,7 @@ import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/c
 import type { UpdateRule } from '@finetable/kernels';
 import { scheduleFactor, type Schedule } from './schedule.ts';
 
+/** What every optimiser has. */
 export interface Common {
   /** Step size; a number > 0. With a schedule the rate at step t is this times the schedule's factor of t. */
   readonly learningRate: number;
@@ -26,25 +27,30 @@ export interface Common {
   readonly stateDtype?: StateDtype | undefined;
 }
 
+/** How the optimiser state of rows is stored; 16 bits are rounded at random. */
 export type StateDtype = 'f32' | 'bf16' | 'f16';
 const stateDtypes: readonly StateDtype[] = ['f32', 'bf16', 'f16'];
 
+/** Where weight decay goes: into the gradient (`l2`), or beside it (`decoupled`). */
 export interface ChosenDecay {
   /** Default `l2`. */
   readonly decay?: 'l2' | 'decoupled' | undefined;
 }
 
+/** What Adam's forms have beside the common options. */
 export interface AdamNumbers {
   readonly beta1?: number | undefined;
   readonly beta2?: number | undefined;
   readonly epsilon?: number | undefined;
 }
 
+/** An optimiser as plain values, as jobs and checkpoints hold it. Made by {@link adamw} and the like. */
 export type OptimizerSpec =
   | (Common & ChosenDecay & { readonly type: 'sgd'; readonly momentum?: number | undefined })
   | (Common & ChosenDecay & { readonly type: 'adagrad' | 'rowwise-adagrad'; readonly epsilon?: number | undefined })
   | (Common & AdamNumbers & { readonly type: 'adam' | 'adamw' | 'rowwise-adam' });
 
+/** All optimisers by the names that jobs have for them. */
 export const optimizerTypes: readonly OptimizerSpec['type'][] = [
   'sgd',
   'adagrad',
@@ -54,8 +60,11 @@ export const optimizerTypes: readonly OptimizerSpec['type'][] = [
   'rowwise-adam',
 ];
 
+/** Options of `sgd`. */
 export type SgdOptions = Common & ChosenDecay & { readonly momentum?: number | undefined };
+/** Options of `adagrad` and `rowwiseAdagrad`. */
 export type AdagradOptions = Common & ChosenDecay & { readonly epsilon?: number | undefined };
+/** Options of `adam`, `adamw` and `rowwiseAdam`. */
 export type AdamOptions = Common & AdamNumbers;
 
 const common: OptionNames<Common & { type: unknown }> = {

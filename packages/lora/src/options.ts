@@ -52,6 +52,7 @@ export type GroupOptions = FactorOptions & {
   readonly rows: RowSelection;
 };
 
+/** Options of an adapter beside those of its factors. */
 export interface SharedOptions {
   /** Draws whatever is random: B, dropout. Default 0. */
   readonly seed?: number | undefined;
@@ -87,6 +88,7 @@ export interface SharedOptions {
   readonly dora?: boolean | undefined;
 }
 
+/** What an adapter is made with: LoRA factors or a dense delta, and what all its groups share. */
 export type AdapterOptions = FactorOptions & SharedOptions;
 
 const rates: OptionNames<AdapterRates> = { learningRate: true, weightDecay: true };

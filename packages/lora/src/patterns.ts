@@ -8,6 +8,7 @@ import type { AdapterOptions } from './options.ts';
 /** By the end of a table's name, as PEFT's patterns: `items` is for `items` and `shop.items`; a dot stands for any character; the first key that matches wins. */
 export type Pattern = Readonly<Record<string, number>>;
 
+/** Options of several tables' adapters, with ranks and alphas by table as PEFT's patterns have them. */
 export type PatternOptions = AdapterOptions & {
   readonly rankPattern?: Pattern | undefined;
   /** For tables in `rankPattern` alone, alpha is the one of the options, or their rank. */

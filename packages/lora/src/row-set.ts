@@ -4,6 +4,7 @@ import { checkOptionNames, FinetableError, type OptionNames } from '@finetable/c
 /** Rows as people name them: a range `[from, to)` (defaults: 0 and V), a list in any order, or a set. */
 export type RowSelection = RowRange | Int32Array | readonly number[] | RowSet;
 
+/** Rows from `from` (default 0) up to `to` (default: all), exclusive. */
 export interface RowRange {
   readonly from?: number | undefined;
   readonly to?: number | undefined;
@@ -60,6 +61,7 @@ export class RowSet {
     return new RowSet(Int32Array.from(bounds));
   }
 
+  /** Whether a row is in it. */
   has(row: number): boolean {
     return this.#boundsUpTo(row, 0, this.bounds.length) % 2 === 1;
   }

@@ -4,11 +4,13 @@
  */
 import { checkOptionNames, FinetableError } from '@finetable/core';
 
+/** What every schedule has. */
 export interface Common {
   /** Steps over which the factor first rises from 1 / warmupSteps to 1. Default 0: none. */
   readonly warmupSteps?: number | undefined;
 }
 
+/** What multiplies the learning rate, by step. */
 export type Schedule =
   | (Common & { readonly type: 'constant' })
   /** From 1 in the first step after the warm-up towards `finalFactor` (default 0), which the step after `totalSteps` would have. */
@@ -20,6 +22,7 @@ export type Schedule =
   /** Times `factor` (default 0.1) every `everySteps` steps after the warm-up. */
   | (Common & { readonly type: 'step'; readonly everySteps: number; readonly factor?: number | undefined });
 
+/** All schedules by the names that jobs have for them. */
 export const scheduleTypes: readonly Schedule['type'][] = ['constant', 'linear', 'cosine', 'step'];
 
 const common = { type: true, warmupSteps: true } as const;

@@ -12,6 +12,7 @@ import { addMixed } from './mixed.ts';
 /** Stands for no adapter. */
 const baseName = 'base';
 
+/** Named adapters of one table: switched, added up, combined, or one for each bag of a batch. Owns those that are added to it. */
 export class AdapterSet {
   readonly table: ShardedTable;
   #adapters: ReadonlyMap<string, Adapter> = new Map();

@@ -6,6 +6,7 @@ import type { Kernels, SlotTable } from '@finetable/kernels';
 
 const maximumLoad = 0.7;
 
+/** From rows to the slots that hold what was trained of them, in the order in which they were first touched. */
 export class SlotMap {
   readonly #kernels: Kernels;
   #table: SlotTable = new Int32Array(2 * 1024).fill(-1);

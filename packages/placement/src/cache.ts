@@ -14,6 +14,7 @@ import type { Kernels, SlotTable } from '@finetable/kernels';
 import type { OverlayRows } from './overlay.ts';
 import type { RawRows } from './raw.ts';
 
+/** How many rows a cache has room for. */
 export interface CacheOptions {
   /** What its rows and their slot table may take: bytes, or text such as `64MiB`. */
   readonly bytes: number | string;
@@ -47,6 +48,7 @@ export interface RowRange {
   readonly end: number;
 }
 
+/** Copies in RAM of rows that are looked up often, in front of mapped and device parts. */
 export class HotRowCache {
   /** Rows that it has room for. */
   readonly capacity: number;

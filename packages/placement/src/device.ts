@@ -6,6 +6,7 @@
 import type { LookupPlan, Matrix, RowDtype } from '@finetable/core';
 import type { FileRows, TablePart } from '@finetable/kernels';
 
+/** A memory beside RAM that rows may lie in. Another package, or a program, implements it. */
 export interface Device {
   /** For errors: `cuda:0`, `rows.example:7000`. */
   readonly name: string;

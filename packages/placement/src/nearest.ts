@@ -6,6 +6,7 @@ import type { ShardedTable } from './table.ts';
 /** `dot`: q·e. `cosine`: q·e / (|q| |e|), 0 where either is zero. */
 export type Metric = 'dot' | 'cosine';
 
+/** How rows are compared. */
 export interface NearestOptions {
   /** Default `cosine`. */
   readonly metric?: Metric | undefined;
@@ -13,6 +14,7 @@ export interface NearestOptions {
   readonly exclude?: Int32Array | undefined;
 }
 
+/** The rows that were found. */
 export interface Nearest {
   /** `[q, k] i32`: per query the rows of the highest scores, highest first; equal scores by ascending row, NaN last. */
   readonly rows: Int32Array;
@@ -20,6 +22,10 @@ export interface Nearest {
   readonly scores: Matrix;
 }
 
+/**
+ * The `k` rows with the highest scores for each of `queries` `[q, D] f32`, exactly, over the whole table with `delta` where there is one. The result is the caller's.
+ * @throws UNSUPPORTED for rows on devices
+ */
 export async function nearestRows(
   table: ShardedTable,
   queries: Matrix,

@@ -8,6 +8,7 @@ import { findRows, findTable } from './source.ts';
 import { ShardedTable } from './table.ts';
 import { FileWatch } from './watch.ts';
 
+/** Where the rows of a table go, and what it is called. */
 export interface OpenTableOptions {
   /** For errors and adapter files; default: the file's name without its ending. */
   readonly name?: string | undefined;

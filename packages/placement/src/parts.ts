@@ -30,6 +30,7 @@ export interface PlacedPart extends TablePart {
 export type OpenPart = TablePart &
   ({ readonly store: RowStore } | { readonly device: DeviceRows; readonly name: string });
 
+/** A part whose rows are on a device. */
 export type DevicePart = Extract<OpenPart, { device: DeviceRows }>;
 
 /** @throws INVALID_ARGUMENT naming the shard; OUT_OF_MEMORY where a device is too small */

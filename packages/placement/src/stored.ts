@@ -16,6 +16,7 @@ interface Stream {
   readonly rowBytes: number;
 }
 
+/** The rows of a table as they are stored, read from its files in blocks: what merging and exporting stream. */
 export class StoredRows {
   readonly format: RowFormat;
   readonly #table: ShardedTable;
@@ -80,6 +81,7 @@ export class StoredRows {
     await this.#table.checkUnchanged();
   }
 
+  /** Closes the files that it reads; the table stays open. */
   async close(): Promise<void> {
     for (const { file } of this.#streams) await file.close();
   }

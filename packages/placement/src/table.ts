@@ -25,6 +25,7 @@ import { SharedParts } from './shared.ts';
 import type { TableOrigin } from './source.ts';
 import type { FileWatch } from './watch.ts';
 
+/** What a table is made with beside its shards. */
 export interface TableExtras {
   /** Of the table; default: that of the shards, which then hold whole rows. */
   readonly format?: RowFormat | undefined;
@@ -43,6 +44,7 @@ export interface TableExtras {
   readonly growth?: { readonly base: ShardedTable; readonly added: readonly RowStore[] } | undefined;
 }
 
+/** A frozen table `[V, D]` whose rows lie in parts, in RAM, mapped or on devices. Opened by {@link openTable}; to be closed. Lookups give the same bytes wherever the parts lie. */
 export class ShardedTable {
   readonly name: string;
   readonly rows: number;

@@ -34,6 +34,7 @@ export interface BackendProblem {
   readonly message: string;
 }
 
+/** Which backend of TensorFlow.js computes, where it comes from, and why not a better one. */
 export interface BackendReport {
   /** What `tf.getBackend()` returns: one of {@link BackendName}, or another that the program registered. */
   readonly backend: string;

@@ -4,6 +4,7 @@ import type { Batch } from '@finetable/data';
 import { loadKernels, type Kernels } from '@finetable/kernels';
 import type { DenseParameter, Objective, ObjectiveContext } from './objective.ts';
 
+/** What the objective is made with, and how exact its gradients have to be. */
 export interface CheckGradientsOptions {
   /** Class names, as the objective's labels need them. */
   readonly classes?: ObjectiveContext['classes'] | undefined;

@@ -10,6 +10,7 @@ import { PairSearch } from './metrics/pairs.ts';
 import type { Model } from './model.ts';
 import type { MetricSums } from './objective.ts';
 
+/** What is evaluated. */
 export interface EvaluateOptions {
   /** Beside those that the objective has of itself: `f1-macro`, `auc`, `ndcg@10`, … */
   readonly metrics?: readonly string[] | undefined;

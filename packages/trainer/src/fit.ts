@@ -25,6 +25,7 @@ export interface Budget {
 /** What ended a training before its epochs were over: no better evaluation, or a budget. */
 export type EarlyEnd = 'patience' | keyof Budget;
 
+/** How long, how often, and what is kept of a training. */
 export interface FitOptions {
   /** Default 1. */
   readonly epochs?: number | undefined;
@@ -70,11 +71,13 @@ export interface FitOptions {
    * the same without. Default true. It takes memory for one batch more.
    */
   readonly prefetch?: boolean | undefined;
+  /** Told what happens, in order; what it throws ends the training. */
   readonly onEvent?: (event: TrainingEvent) => unknown | undefined;
   /** When aborted: a checkpoint is written and INTERRUPTED thrown. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What happens in a training, in order. */
 export type TrainingEvent =
   | {
       readonly type: 'start';
@@ -121,6 +124,7 @@ export interface BestEvaluation {
   readonly metrics: Readonly<Record<string, number>>;
 }
 
+/** How a training ended. */
 export interface FitResult {
   readonly steps: number;
   /** Epochs finished. */

@@ -13,6 +13,7 @@ import { nearestTransformed } from './transformed-nearest.ts';
 import type { Outputs, QueryOutputs, RetrievalOutputs } from './metrics/outputs.ts';
 import type { DenseParameter, DeviceObjective, Evaluated, MetricSums, Objective } from './objective.ts';
 
+/** Tables, adapters and an objective that belong together. */
 export interface ModelOptions {
   /** Frozen tables without an adapter, by the names that features use. */
   readonly tables?: Readonly<Record<string, ShardedTable>> | undefined;

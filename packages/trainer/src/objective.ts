@@ -76,6 +76,7 @@ export interface DeviceObjective {
   evaluate(inputs: Readonly<Record<string, DeviceMatrix>>, batch: Batch): Promise<Evaluated>;
 }
 
+/** What is learnt: from looked-up vectors to a loss and its gradients. Finetable's own are made by {@link classification} and the like. */
 export interface Objective {
   /** The features it reads; each is looked up and given to `train` and `evaluate`. */
   readonly inputs: readonly string[];

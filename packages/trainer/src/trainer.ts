@@ -13,12 +13,14 @@ import { Model, type ModelOptions } from './model.ts';
 import { ParameterGroup } from './parameters.ts';
 import { startProgress } from './progress.ts';
 
+/** What a trainer trains, and by which optimiser. */
 export interface TrainerOptions extends ModelOptions {
   readonly optimizer: OptimizerSpec;
 }
 
 const trainerNames: OptionNames<TrainerOptions> = { tables: true, adapters: true, objective: true, optimizer: true };
 
+/** Trains adapters and an objective on batches: lookup, loss, gradients, update. Owns the optimiser's state; tables, adapters and loaders stay the caller's. */
 export class Trainer {
   readonly #options: TrainerOptions;
   #built: { model: Model; group: ParameterGroup } | null = null;

@@ -4,6 +4,7 @@ import type { Encoder } from './feature.ts';
 import { tokenEncoder } from './text.ts';
 import { openVocabulary } from './vocabulary.ts';
 
+/** What a word is where nobody says otherwise: letters, digits and apostrophes. The source of a regular expression. */
 export const defaultTokenPattern = "[\\p{L}\\p{N}']+";
 
 /** @throws what `openVocabulary` does */
@@ -13,6 +14,7 @@ export function wordEncoder({ column, table }: FeatureSpec, tokens: VocabularySp
   return tokenEncoder({ column, split: wordSplitter(tokens), row, refuse, maxTokens, pad });
 }
 
+/** How a text is cut into words. */
 export type Splitting = Pick<VocabularySpec, 'standardize' | 'lowercase' | 'split' | 'pattern' | 'ngrams'>;
 
 /** The tokens of a text, in order. */

@@ -19,6 +19,7 @@ export interface Moments {
   readonly deviation: readonly number[];
 }
 
+/** A column with classes or numbers that are learnt. */
 export interface LabelSpec {
   readonly column: string;
   /** One class (default), a number, or a list of classes. */
@@ -121,6 +122,7 @@ export interface ListHistories extends HistoryWindow {
   readonly time?: undefined;
 }
 
+/** What is read and what is made of it: a source, and features, labels, numbers and weights by name. */
 export interface DataSpec {
   readonly source: SourceSpec;
   readonly features: Readonly<Record<string, FeatureSpec>>;

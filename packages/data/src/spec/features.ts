@@ -21,6 +21,7 @@ export interface VocabularyOptions {
   readonly maskToken?: string | undefined;
 }
 
+/** Rows for values that the vocabulary does not have. */
 export interface OutOfVocabularySpec {
   readonly rows: number;
   /** Before the words (default) or after them. */
@@ -31,6 +32,7 @@ export interface OutOfVocabularySpec {
   readonly token?: string | undefined;
 }
 
+/** A vocabulary in memory: row i is `words[i]`. */
 export interface VocabularyWords {
   readonly words: readonly string[];
   /** How often each was found. */

@@ -23,6 +23,7 @@ export type Row = Readonly<Record<string, unknown>>;
  * examples beforehand has to be given (such as classes); a function is called for each epoch.
  */
 export interface RowSource {
+  /** An array, what is iterated anew for each epoch, or a function that gives an epoch's. */
   readonly rows:
     readonly Row[] | Iterable<Row> | AsyncIterable<Row> | ((epoch: number) => Iterable<Row> | AsyncIterable<Row>);
   readonly file?: undefined;

@@ -14,6 +14,7 @@ import { IdList } from '../id-list.ts';
 import { readTokenizer, type Tokenizer } from '../tokenizer/tokenizer.ts';
 import { mergedRows } from './merge.ts';
 
+/** How a static model is saved. */
 export interface SaveStaticOptions {
   /** Merged into the table. Its rows may be trained further afterwards, not meanwhile. */
   readonly adapter?: Adapter | undefined;
@@ -24,6 +25,7 @@ export interface SaveStaticOptions {
 /** Texts pooled at a time: bounds what plans take. */
 const batchTexts = 1024;
 
+/** A static embedding model: a table, a tokenizer, and the mean. Opened by {@link openStaticModel}; to be closed. */
 export class StaticModel {
   readonly folder: string;
   readonly library: StaticLayout['library'];

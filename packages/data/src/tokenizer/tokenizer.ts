@@ -6,6 +6,7 @@ import { fileError } from '../errors.ts';
 import { precompiledNormalizer } from './precompiled.ts';
 import { tokenizerSettings, type TokenizerSettings } from './settings.ts';
 
+/** From a text to token ids, as the Rust library has them. */
 export interface Tokenizer {
   /** What it was read from. */
   readonly file: string;

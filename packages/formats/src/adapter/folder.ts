@@ -8,6 +8,7 @@ import { formatJson } from '../json.ts';
 import { writeSafetensors, type TensorSource } from '../safetensors/write.ts';
 import { configName, tensorsName } from './config.ts';
 
+/** How an adapter's folder is written. */
 export interface SaveOptions {
   /** Replace an adapter that is there. A folder that is not an adapter is never replaced. */
   readonly overwrite?: boolean | undefined;

@@ -28,6 +28,7 @@ import {
 import { exists, findAdapterFolder, writeAdapterFolder, type SaveOptions } from './folder.ts';
 import { checkAdapters, loraScale, restGroup, type AdapterTensors, type GroupTensors } from './tensors.ts';
 
+/** How a PEFT folder is written. */
 export interface SavePeftOptions extends SaveOptions {
   /** Table -> path of the `Embedding` module in the Python model, such as `0.embedding`; absent: the table's name. */
   readonly modulePaths?: Readonly<Record<string, string>> | undefined;

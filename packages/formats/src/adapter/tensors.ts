@@ -45,6 +45,7 @@ export function loraScale({ alpha, rank, rsLora }: Pick<GroupTensors, 'alpha' | 
   return alpha / (rsLora ? Math.sqrt(rank) : rank);
 }
 
+/** Rows of A that no example touched but that are not 0: he-uniform numbers of a seed and a stream, see `HeUniformRows` of @finetable/core. */
 export interface UntouchedRows {
   readonly seed: number;
   readonly stream: string;

@@ -22,6 +22,7 @@ export interface KerasEmbedding {
   readonly lora: { readonly rank: number; readonly alpha: number } | null;
 }
 
+/** The embedding layers of a Keras model's file. To be closed. */
 export interface KerasFile {
   readonly path: string;
   /** A whole model in a zip archive, weights alone, or a whole model or weights in the older format. */
@@ -37,6 +38,7 @@ export interface KerasFile {
   readonly readRows: (embedding: KerasEmbedding, begin: number, end: number) => Matrix;
   /** A `[V, r]` and B `[r, D]` in f32, owned by the caller; null without `lora`. @throws INVALID_FILE */
   readonly readLora: (embedding: KerasEmbedding) => { readonly a: Matrix; readonly b: Matrix } | null;
+  /** Closes the file. */
   readonly close: () => void;
 }
 

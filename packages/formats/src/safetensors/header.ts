@@ -14,6 +14,7 @@ export const largestHeaderBytes = 100_000_000;
 
 export const metadataKey = '__metadata__';
 
+/** What a safetensors file says before its data: tensors with their places, and metadata. */
 export interface SafetensorsHeader {
   /** By name, in the header's order. */
   readonly tensors: ReadonlyMap<string, ArrayInfo>;

@@ -15,6 +15,7 @@ export interface TableBlock {
   readonly bytes: Uint8Array;
 }
 
+/** Gives the rows of a table that is written block by block. */
 export interface BlockWriter {
   /** Rows of a block; the last one has what is left. */
   readonly blockRows: number;

@@ -22,6 +22,7 @@ import {
   type TensorInfo,
 } from '../safetensors/model.ts';
 
+/** Where the parts of a static embedding model lie in its folder, and how its library reads them. */
 export interface StaticLayout {
   readonly folder: string;
   readonly library: 'sentence-transformers' | 'model2vec';

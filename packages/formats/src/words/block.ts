@@ -3,6 +3,7 @@ import { FinetableError } from '@finetable/core';
 import { decodeUtf8, show } from '../io.ts';
 import { SeenWords } from './seen.ts';
 
+/** Some words and their vectors, as they come from a file. */
 export interface WordBlock {
   readonly words: string[];
   /** `[words.length, D] f32`; its own memory, the receiver's to keep. */

@@ -9,6 +9,7 @@ import { BlockBuilder, type Duplicates, type WordBlock } from './block.ts';
 import { ByteSource } from './source.ts';
 import { readTextBlock, trailingNumbers } from './text.ts';
 
+/** How word vectors are read. */
 export interface WordVectorsOptions {
   /** Absent: from the first bytes. */
   readonly format?: 'text' | 'binary' | undefined;
@@ -16,6 +17,7 @@ export interface WordVectorsOptions {
   readonly duplicates?: Duplicates | undefined;
 }
 
+/** Word vectors of a text or binary file, a block at a time. */
 export interface WordVectors {
   readonly format: 'text' | 'binary';
   /** D. */

@@ -6,6 +6,7 @@ import { adapterOf, adapterTensors } from '../files.ts';
 import { combineLowRank, type CombineOptions } from './combine.ts';
 import type { LowRank } from './lowrank.ts';
 
+/** A part of a combination. */
 export interface WeightedAdapter {
   readonly adapter: Adapter;
   /** What it counts for; negative takes it away. */

@@ -17,6 +17,7 @@ import { dropRandomly, keepLargest } from './prune.ts';
 import { concatenate } from './stack.ts';
 import { truncate } from './svd.ts';
 
+/** Of methods that prune by magnitude. */
 export interface Trimmed {
   /**
    * Fraction of values to keep, in (0, 1]: of all V · rank values of A and of all rank · D of B, those of largest magnitude.
@@ -27,6 +28,7 @@ export interface Trimmed {
   readonly tableRows: number;
 }
 
+/** Of DARE (Yu et al. 2023): values are dropped at random. */
 export interface Dropped {
   /** Probability with which each value stays, in (0, 1]; what stays is divided by it. */
   readonly density: number;
@@ -34,11 +36,13 @@ export interface Dropped {
   readonly seed?: number | undefined;
 }
 
+/** Of TIES (Yadav et al. 2023): values that disagree with the elected sign are left out. */
 export interface Elected {
   /** Default `total`. */
   readonly majoritySign?: MajoritySign | undefined;
 }
 
+/** How adapters become one. The methods after `svd` are PEFT's `add_weighted_adapter`. */
 export type CombineOptions =
   /** The exact sum; rank Σ rₚ. */
   | { readonly method: 'cat' }

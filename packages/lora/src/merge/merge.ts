@@ -9,6 +9,7 @@ import type { Adapter } from '../adapter.ts';
 import { blockRowsOf, MergedRows } from './merged-rows.ts';
 import { baseOf, describeBase, originOf, ownMetadata, withOrigin } from './origin.ts';
 
+/** How a table is written anew. */
 export interface RewriteOptions {
   /** Name of the table in the new file; default: as in the base's file, else `embeddings`. */
   readonly tensor?: string | undefined;
@@ -19,6 +20,7 @@ export interface RewriteOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How an adapter is merged into a new file. */
 export interface MergeOptions extends RewriteOptions {
   /** Default: the base's. */
   readonly dtype?: RowDtype | undefined;

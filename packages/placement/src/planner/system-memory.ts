@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { freemem, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 
+/** The memory of the machine and what this process may have of it, in bytes. */
 export interface SystemMemory {
   readonly totalBytes: number;
   /** Not in use now; what the system could take back from its file cache counts as free. */
@@ -11,7 +12,10 @@ export interface SystemMemory {
   readonly limit: 'machine' | 'control group';
 }
 
-/** @param root for tests: a folder that stands for `/`; with the machine's own numbers */
+/**
+ * What there is now; in a container its limits count.
+ * @param root for tests: a folder that stands for `/`; with the machine's own numbers
+ */
 export function systemMemory(root = '/', machine = { totalBytes: totalmem(), freeBytes: freemem() }): SystemMemory {
   let memory: SystemMemory = { ...machine, limit: 'machine' };
   for (const { folder, files } of controlGroups(root)) {

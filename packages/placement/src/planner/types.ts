@@ -14,6 +14,7 @@ export function storedRowBytes(dtype: RowDtype, dim: number, groupDims: number =
 /** How often rows are looked up: the row of rank k in proportion to k^-zipf, or by a count for each row. */
 export type Frequencies = { readonly zipf: number } | { readonly counts: ArrayLike<number> };
 
+/** What an adapter needs, for the plan. */
 export interface AdapterRequest {
   readonly kind: 'lora' | 'dense';
   /** Of a LoRA adapter. */
@@ -28,6 +29,7 @@ export interface AdapterRequest {
   readonly mode: 'exact' | 'lazy';
 }
 
+/** A table to be placed. */
 export interface TableRequest {
   readonly name: string;
   readonly rows: number;
@@ -53,8 +55,10 @@ export interface TableRequest {
   readonly split?: 'row' | 'table' | 'column' | undefined;
 }
 
+/** What a device is: memory, a mapped file, or an accelerator. */
 export type DeviceKind = 'ram' | 'mapped' | 'gpu';
 
+/** Measured bytes a second. */
 export interface Bandwidths {
   /** Bytes in order. */
   readonly streaming?: number | undefined;
@@ -64,6 +68,7 @@ export interface Bandwidths {
   readonly link?: number | undefined;
 }
 
+/** A device and its budget. */
 export interface DeviceRequest {
   readonly name: string;
   readonly kind: DeviceKind;
@@ -77,6 +82,7 @@ export interface DeviceRequest {
   readonly note?: string | undefined;
 }
 
+/** All that {@link planPlacement} needs to know. */
 export interface PlanRequest {
   readonly tables: readonly TableRequest[];
   /** At least one of kind `ram`; the first such holds all working memory. */
@@ -105,6 +111,7 @@ export interface PlannedCache {
   readonly hitRate: number;
 }
 
+/** A part of a table, and where it is planned to lie. */
 export interface PlannedShard {
   readonly device: string;
   readonly firstRow: number;
@@ -119,6 +126,7 @@ export interface PlannedShard {
   readonly cache: PlannedCache | null;
 }
 
+/** A table as it is planned to lie. */
 export interface PlannedTable {
   readonly name: string;
   readonly rows: number;
@@ -135,6 +143,7 @@ export interface PlannedTable {
   readonly seconds: number;
 }
 
+/** What a plan has on a device. */
 export interface DeviceTotal {
   readonly name: string;
   readonly kind: DeviceKind;

@@ -10,6 +10,7 @@ import { backendMemory } from './memory.ts';
 import { TfjsRows, tensorRowBytes } from './rows.ts';
 import { Traffic } from './traffic.ts';
 
+/** How much of it tables may take, and whether it computes. */
 export interface TfjsDeviceOptions {
   /** For errors; default `tfjs:` and the backend. */
   readonly name?: string | undefined;
@@ -23,6 +24,7 @@ export interface TfjsDeviceOptions {
 
 const optionNames: OptionNames<TfjsDeviceOptions> = { name: true, memoryBytes: true, tensorBytes: true, compute: true };
 
+/** The memory of the TensorFlow.js backend as a device for tables. */
 export class TfjsDevice implements Device {
   readonly kind = 'gpu';
   readonly name: string;

@@ -26,6 +26,7 @@ type Kwargs = Record<string, unknown>;
 type TensorInput = Tensor | Tensor[];
 type SymbolicInput = SymbolicTensor | SymbolicTensor[];
 
+/** The layer that {@link embedding} makes: Keras' `Embedding` with LoRA. Tables over a threshold are not tfjs variables but rows in a store. */
 export class Embedding extends RowsLayer {
   /** Not tfjs' own name: models with stock embeddings load as they did. */
   static className = 'FinetableEmbedding';

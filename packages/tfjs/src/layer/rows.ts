@@ -53,6 +53,7 @@ export interface RowsOptions {
   readonly device: 'auto' | 'gpu' | 'cpu';
 }
 
+/** Dtypes that a layer's rows can be rounded to. */
 export type QuantizeMode = 'int8' | 'int4';
 
 export interface EmbeddingRows {

@@ -14,6 +14,7 @@ export interface TensorBags {
   readonly weights: Tensor1D;
 }
 
+/** A batch as a loss in tfjs sees it. Tensors are disposed after the step. */
 export class TensorBatch {
   /** Examples in it. */
   readonly size: number;

@@ -7,6 +7,7 @@ import type { TensorBatch } from './batch.ts';
 import { checkLoss, invalid } from './check.ts';
 import { TfjsObjective, type Loss, type TfjsObjectiveOptions } from './objective.ts';
 
+/** How a model of tfjs becomes an objective. */
 export type TfjsModelOptions = Partial<Omit<TfjsObjectiveOptions, 'loss' | 'variables'>>;
 
 const names: OptionNames<TfjsModelOptions> = {

@@ -34,6 +34,7 @@ export type Embeddings = Readonly<Record<string, Tensor2D>>;
  */
 export type Loss = Scalar | Readonly<Record<string, Scalar>>;
 
+/** A loss written in tfjs, what it reads and what it trains. */
 export interface TfjsObjectiveOptions {
   /** The features it reads. */
   readonly features: readonly string[];

@@ -6,6 +6,7 @@ import { rungsOf, type HalvingOptions } from './halving.ts';
 import { batchSchema, type JobOfBatch } from './schema.ts';
 import { variantsOf } from './variants.ts';
 
+/** A batch file, read and checked. */
 export interface LoadedBatch {
   readonly name: string;
   /** Of its tables and of the runs, each of which has a folder in it. Absolute. */
@@ -19,6 +20,7 @@ export interface LoadedBatch {
   readonly halving: HalvingOptions | undefined;
 }
 
+/** A job of a batch. */
 export interface BatchJob {
   readonly loaded: LoadedJob;
   /** What makes it differ from the others: fields by path. */

@@ -10,6 +10,7 @@ import type { HalvingOptions, Rung, Stopped } from './halving.ts';
 import { Ladder } from './ladder.ts';
 import { RunningBatch } from './running-batch.ts';
 
+/** How many jobs run at a time, in how much memory, and what becomes of those that are there already. */
 export interface RunJobsOptions {
   /** Jobs that run at a time; default one per kernel thread. */
   readonly concurrency?: number | undefined;
@@ -42,6 +43,7 @@ export type BatchEvent =
   | { readonly type: 'note'; readonly job: number; readonly name: string; readonly note: string }
   | ({ readonly type: 'end'; readonly job: number } & JobOutcome);
 
+/** How a job of {@link runJobs} ended. */
 export interface JobOutcome {
   readonly name: string;
   readonly folder: string;

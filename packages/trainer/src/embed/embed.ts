@@ -15,6 +15,7 @@ export type EmbedInput =
   | { readonly values: Iterable<unknown> | AsyncIterable<unknown> }
   | { readonly file: string | readonly string[]; readonly column?: string | undefined };
 
+/** Which feature, adapter and threads vectors are made with. */
 export interface EmbedOptions {
   /** Of a run with several features: whose vectors; default the only one. */
   readonly feature?: string | undefined;
@@ -31,6 +32,7 @@ export interface EmbedOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Some vectors and the keys that they belong to. */
 export interface EmbeddedPart {
   /** `[n, D]`, newly allocated. A value without ids has zeros, but for what a transform makes of them. */
   readonly vectors: Matrix;
@@ -38,6 +40,7 @@ export interface EmbeddedPart {
   readonly keys: readonly unknown[];
 }
 
+/** Makes vectors as a run was trained. Opened by {@link openEmbedder}; to be closed. */
 export interface Embedder {
   /** D. */
   readonly dim: number;
@@ -45,7 +48,9 @@ export interface Embedder {
   readonly reads: 'text' | 'id';
   /** Whether it reads data files; a static model only has values. */
   readonly readsFiles: boolean;
+  /** Vectors of the input, in its order, a part at a time. A part is the consumer's. */
   parts(input: EmbedInput): AsyncGenerator<EmbeddedPart>;
+  /** Ends its threads and closes tables and adapters. */
   close(): Promise<void>;
 }
 

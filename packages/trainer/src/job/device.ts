@@ -6,6 +6,7 @@ import { FinetableError, isFinetableError, parseBytes } from '@finetable/core';
 import type { Device, DevicePackage, DeviceRequest } from '@finetable/placement';
 import { devicesAskedFor, type DeviceName, type Job } from './schema.ts';
 
+/** A device as the planner and the tables need it. */
 export interface JobDevice {
   readonly device: Device;
   readonly request: DeviceRequest;
@@ -15,6 +16,7 @@ export interface JobDevice {
   readonly instead: string;
 }
 
+/** The device of a job, where it asks for one and there is one. */
 export interface FoundDevice {
   readonly found: JobDevice | null;
   /** Why `placement.device: auto` does without. */

@@ -39,6 +39,7 @@ import type { Job } from './schema.ts';
 import { findDevice, type FoundDevice, type JobDevice } from './device.ts';
 import { optimizerOf } from './optimizer.ts';
 
+/** Where a job's tables would lie, and what it would take. */
 export interface JobPlan extends PlacementPlan {
   /** What had to be assumed. */
   readonly notes: readonly string[];

@@ -20,6 +20,7 @@ export interface Outputs {
   readonly retrieval?: RetrievalOutputs | undefined;
 }
 
+/** Predicted and true classes, for metrics of examples with one class. */
 export interface ClassOutputs {
   /** Classes there are. */
   readonly count: number;
@@ -28,6 +29,7 @@ export interface ClassOutputs {
   readonly labels: Int32Array;
 }
 
+/** Logits and true sets of classes, for metrics of examples with several. */
 export interface LabelSetOutputs {
   /** `[size, classes]`: above 0 is predicted. */
   readonly logits: Matrix;
@@ -35,6 +37,7 @@ export interface LabelSetOutputs {
   readonly labels: Jagged;
 }
 
+/** Predicted and true numbers, for metrics of scores and probabilities. */
 export interface ScoreOutputs {
   /** `[size] f32`: probabilities where `kind` is `probability`. */
   readonly predicted: Float32Array;
@@ -42,6 +45,7 @@ export interface ScoreOutputs {
   readonly kind: 'probability' | 'value';
 }
 
+/** Queries and the rows that they should find, for metrics of retrieval over a whole table. */
 export interface QueryOutputs {
   /** Whose table the rows are of. */
   readonly feature: string;
@@ -58,6 +62,7 @@ export interface QueryOutputs {
   readonly popularity?: ArrayLike<number> | undefined;
 }
 
+/** Queries and the vectors that they should find, for metrics of retrieval among those of an evaluation. */
 export interface PairOutputs {
   /** `[size, D] f32`. */
   readonly queries: Matrix;
@@ -66,6 +71,7 @@ export interface PairOutputs {
   readonly metric: 'dot' | 'cosine';
 }
 
+/** What was found for the queries of a batch, for metrics at k. */
 export interface RetrievalOutputs {
   /** Rows, or candidates, that could be found. */
   readonly rows: number;

@@ -9,6 +9,7 @@ import { InputRows } from './inputs.ts';
 import { Linear, Mlp } from './layers.ts';
 import { checkNumber, refuse } from './options.ts';
 
+/** Options of {@link classification}. */
 export interface ClassificationOptions {
   /** The feature that is classified, or several, side by side. */
   readonly input: string | readonly string[];

@@ -13,6 +13,7 @@ import { InBatchSoftmax } from './in-batch.ts';
 import { addToFirstColumns, firstColumns } from './layers.ts';
 import { checkNumber, refuse } from './options.ts';
 
+/** Options of {@link contrastive}. */
 export interface ContrastiveOptions {
   /** The feature that is looked up with, such as a question. */
   readonly anchor: string;

@@ -11,6 +11,7 @@ import { concatenateColumns, fillHeUniform, firstColumns, Linear, Mlp } from './
 import { sigmoid, softplus } from './logistic.ts';
 import { Owned } from './owned.ts';
 
+/** Options of {@link ctr}. */
 export interface CtrOptions {
   /** Features, pooled, all of the same dims. */
   readonly inputs: readonly string[];

@@ -24,6 +24,7 @@ export interface CustomLoss {
   readonly gradients: Readonly<Record<string, Matrix>> | null;
 }
 
+/** Options of {@link custom}. */
 export interface CustomOptions {
   /** The features that it reads. */
   readonly inputs: readonly string[];

@@ -14,6 +14,7 @@ import { meanExamples, sumExamples } from './examples.ts';
 import { sigmoid, softplus } from './logistic.ts';
 import { Owned } from './owned.ts';
 
+/** Options of {@link graph}. */
 export interface GraphOptions {
   /** Features with one id each; head and tail usually share a table. */
   readonly head: string;

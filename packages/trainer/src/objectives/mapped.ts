@@ -9,6 +9,7 @@ import type { DenseParameter, Objective, ObjectiveContext } from '../objective.t
 import { addTo, parameter } from './layers.ts';
 import { TransformedObjective, type Transform } from './transformed.ts';
 
+/** Options of {@link mapped}. */
 export interface MapOptions {
   /** Overrides of the trainer's optimiser for the map. The objective's own are not for it. */
   readonly learningRate?: number | undefined;

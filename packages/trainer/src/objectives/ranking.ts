@@ -9,6 +9,7 @@ import { concatenateColumns, splitColumns } from './layers.ts';
 import { sigmoid, softplus } from './logistic.ts';
 import { Owned } from './owned.ts';
 
+/** Options of {@link ranking}. */
 export interface RankingOptions {
   /** The feature that asks: a history, pooled, or a user. */
   readonly query: string;

@@ -6,6 +6,7 @@ import type { DenseParameter, Evaluated, MetricSums, Objective, ObjectiveContext
 import { meanExamples, sumExamples } from './examples.ts';
 import { checkNumber, refuse } from './options.ts';
 
+/** Options of {@link similarity}. */
 export interface SimilarityOptions {
   /** The features of a pair. */
   readonly first: string;

@@ -15,6 +15,7 @@ import { sigmoid, softplus } from './logistic.ts';
 import { Owned } from './owned.ts';
 import { WordPairs, type Tokens } from './word-pairs.ts';
 
+/** Options of {@link skipgram} and {@link cbow}. */
 export interface WordVectorOptions {
   /** A feature with the tokens of a text that are not pooled: the vectors that are wanted. */
   readonly input: string;

@@ -7,6 +7,7 @@ import type { Adapter } from '@finetable/lora';
 import type { Nearest } from '@finetable/placement';
 import type { LoadedJob } from '../job/read.ts';
 
+/** What training did to a table. */
 export interface TableChanges {
   /** Touched rows in each of equal parts of the table, from its first row to its last. */
   readonly positions: readonly number[];
@@ -18,6 +19,7 @@ export interface TableChanges {
   readonly probes: readonly Probe[];
 }
 
+/** A row, how far it moved, and its nearest rows before and after. */
 export interface Probe {
   readonly row: number;
   readonly word: string;
@@ -27,6 +29,7 @@ export interface Probe {
   readonly after: readonly Neighbour[];
 }
 
+/** A near row. */
 export interface Neighbour {
   readonly word: string;
   /** Cosine. */

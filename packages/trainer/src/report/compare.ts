@@ -4,6 +4,7 @@ import { FinetableError } from '@finetable/core';
 import { readFinishedRun, type FinishedRun } from './read.ts';
 import { bytes, count, duration, number, settingsOf } from './sections.ts';
 
+/** A run beside others. */
 export interface ComparedRun {
   readonly label: string;
   readonly folder: string;

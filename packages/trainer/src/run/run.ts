@@ -28,6 +28,7 @@ import type { EarlyEnd, FitResult, TrainingEvent } from '../fit.ts';
 import { describeChanges, type TableChanges } from '../report/changes.ts';
 import { inFolder, type ExistingRun } from './folder.ts';
 
+/** Where a run goes, what becomes of one that is there, and who is told. */
 export interface RunOptions {
   /** The run's folder; default the job's `output`, or `runs/<name>` beside the job file. */
   readonly folder?: string | undefined;
@@ -35,6 +36,7 @@ export interface RunOptions {
   readonly existing?: ExistingRun | undefined;
   /** Write `report.html`; default true. */
   readonly report?: boolean | undefined;
+  /** Told what happens, in order; what it throws ends the run. */
   readonly onEvent?: (event: TrainingEvent) => unknown | undefined;
   /** Told once of each thing that is done otherwise than one may expect, in a line for people. */
   readonly onNote?: (note: string) => unknown | undefined;
