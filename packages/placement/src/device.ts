@@ -4,7 +4,7 @@
  * computes needs no copies of a table that it holds whole: see `DeviceLookup`.
  */
 import type { LookupPlan, Matrix, RowDtype } from '@finetable/core';
-import type { FileRows, TablePart } from '@finetable/kernels';
+import type { FileRows, NearestArgs, TablePart } from '@finetable/kernels';
 
 /** A memory beside RAM that rows may lie in. Another package, or a program, implements it. */
 export interface Device {
@@ -42,9 +42,18 @@ export interface DeviceRows {
    * @throws CLOSED, and what the device fails with at once; what it fails with later comes with what is read
    */
   begin?(plan: LookupPlan): DeviceLookup;
+  /**
+   * Finds the nearest of these rows. Scores are within rounding those of the kernels, and the same bytes every time on the same device; equal
+   * ones are in the kernels' order. A device that does not compute leaves it out.
+   * @throws CLOSED, and what the device fails with
+   */
+  nearest?(search: DeviceSearch): Promise<void>;
   /** Frees the rows. Safe to call twice. */
   close(): void;
 }
+
+/** As for the kernels; the outputs are whole when it settles, and until then `queries` is not changed. */
+export type DeviceSearch = Pick<NearestArgs, 'queries' | 'metric' | 'rows' | 'scores'>;
 
 /**
  * One batch's lookup, computed where the rows are: only the plan's ids and weights, r-wide rows, B, and pooled results cross

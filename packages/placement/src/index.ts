@@ -22,6 +22,7 @@ export type {
   DeviceMatrix,
   DevicePackage,
   DeviceRows,
+  DeviceSearch,
   OfferedDevice,
 } from './device.ts';
 export type { DevicePart, Home, OpenPart, ShardSpec } from './parts.ts';

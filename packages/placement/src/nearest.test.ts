@@ -1,6 +1,8 @@
 import { FinetableError, matrix, RandomStream, type Matrix } from '@finetable/core';
 import { loadKernels } from '@finetable/kernels';
 import { expect, test } from 'vitest';
+import type { DeviceSearch } from './device.ts';
+import { nearestRows } from './nearest.ts';
 import { createTable } from './open.ts';
 import { ShardedTable } from './table.ts';
 
@@ -81,7 +83,7 @@ test('what cannot be asked is refused', async () => {
   expect(await refusal(normals(1, 'queries'), 1)).toMatch(/^CLOSED/);
 });
 
-test('rows on devices cannot be searched', async () => {
+test('rows on devices are searched there, where one has all and can', async () => {
   const kernels = loadKernels();
   const device = {
     ...{ rows: V, dim: D, dtype: 'f32' as const, groupDims: 0, sizeBytes: V * D * 4 },
@@ -96,4 +98,28 @@ test('rows on devices cannot be searched', async () => {
     expect.objectContaining({ code: 'UNSUPPORTED' }) as Error,
   );
   table.close();
+  const nearest = ({ queries, metric, rows, scores }: DeviceSearch): Promise<void> => {
+    rows.set([5, 9, 2]);
+    scores.data.set([0.5, 0.25, queries.cols + (metric === 'dot' ? 0.5 : 0)]);
+    return Promise.resolve();
+  };
+  const searching = new ShardedTable('away', [], kernels, {
+    format: { dtype: 'f32', dim: D, groupDims: 0 },
+    devices: [{ name: 'far', device: { ...device, nearest }, firstRow: 0, rows: V, firstColumn: 0, columns: D }],
+  });
+  const query = normals(1, 'queries');
+  expect(await searching.nearest(query, 3, { metric: 'dot' })).toEqual({
+    rows: Int32Array.of(5, 9, 2),
+    scores: matrix(1, 3, Float32Array.of(0.5, 0.25, 9.5)),
+  });
+  const others = await searching.nearest(query, 2, { exclude: Int32Array.of(9) });
+  expect([...others.rows]).toEqual([5, 2]);
+  await expect(searching.nearest(query, 2, { metric: 'euclid' as 'dot' })).rejects.toThrow(
+    /metric must be dot or cosine/,
+  );
+  const factors = kernels.createRows(1, D, 'f32');
+  const delta = { rows: Int32Array.of(0), slots: Int32Array.of(0), factors, b: null, scale: 1 };
+  await expect(nearestRows(searching, query, 2, {}, delta)).rejects.toThrow(/cannot be searched with an adapter/);
+  factors.close();
+  searching.close();
 });

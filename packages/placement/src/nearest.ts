@@ -42,11 +42,14 @@ export async function nearestRows(
       table: name,
     });
   }
-  if (table.needsFetch) {
-    throw new FinetableError('UNSUPPORTED', `${name}: rows on devices cannot be searched; open the table without`, {
-      table: name,
-    });
+  const device = delta ? null : table.deviceOfAll;
+  if (table.needsFetch && !device?.nearest) {
+    const what = delta
+      ? 'rows on devices cannot be searched with an adapter'
+      : 'these rows on devices cannot be searched';
+    throw new FinetableError('UNSUPPORTED', `${name}: ${what}; open the table without`, { table: name });
   }
+  if (metric !== 'dot' && metric !== 'cosine') refuse(`metric must be dot or cosine, found ${String(metric)}`);
   const most = table.rows - (exclude ? 1 : 0);
   if (!Number.isSafeInteger(k) || k < 1 || k > most) refuse(`k ${k}; allowed: 1 to ${most}, the rows to choose from`);
   if (exclude && exclude.length !== queries.rows)
@@ -63,7 +66,8 @@ export async function nearestRows(
   const asked = exclude ? k + 1 : k;
   const rows = new Int32Array(queries.rows * asked);
   const scores = matrix(queries.rows, asked);
-  await kernels.nearest({ base: table.shards, tableRows: table.rows, queries, metric, delta, rows, scores });
+  if (device?.nearest) await device.nearest({ queries, metric, rows, scores });
+  else await kernels.nearest({ base: table.shards, tableRows: table.rows, queries, metric, delta, rows, scores });
   return exclude ? without(exclude, { rows, scores }) : { rows, scores };
 }
 

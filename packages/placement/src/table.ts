@@ -44,6 +44,8 @@ export interface TableExtras {
   readonly growth?: { readonly base: ShardedTable; readonly added: readonly RowStore[] } | undefined;
 }
 
+type ComputingRows = DeviceRows & Required<Pick<DeviceRows, 'begin'>>;
+
 /** A frozen table `[V, D]` whose rows lie in parts, in RAM, mapped or on devices. Opened by {@link openTable}; to be closed. Lookups give the same bytes wherever the parts lie. */
 export class ShardedTable {
   readonly name: string;
@@ -61,6 +63,8 @@ export class ShardedTable {
   /** The hot-row cache, where the table was opened with one; shared with those grown from it. */
   readonly cache: HotRowCache | null;
   readonly kernels: Kernels;
+  /** @internal The device that has all rows, if one has. */
+  readonly deviceOfAll: DeviceRows | null;
   /** The file that its rows, but for those that were added, were read from; null where they come from memory. */
   readonly origin: TableOrigin | null;
   readonly #raw: RawRows;
@@ -73,7 +77,7 @@ export class ShardedTable {
   readonly #away: readonly RowRange[];
   /** Slots of lookups that are over, to be used again. */
   readonly #spare: Int32Array[] = [];
-  readonly #computing: Required<DeviceRows> | null;
+  readonly #computing: ComputingRows | null;
   /** By how many rows they are of. */
   readonly #fingerprints: Map<number, string>;
   readonly #open: SharedParts;
@@ -112,8 +116,9 @@ export class ShardedTable {
     this.#base = whole ? shards : [];
     this.#away = whole ? ranges(devices) : [{ begin: 0, end: this.rows }];
     const [only] = parts;
-    const computing = parts.length === 1 && !cache && 'device' in only! ? only.device : null;
-    this.#computing = computing?.begin ? (computing as Required<DeviceRows>) : null;
+    const holder = parts.length === 1 && 'device' in only! ? only.device : null;
+    this.deviceOfAll = holder;
+    this.#computing = !cache && holder?.begin ? (holder as ComputingRows) : null;
     if (growth) {
       // The rows that were added are in RAM and so need no copies.
       this.cache = growth.base.cache;
@@ -365,9 +370,9 @@ export class ShardedTable {
 
   /**
    * The k nearest rows of each query (`[q, D]`), exactly, by one pass over the table off the JavaScript thread. Until it
-   * settles, `queries` must not be changed.
+   * settles, `queries` must not be changed. Where one device has all rows and can search, it does.
    * @throws INVALID_ARGUMENT (k beyond the rows), MISMATCH (dims), NON_FINITE (a query), OUT_OF_MEMORY, CLOSED; UNSUPPORTED
-   *   where rows are on devices
+   *   where rows are on devices otherwise
    */
   nearest(queries: Matrix, k: number, options: NearestOptions = {}): Promise<Nearest> {
     this.#draw?.(range(this.rows));

@@ -2,11 +2,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { FinetableError, formatBytes, lowerBound, rowBytes, type LookupPlan, type RowDtype, type RowFormat } from '@finetable/core'; // prettier-ignore
 import { loadKernels, type FileRows, type TablePart } from '@finetable/kernels';
-import type { DeviceLookup, DeviceRows } from '@finetable/placement';
+import type { DeviceLookup, DeviceRows, DeviceSearch } from '@finetable/placement';
 import { Checks } from './failure.ts';
 import type { Gpu, Span } from './gpu.ts';
 import { layoutOf, packRows, unpackRows, type RowLayout } from './layout.ts';
 import { WebgpuLookup } from './lookup.ts';
+import { searchRows } from './nearest.ts';
 import type { Shards } from './shaders/decode.ts';
 import { gather } from './shaders/gather.ts';
 
@@ -55,6 +56,7 @@ export class WebgpuRows implements DeviceRows {
   readonly groupDims: number;
   readonly sizeBytes: number;
   readonly begin?: (plan: LookupPlan) => DeviceLookup;
+  readonly nearest?: (search: DeviceSearch) => Promise<void>;
   readonly #gpu: Gpu;
   readonly #layout: RowLayout;
   readonly #shards: readonly Span[];
@@ -79,6 +81,7 @@ export class WebgpuRows implements DeviceRows {
       this.#checkOpen();
       return new WebgpuLookup(this.#gpu, passes, plan);
     };
+    this.nearest = (search) => searchRows(gpu, passes, rows, search, () => this.#checkOpen());
   }
 
   /**
