@@ -24,7 +24,7 @@ export function serveSite(port = 0, folder = site) {
     try {
       // What a path says beyond the site's root stays within it.
       const path = join(
-        site,
+        folder,
         normalize(`/${decodeURIComponent(pathname)}`),
         pathname.endsWith('/') ? 'index.html' : '',
       );
