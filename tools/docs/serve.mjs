@@ -19,10 +19,12 @@ const types = {
 export function serveSite(port = 0, folder = site) {
   const server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
+    // Browsers ask for it by themselves, and the site has none.
+    if (pathname === '/favicon.ico') return response.writeHead(204).end();
     try {
       // What a path says beyond the site's root stays within it.
       const path = join(
-        site,
+        folder,
         normalize(`/${decodeURIComponent(pathname)}`),
         pathname.endsWith('/') ? 'index.html' : '',
       );

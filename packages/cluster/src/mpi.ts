@@ -2,6 +2,7 @@
 import { alone, FinetableError, type Collective } from '@finetable/core';
 import { findAddon, type Addon, type Gathered } from './addon.ts';
 
+/** What `connect` may be told. */
 export interface ConnectOptions {
   /** The longest that a collective may take, in seconds: a rank that hangs ends all of them, with exit status 70. Default 600; `Infinity`: no limit. */
   readonly timeoutSeconds?: number | undefined;
@@ -45,7 +46,7 @@ export function connect({ timeoutSeconds = 600 }: ConnectOptions = {}): Collecti
   return connected;
 }
 
-/** What MPI there is; throws nothing. */
+/** What `clusterStatus` finds. */
 export interface ClusterStatus {
   /** `Open MPI v4.1.4`; null without the binding. */
   readonly mpi: string | null;
@@ -54,6 +55,7 @@ export interface ClusterStatus {
   readonly launched: boolean;
 }
 
+/** What MPI there is, and whether this process was started by it; throws nothing, and begins nothing. */
 export function clusterStatus(): ClusterStatus {
   const found = findAddon();
   if ('missing' in found) return { mpi: null, reason: found.missing, launched: isLaunched() };

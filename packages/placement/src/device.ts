@@ -127,6 +127,7 @@ export interface DevicePackage {
   }): Promise<OfferedDevice>;
 }
 
+/** A package's device for jobs, and how it is spoken of. */
 export interface OfferedDevice {
   readonly device: Device;
   /** Whether it is a GPU: one in the process's own memory is used only by tables that say so. */

@@ -2,6 +2,7 @@
 import { FinetableError } from '@finetable/core';
 import { openDawn } from './dawn.ts';
 
+/** An adapter of WebGPU: a GPU, or a driver that computes on the processor. */
 export interface AdapterReport {
   /** As its driver says it: the device, and the driver. */
   readonly name: string;
@@ -52,6 +53,7 @@ function describeAdapter({ info, limits }: GPUAdapter): AdapterReport {
   };
 }
 
+/** What `listAdapters` finds. */
 export interface WebgpuReport {
   /** Of npm's `webgpu`. */
   readonly version: string;

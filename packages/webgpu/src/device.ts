@@ -6,6 +6,7 @@ import type { AdapterReport } from './adapters.ts';
 import { Gpu } from './gpu.ts';
 import { deviceRowBytes, WebgpuRows } from './rows.ts';
 
+/** Which adapter, and how much of it. */
 export interface WebgpuDeviceOptions {
   /** For errors; default `webgpu:` and the adapter. */
   readonly name?: string | undefined;
@@ -33,6 +34,7 @@ const assumedBytes = 4 * 2 ** 30;
 /** Share of the process's memory that is left to the rest of it. */
 const spare = 0.5;
 
+/** An open adapter of WebGPU, on which tables may lie. Give it to `openTable` as their placement; one device serves many tables. */
 export interface WebgpuDevice extends Device {
   readonly adapter: AdapterReport;
   /** Whether it is a GPU, rather than a driver that computes on the processor. */

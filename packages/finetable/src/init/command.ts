@@ -48,11 +48,10 @@ export async function writeFirstJob(path: string, options: InitOptions, ask: Ask
   const inputName =
     options.input ?? (await answer(ask, '--input', `What is looked up, of the columns ${there}: `, there));
   const input = columnIn(columns, inputName, trainFile);
-  let { label, target } = options;
-  if (label === undefined && target === undefined) {
-    const other = await answer(ask, '--label (a class) or --target (what belongs to the input)', `The class that is learnt, of the columns ${there} (pairs: --target): `, there); // prettier-ignore
-    label = other;
-  }
+  const { target } = options;
+  let { label } = options;
+  if (label === undefined && target === undefined)
+    label = await answer(ask, '--label (a class) or --target (what belongs to the input)', `The class that is learnt, of the columns ${there} (pairs: --target): `, there); // prettier-ignore
   const goal = label === undefined ? { target: columnIn(columns, target!, trainFile) } : { label: columnIn(columns, label, trainFile).name }; // prettier-ignore
 
   const folder = dirname(resolve(path));

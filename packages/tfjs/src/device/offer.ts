@@ -3,6 +3,7 @@ import type { DevicePackage } from '@finetable/placement';
 import { useBestBackend } from '../backend.ts';
 import { tfjsDevice } from './device.ts';
 
+/** The device of the best installed backend; `software` changes nothing here. @throws UNSUPPORTED where TensorFlow.js is not installed */
 export const offerDevice: DevicePackage['offerDevice'] = async ({ memoryBytes }) => {
   const { backend, problems } = await useBestBackend();
   const device = await tfjsDevice({ memoryBytes });

@@ -33,7 +33,7 @@ export async function readYaml(path: string, what: string): Promise<Record<strin
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     throw new FinetableError(
       missing ? 'NOT_FOUND' : 'IO',
-      `${path}: ${missing ? 'no such job file' : String((error as Error).message)}`,
+      `${path}: ${missing ? 'no such job file; finetable init writes one' : String((error as Error).message)}`,
       { file: path },
       { cause: error },
     );
