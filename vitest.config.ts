@@ -26,7 +26,8 @@ class SkipReasons implements Reporter {
 const tests = 'src/**/*.test.ts';
 const isolated = 'src/**/*.isolated.test.ts';
 /** What on other kernels would be tested a second time. */
-const notOfKernels = kernels === 'portable' ? ['src/{batch,report,job,run}/**'] : [];
+const notOfKernels =
+  kernels === 'portable' ? ['src/{batch,embed,job,report,run}/**', 'src/{peft,placements}.test.ts'] : [];
 
 /** One configuration for every package; each runs it with `--root .`. */
 export default defineConfig({

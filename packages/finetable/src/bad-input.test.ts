@@ -220,7 +220,10 @@ describe.each(['--json', ''])('train %s', (json) => {
 test('a job file that is not there, or is not YAML', async () => {
   const { folder } = await writeTinyJob();
   const missing = await runHere(['train', join(folder, 'jbo.yaml')]);
-  expect(missing).toMatchObject({ status: 2, stderr: `finetable: ${join(folder, 'jbo.yaml')}: no such job file; finetable init writes one\n` });
+  expect(missing).toMatchObject({
+    status: 2,
+    stderr: `finetable: ${join(folder, 'jbo.yaml')}: no such job file; finetable init writes one\n`,
+  });
   await writeFile(join(folder, 'broken.yaml'), 'name: x\ntables: {a\n');
   const broken = await runHere(['train', join(folder, 'broken.yaml')]);
   expect(broken.status).toBe(2);

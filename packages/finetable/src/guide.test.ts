@@ -58,7 +58,12 @@ async function bringAlong(into: string): Promise<void> {
 
 /** @returns what it printed on stdout */
 async function runBlock({ kind, code, name }: Block, cwd: string): Promise<string> {
-  const env = { ...process.env, PATH: `${join(folder, 'bin')}:${process.env.PATH}`, COLUMNS: '160' };
+  const env = {
+    ...process.env,
+    PATH: `${join(folder, 'bin')}:${process.env.PATH}`,
+    COLUMNS: '160',
+    FORCE_COLOR: undefined,
+  };
   const start = async (command: string, ...args: string[]): Promise<string> =>
     (await promisify(execFile)(command, args, { cwd, env, maxBuffer: 2 ** 26 })).stdout;
   switch (kind) {

@@ -78,7 +78,9 @@ test('memory does not grow with the table', async () => {
     expect(status, stderr).toBe(0);
     return 1024 * Number(/^peak (\d+)$/m.exec(stderr)![1]);
   };
-  const grown = (await peakBytes(80_000)) - (await peakBytes(8_000));
+  // Of two, since on a busy machine garbage is collected late.
+  const least = async (rows: number): Promise<number> => Math.min(await peakBytes(rows), await peakBytes(rows));
+  const grown = (await least(80_000)) - (await least(8_000));
   // 39 MiB more in the file, 78 MiB more as f32.
   expect(grown).toBeLessThan(16 * 2 ** 20);
 });
