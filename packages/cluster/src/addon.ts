@@ -1,7 +1,5 @@
 /** The binding of MPI, where the install could build it. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { loadBuilt, type Built } from '@finetable/kernels';
 
 /** What a collective that gives something resolves to: one buffer, then how many of its bytes each rank has given. */
 export type Gathered = readonly [buffer: ArrayBuffer, ...bytes: number[]];
@@ -20,31 +18,11 @@ export interface Addon {
   version(): string;
 }
 
-export type Found = { readonly addon: Addon } | { readonly missing: string };
-
-let found: Found | undefined;
+let found: Built<Addon> | undefined;
 
 /** The addon, or why there is none. */
-export function findAddon(): Found {
-  found ??= load();
-  return found;
-}
-
-function load(): Found {
+export function findAddon(): Built<Addon> {
   // From `src` and from `dist` alike.
-  const build = new URL('../build/', import.meta.url);
-  try {
-    return { addon: createRequire(import.meta.url)(fileURLToPath(new URL('finetable_mpi.node', build))) as Addon };
-  } catch (error) {
-    return { missing: reasonOf(new URL('status.json', build)) ?? (error as Error).message.split('\n')[0]! };
-  }
-}
-
-/** What the install wrote down. */
-function reasonOf(statusFile: URL): string | undefined {
-  try {
-    return (JSON.parse(readFileSync(statusFile, 'utf8')) as { reason?: string }).reason;
-  } catch {
-    return undefined;
-  }
+  found ??= loadBuilt(new URL('../build/', import.meta.url), 'finetable_mpi.node');
+  return found;
 }

@@ -14,6 +14,7 @@
  * @module
  */
 export { kernelsStatus, loadKernels, type KernelsStatus, type LoadOptions } from './load.ts';
+export { loadBuilt, type Built } from './native/built.ts';
 export { stateColumns, type RuleForm } from './form.ts';
 export { SkippedSteps } from './skipped.ts';
 export type {

@@ -21,7 +21,13 @@ const code = (expected: string, message: RegExp) =>
   expect.objectContaining({ code: expected, message: expect.stringMatching(message) as string }) as Error;
 
 test('the public names', () => {
-  expect(Object.keys(index).sort()).toEqual(['SkippedSteps', 'kernelsStatus', 'loadKernels', 'stateColumns']);
+  expect(Object.keys(index).sort()).toEqual([
+    'SkippedSteps',
+    'kernelsStatus',
+    'loadBuilt',
+    'loadKernels',
+    'stateColumns',
+  ]);
 });
 
 test('native where it was built, and the same object each time', (context) => {

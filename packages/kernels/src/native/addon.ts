@@ -1,8 +1,7 @@
 /** The addon's functions as TypeScript sees them, and finding it. Arguments are positional; native/*.cc names them. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import type { StoreDtype } from '../kernels.ts';
+import { loadBuilt, type Built } from './built.ts';
 
 /** Memory of a row store; freed by `closeRows` or when it is collected. */
 export type Handle = object & { readonly __rows: never };
@@ -241,34 +240,18 @@ export interface Addon {
   insertSlots(table: Ints, rows: Ints, slots: Ints, first: number): number;
 }
 
-export type Found = { readonly addon: Addon } | { readonly missing: string };
-
-let found: Found | undefined;
+let found: Built<Addon> | undefined;
 
 /** The addon, or why there is none. Looked for once per JavaScript thread. */
-export function findAddon(): Found {
-  found ??= load();
+export function findAddon(): Built<Addon> {
+  found ??= find();
   return found;
 }
 
-function load(): Found {
+function find(): Built<Addon> {
+  // Another build of the same sources, as for sanitizers.
+  const other = process.env.FINETABLE_ADDON;
   // From `src` and from `dist` alike.
   const build = new URL('../../build/', import.meta.url);
-  // Another build of the same sources, as for sanitizers.
-  const file = process.env.FINETABLE_ADDON ?? fileURLToPath(new URL('finetable.node', build));
-  try {
-    return { addon: createRequire(import.meta.url)(file) as Addon };
-  } catch (error) {
-    return { missing: reasonOf(new URL('status.json', build)) ?? (error as Error).message.split('\n')[0]! };
-  }
-}
-
-/** What the install wrote down. */
-function reasonOf(statusFile: URL): string | undefined {
-  try {
-    const status = JSON.parse(readFileSync(statusFile, 'utf8')) as { built: boolean; reason?: string };
-    return status.reason;
-  } catch {
-    return undefined;
-  }
+  return loadBuilt(build, other === undefined ? 'finetable.node' : pathToFileURL(other).href);
 }
