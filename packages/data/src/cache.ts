@@ -3,6 +3,7 @@
  * kept as some words of 32 bits, written by whichever thread reads it first and never changed; where there is no more room for it, it is
  * read again each time. Batches are the same, byte for byte.
  */
+import { Scratch } from '@finetable/core';
 import type { ColumnShape, Extracted, ExtractedColumn } from './extract.ts';
 import { nameIndex, type RecordPlaces } from './source/source.ts';
 
@@ -95,12 +96,13 @@ export class ExampleCache {
   readonly #memory: CacheMemory;
   readonly #shapes: ReadonlyMap<string, ColumnShape>;
   readonly #numberOf: ReadonlyMap<string, number>;
-  readonly #columnMemory: ReadonlyMap<string, ColumnMemory>;
+  /** Of each column, for one batch. */
+  readonly #columns: ReadonlyMap<string, Scratch>;
 
   constructor(memory: CacheMemory, shapes: ReadonlyMap<string, ColumnShape>) {
     this.#memory = memory;
     this.#shapes = shapes;
-    this.#columnMemory = new Map(Array.from(shapes.keys(), (key) => [key, new ColumnMemory()]));
+    this.#columns = new Map(Array.from(shapes.keys(), (key) => [key, new Scratch()]));
     this.#numberOf = new Map(memory.files.map((file, i) => [file, i]));
   }
 
@@ -187,7 +189,7 @@ export class ExampleCache {
     for (let i = 0; i < from.length; i++) from[i]! += placeWords;
     const columns = new Map<string, ExtractedColumn>();
     for (const [key, shape] of this.#shapes)
-      columns.set(key, decodeColumn(shape, words, from, this.#columnMemory.get(key)!));
+      columns.set(key, decodeColumn(shape, words, from, this.#columns.get(key)!));
     return { places, columns };
   }
 
@@ -203,30 +205,6 @@ export class ExampleCache {
     }
     const unit = (words[at[0]! + 1]! & 1) === 1 ? 'row' : 'line';
     return { files: fileOf ? names : [files[0]!], fileOf, unit, lines };
-  }
-}
-
-/** Of a column, used again for each batch. */
-class ColumnMemory {
-  readonly offsets = new Scratch();
-  readonly values = new Scratch();
-  readonly weights = new Scratch();
-}
-
-class Scratch {
-  #bytes = new ArrayBuffer(0);
-
-  i32(length: number): Int32Array {
-    return new Int32Array(this.#atLeast(4 * length), 0, length);
-  }
-
-  f32(length: number): Float32Array {
-    return new Float32Array(this.#atLeast(4 * length), 0, length);
-  }
-
-  #atLeast(bytes: number): ArrayBuffer {
-    if (this.#bytes.byteLength < bytes) this.#bytes = new ArrayBuffer(2 * bytes);
-    return this.#bytes;
   }
 }
 
@@ -281,23 +259,24 @@ function encodeColumn(column: ExtractedColumn, words: Int32Array, at: Uint32Arra
 }
 
 /** @param at as of `encodeColumn` */
-function decodeColumn(shape: ColumnShape, words: Int32Array, at: Uint32Array, memory: ColumnMemory): ExtractedColumn {
+function decodeColumn(shape: ColumnShape, words: Int32Array, at: Uint32Array, scratch: Scratch): ExtractedColumn {
   const size = at.length;
   switch (shape.kind) {
     case 'bags': {
-      const offsets = memory.offsets.i32(size + 1);
+      const offsets = scratch.integers('offsets', size + 1);
       offsets[0] = 0;
       for (let i = 0; i < size; i++) offsets[i + 1] = offsets[i]! + words[at[i]!++]!;
-      const values = memory.values.i32(offsets[size]!);
+      const values = scratch.integers('values', offsets[size]!);
       decodeBags(words, at, offsets, values);
       if (!shape.weighted) return { kind: 'bags', bags: { values, offsets } };
-      const weights = memory.weights.f32(values.length);
+      const weights = scratch.matrix('weights', 1, values.length).data;
       decodeBags(words, at, offsets, bitsOf(weights));
       return { kind: 'bags', bags: { values, offsets, weights } };
     }
     case 'cells': {
       const { dtype, width } = shape;
-      const cells = dtype === 'i32' ? memory.values.i32(size * width) : memory.values.f32(size * width);
+      const cells =
+        dtype === 'i32' ? scratch.integers('cells', size * width) : scratch.matrix('cells', size, width).data;
       const bits = bitsOf(cells);
       for (let i = 0, to = 0; i < size; i++) {
         const end = at[i]! + width;

@@ -22,6 +22,8 @@ export class Loop {
   /** As the last step left it: of a step that has begun nothing is in it. */
   #progress: TrainingProgress;
   #update: Update;
+  /** Its batches, which go back to the loader after it. */
+  readonly #used: Batch[] = [];
   #savedStep: number;
   /** The step that this process began with, when it did, and the time that was spent before. */
   readonly #begun: { readonly step: number; readonly time: number; readonly seconds: number };
@@ -95,7 +97,6 @@ export class Loop {
   async #epoch(batches: Ahead): Promise<void> {
     const { accumulateBatches = 1, signal } = this.#options;
     const { batchesPerEpoch } = this.#loader;
-    const used: Batch[] = [];
     while (this.#progress.batch + this.#update.batches < batchesPerEpoch) {
       await this.#stopIfAborted();
       if (this.#update.batches === 0) {
@@ -116,10 +117,7 @@ export class Loop {
         throw new FinetableError('INVALID_ARGUMENT', `the loader ended before batch ${found} of ${batchesPerEpoch}`);
       }
       await this.#train(next, waited);
-      used.push(next.batch);
-      if (this.#update.batches < accumulateBatches) continue;
-      await this.#step();
-      for (const batch of used.splice(0)) this.#loader.recycle(batch);
+      if (this.#update.batches === accumulateBatches) await this.#step();
     }
     // What is left of an epoch is a smaller step.
     if (this.#update.batches > 0) await this.#step();
@@ -129,6 +127,7 @@ export class Loop {
   async #train({ batch, pooled }: PreparedBatch, waited: number): Promise<void> {
     const begun = performance.now();
     this.#update.add(batch, await this.#model.train(batch, pooled));
+    this.#used.push(batch);
     this.#update.waitSeconds += waited;
     this.#update.seconds += waited + (performance.now() - begun) / 1000;
   }
@@ -137,6 +136,7 @@ export class Loop {
     const begun = performance.now();
     const update = this.#update;
     update.apply(this.#options.clipNorm);
+    for (const batch of this.#used.splice(0)) this.#loader.recycle(batch);
     this.#update = this.#nextUpdate();
     const { batches, examples, sums, waitSeconds, tokens } = update;
     const now = performance.now();
